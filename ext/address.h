@@ -1,0 +1,162 @@
+/* A transport address: 24 bytes, comparable, IPv4 and IPv6 in one shape. */
+#ifndef FASTSIP_ADDRESS_H
+#define FASTSIP_ADDRESS_H
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct Address {
+    uint8_t ip[16];      /* network order; IPv4 in the first four bytes, the rest zero */
+    uint16_t port;       /* host order */
+    uint8_t family;      /* 4, 6, or 0 for none */
+    uint8_t reserved;
+    uint32_t scope;      /* IPv6 zone, 0 for none */
+} Address;
+
+#define ADDRESS_TEXT 64  /* enough for "[ipv6%zone]:port" and its NUL */
+
+static inline int address_equal(const Address *a, const Address *b) {
+    return a->family == b->family && a->port == b->port && !memcmp(a->ip, b->ip, 16);
+}
+
+static inline int address_same_ip(const Address *a, const Address *b) {
+    return a->family == b->family && !memcmp(a->ip, b->ip, 16);
+}
+
+/* sockaddr to Address; an IPv4-mapped IPv6 address becomes IPv4. */
+static inline void address_from_sockaddr(Address *out, const void *sockaddr) {
+    memset(out, 0, sizeof *out);
+    const struct sockaddr *any = (const struct sockaddr *)sockaddr;
+    if (any->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)sockaddr;
+        memcpy(out->ip, &in->sin_addr, 4);
+        out->port = ntohs(in->sin_port);
+        out->family = 4;
+    } else if (any->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)sockaddr;
+        out->port = ntohs(in6->sin6_port);
+        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+            memcpy(out->ip, (const uint8_t *)&in6->sin6_addr + 12, 4);
+            out->family = 4;
+        } else {
+            memcpy(out->ip, &in6->sin6_addr, 16);
+            out->family = 6;
+            out->scope = in6->sin6_scope_id;
+        }
+    }
+}
+
+/* Address to sockaddr; returns its length, 0 if the address has no family. */
+static inline uint32_t address_to_sockaddr(const Address *address, struct sockaddr_storage *out) {
+    if (address->family == 4) {
+        struct sockaddr_in *in = (struct sockaddr_in *)out;
+        memset(in, 0, sizeof *in);
+        in->sin_family = AF_INET;
+        in->sin_port = htons(address->port);
+        memcpy(&in->sin_addr, address->ip, 4);
+        return sizeof *in;
+    }
+    if (address->family == 6) {
+        struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
+        memset(in6, 0, sizeof *in6);
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons(address->port);
+        memcpy(&in6->sin6_addr, address->ip, 16);
+        in6->sin6_scope_id = address->scope;
+        return sizeof *in6;
+    }
+    return 0;
+}
+
+/* A numeric host, IPv6 with or without brackets, to an Address with the given port. 1 if it was numeric, else 0. */
+static inline int address_parse(Address *out, const uint8_t *host, uint32_t length, uint16_t port) {
+    char text[INET6_ADDRSTRLEN + 1];
+    memset(out, 0, sizeof *out);
+    if (length >= 2 && host[0] == '[' && host[length - 1] == ']') {
+        host++;
+        length -= 2;
+    }
+    if (length == 0 || length >= sizeof text) return 0;
+    memcpy(text, host, length);
+    text[length] = 0;
+    out->port = port;
+    if (inet_pton(AF_INET, text, out->ip) == 1) {
+        out->family = 4;
+        return 1;
+    }
+    if (inet_pton(AF_INET6, text, out->ip) == 1) {
+        out->family = 6;
+        return 1;
+    }
+    memset(out, 0, sizeof *out);
+    return 0;
+}
+
+/* The host alone, IPv6 in brackets when asked (as in a URI or a Via); returns its length. `out` holds ADDRESS_TEXT. */
+static inline uint32_t address_host(const Address *address, char *out, int brackets) {
+    char *at = out;
+    if (address->family == 6) {
+        if (brackets) *at++ = '[';
+        inet_ntop(AF_INET6, address->ip, at, INET6_ADDRSTRLEN);
+        at += strlen(at);
+        if (brackets) *at++ = ']';
+        *at = 0;
+    } else {
+        inet_ntop(AF_INET, address->ip, out, INET_ADDRSTRLEN);
+        at = out + strlen(out);
+    }
+    return (uint32_t)(at - out);
+}
+
+static inline int address_is_loopback(const Address *a) {
+    if (a->family == 4) return a->ip[0] == 127;
+    static const uint8_t one[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+    return a->family == 6 && !memcmp(a->ip, one, 16);
+}
+
+/* Whether an answer or a request may be sent there at all: not unspecified, broadcast or multicast, and with a port. */
+static inline int address_is_sendable(const Address *a) {
+    if (a->port == 0) return 0;
+    if (a->family == 4) {
+        if (a->ip[0] == 0 || a->ip[0] >= 224) return 0;
+        return 1;
+    }
+    if (a->family == 6) {
+        static const uint8_t zero[16] = {0};
+        return memcmp(a->ip, zero, 16) && a->ip[0] != 0xff;
+    }
+    return 0;
+}
+
+/* Where a message came from and how an answer or a request gets there. UDP uses `listener` (which of the server's
+ * sockets) with `local` (the address it came to, from IP_PKTINFO on wildcard listeners); stream transports add a
+ * connection. A flow is a value: it owns nothing. */
+typedef struct Flow {
+    Address remote;
+    Address local;           /* family 0: let the kernel choose */
+    uint16_t listener;
+    uint8_t transport;       /* TRANSPORT_* of _message */
+    uint8_t reliable;        /* 1 for stream transports: no retransmission timers */
+    uint32_t connection;     /* 0 for datagrams */
+} Flow;
+
+/* An address block, as in `trusted = ["192.0.2.0/24"]`. */
+typedef struct Network {
+    uint8_t ip[16];
+    uint8_t family;
+    uint8_t bits;
+} Network;
+
+static inline int network_contains(const Network *network, const Address *address) {
+    if (network->family != address->family) return 0;
+    uint32_t whole = network->bits / 8, rest = network->bits % 8;
+    if (memcmp(network->ip, address->ip, whole)) return 0;
+    if (!rest) return 1;
+    uint8_t mask = (uint8_t)(0xff << (8 - rest));
+    return (network->ip[whole] & mask) == (address->ip[whole] & mask);
+}
+
+#endif

@@ -1,0 +1,70 @@
+# Transport: UDP sockets in batches, rings between workers, one epoll. (Streams come later: Flow and Framing are ready.)
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastsip._address cimport Address, Flow
+from fastsip._control cimport Control
+from fastsip._memory cimport Buffer, BufferPool
+from fastsip._message cimport Slice
+
+cdef enum:
+    RECEIVE_BATCH = 64
+    RECEIVE_SLOT = 65600     # bytes per receive slot: any datagram, with room behind it
+    MAX_LISTENERS = 32
+
+cdef struct Packet:          # one received datagram, valid until the next transport_receive
+    uint8_t* data            # in a receive slot or in the drained copy
+    uint32_t length
+    uint32_t slot            # receive slot + 1, 0 if it came by ring
+    Flow flow
+
+cdef struct Listener:
+    int fd
+    Address address          # bound address; unspecified ip when wildcard
+    Address advertise        # what to write in Via and Record-Route instead; family 0: the local address
+    uint8_t transport
+    uint8_t wildcard         # IP_PKTINFO is on: Flow.local is per datagram
+    uint8_t adopted          # a dead neighbour's socket, read by this worker too
+    uint8_t index            # which configured listen address (the same for every worker's socket of it)
+    uint64_t overflow        # last SO_RXQ_OVFL seen
+
+cdef struct TransportSetup:
+    uint32_t worker
+    uint32_t workers
+    Control* control
+    BufferPool* pool
+    void* slots              # RECEIVE_BATCH * RECEIVE_SLOT bytes shared with the master (crash file)
+    void* rings              # rings_size(workers, budget) bytes shared by all workers
+    size_t rings_size
+    int wake                 # own eventfd
+    int* wakes               # every worker's eventfd, by index
+
+cdef struct TransportState   # opaque
+
+cdef size_t rings_size(uint32_t workers, size_t budget) noexcept nogil
+cdef TransportState* transport_new(const TransportSetup* setup) noexcept nogil       # NULL with errno
+cdef void transport_free(TransportState* t) noexcept nogil
+# Add a bound, non-blocking socket; returns its listener number or -1 with errno.
+cdef int transport_listen(TransportState* t, int fd, int index, const Address* advertise, bint adopted) noexcept nogil
+cdef uint32_t transport_listeners(TransportState* t) noexcept nogil
+cdef Listener* transport_listener(TransportState* t, uint32_t number) noexcept nogil
+# Watch one more descriptor (the service thread's eventfd); transport_wait says when it is readable.
+cdef int transport_watch(TransportState* t, int fd) noexcept nogil
+# Sleep until something is readable or `ms` passed. Handles the `sleeping` word (set, re-check rings, sleep, clear).
+# 1 if the watched descriptor is readable (already read).
+cdef int transport_wait(TransportState* t, uint32_t ms) noexcept nogil
+# The next batch (at most RECEIVE_BATCH), first from ready sockets in turn, then from the rings; 0 when all are empty.
+# From sockets only datagrams this worker owns are returned: the others are already in their owner's ring. Keep-alives
+# (CRLF) are counted and dropped, a datagram without a Call-ID is returned here (it belongs to whoever got it).
+cdef int transport_receive(TransportState* t, Packet** packets) noexcept nogil
+# Mark which packet is being worked on, for the crash file; NULL for none.
+cdef void transport_in_hand(TransportState* t, const Packet* packet) noexcept nogil
+# Queue for sending; takes a reference. -1 if it can never leave: larger than a datagram, no such listener, family
+# mismatch or an address that is not sendable.
+cdef int transport_send(TransportState* t, const Flow* flow, Buffer* buffer) noexcept nogil
+# One sendmmsg per socket for all that was queued, then wake the workers whose rings got something and who sleep.
+cdef void transport_flush(TransportState* t) noexcept nogil
+# The listener through which to reach `remote`: the one `like` came by if the family fits, else the first that fits.
+# Fills `out` (remote, local, listener, transport); 0 if none fits.
+cdef int transport_route(TransportState* t, const Flow* like, const Address* remote, Flow* out) noexcept nogil
+# The host to write in Via and Record-Route for messages leaving by `flow`: advertised, else local, else bound.
+cdef void transport_sent_by(TransportState* t, const Flow* flow, Address* out) noexcept nogil

@@ -1,0 +1,153 @@
+"""What the master hands a child when it starts it, and the channel on which they talk after that.
+
+A child is spawned (never forked) with two inherited descriptors: a pipe that holds its setup as JSON, and one end of a
+Unix stream socket pair, the channel. The channel carries JSON objects, one a line, and descriptors beside them
+(SCM_RIGHTS). When it reads end-of-file the master is gone and the child ends.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import msgspec
+
+
+class ListenerSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One bound socket of one worker. `index` is the listen address's place in the configuration."""
+
+    fd: int
+    index: int
+    transport: str
+    host: str
+    port: int
+    advertise: str | None = None
+    wildcard: bool = False
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What workers follow and SIGHUP may change. Times are milliseconds unless the name says otherwise."""
+
+    domains: list[str]
+    listen: list[tuple[str, int]]
+    """Host and port of every listen address, advertised ones too: the names this server answers to."""
+    realm: str | None
+    required: list[str]
+    """Methods challenged from local users; "*" for every one that can be."""
+    algorithms: list[str]
+    trusted: list[str]
+    """Networks never challenged, as CIDR."""
+    open_relay: bool
+    """Loopback development mode: no passwords asked, requests to anywhere relayed."""
+    record_route: bool
+    udp_max: int
+    min_expires: int
+    max_expires: int
+    max_contacts: int
+    t1: int
+    t2: int
+    t4: int
+    timer_c: int
+    transactions: int
+    drain_timeout: int
+    nonce_lifetime: int = 300
+    server: str = ""
+
+
+class WorkerSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything one worker process needs to serve."""
+
+    index: int
+    workers: int
+    incarnation: int
+    listeners: list[ListenerSetup]
+    control_fd: int
+    rings_fd: int
+    slots_fd: int
+    segment_fd: int
+    nonces_fd: int
+    wake_fds: list[int]
+    """An eventfd per worker, by index; the own one is read, the others are written."""
+    state_endpoint: str
+    settings: Settings
+    log_level: str = "info"
+    log_format: str = "text"
+
+
+class StateSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything the state process needs."""
+
+    incarnation: int
+    control_fd: int
+    segment_fd: int
+    endpoint: str
+    store: str
+    """Path of the SQLite file, or ":memory:"."""
+    require_store: bool
+    store_interval: int
+    """Milliseconds between group commits."""
+    users: list[tuple[str, str, str, str]]
+    """username, domain, HA1 by MD5 in hex, HA1 by SHA-256 in hex ("" when unknown): configuration and CSV together."""
+    realm: str | None
+    default_domain: str
+    max_contacts: int
+    workers: int
+    log_level: str = "info"
+    log_format: str = "text"
+
+
+class Channel:
+    """One end of the socket pair between master and child. Not thread-safe; `fileno` is for polling."""
+
+    LINE_LIMIT = 64 * 1024 * 1024
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._pending = b""
+        self._fds: list[int] = []
+        self.closed = False
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: dict[str, object], fds: list[int] | None = None) -> None:
+        """Send one message, with descriptors if given. Raises OSError when the other side is gone."""
+        data = msgspec.json.encode(message) + b"\n"
+        if fds:
+            socket.send_fds(self._socket, [data[:1]], fds)
+            data = data[1:]
+        self._socket.sendall(data)
+
+    def receive(self) -> Iterator[tuple[dict[str, object], list[int]]]:
+        """Read once (blocking unless polled readable) and yield the whole messages there are, each with all
+        descriptors that came since the last one. Sets `closed` at end-of-file."""
+        try:
+            data, fds, _flags, _address = socket.recv_fds(self._socket, 1 << 16, 64)
+        except (BlockingIOError, InterruptedError):
+            return
+        except ConnectionError:
+            self.closed = True
+            return
+        self._fds += fds
+        if not data:
+            self.closed = True
+            return
+        self._pending += data
+        while True:
+            line, newline, rest = self._pending.partition(b"\n")
+            if not newline:
+                if len(line) > self.LINE_LIMIT:
+                    self.closed = True
+                return
+            self._pending = rest
+            taken, self._fds = self._fds, []
+            yield msgspec.json.decode(line), taken
+
+    def close(self) -> None:
+        self.closed = True
+        self._socket.close()
+
+
+def child_channel(fd: int) -> Channel:
+    """The child's end, from the inherited descriptor number."""
+    return Channel(socket.socket(fileno=fd))
