@@ -83,6 +83,26 @@ static inline uint32_t owner_of(Control *control, const void *call_id, size_t le
     return atomic_load_explicit(&control->bucket[hash & (BUCKETS - 1)], memory_order_acquire);
 }
 
+/* A fresh block: bucket b is worker b % workers's, nobody reads the location segment, whose first epoch is 1. */
+static inline void control_init(Control *control, uint32_t workers, const HashKey keys[5], uint64_t started) {
+    memset((void *)control, 0, sizeof *control);
+    control->layout = CONTROL_LAYOUT;
+    control->workers = workers;
+    control->started = started;
+    control->owner_key = keys[0];
+    control->branch_key = keys[1];
+    control->route_key = keys[2];
+    control->nonce_key = keys[3];
+    control->location_key = keys[4];
+    atomic_store_explicit(&control->location_epoch, 1, memory_order_relaxed);
+    atomic_store_explicit(&control->durable, 1, memory_order_relaxed);
+    for (uint32_t b = 0; b < BUCKETS; b++)
+        atomic_store_explicit(&control->bucket[b], (uint8_t)(b % workers), memory_order_relaxed);
+    for (uint32_t i = 0; i < MAX_WORKERS; i++)
+        atomic_store_explicit(&control->worker[i].epoch, EPOCH_IDLE, memory_order_relaxed);
+    __atomic_store_n(&control->magic, CONTROL_MAGIC, __ATOMIC_RELEASE);
+}
+
 static inline uint64_t control_heartbeat(const WorkerBlock *b) { return atomic_load_explicit((_Atomic uint64_t *)&b->heartbeat, memory_order_relaxed); }
 
 #endif
