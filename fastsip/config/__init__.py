@@ -1,0 +1,124 @@
+"""The configuration: one TOML file, or none, and what the command line says instead.
+
+    configuration = load(Path("fastsip.toml"))      # raises ConfigurationError with everything that is wrong
+
+`Configuration` is frozen and whole: tables with defaults filled in, accounts with their hashes. `setup.py` turns it
+into what the processes are handed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from . import checks, people
+from .document import Document
+from .people import Account
+from .problems import ConfigurationError, Problem
+from .reading import Reader
+from .schema import State, Tables, usable_cpus
+from .values import Domain, Listen, bracketed
+
+__all__ = [
+    "Account", "Configuration", "ConfigurationError", "Domain", "Listen", "Overrides", "Problem", "load", "usable_cpus",
+]  # fmt: skip
+
+MEMORY = ":memory:"
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line says instead of the file; empty means the file's word stands."""
+
+    listen: tuple[str, ...] = ()
+    workers: int | None = None
+    domains: tuple[str, ...] = ()
+
+    def laid_over(self, data: dict[str, Any]) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        if self.listen:
+            given["listen"] = list(self.listen)
+        if self.workers is not None:
+            given["workers"] = self.workers
+        if self.domains:
+            given["domains"] = list(self.domains)
+        server = data.get("server", {})
+        return {**data, "server": {**server, **given}} if given and isinstance(server, dict) else data
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A configuration that can be served."""
+
+    path: Path | None
+    tables: Tables
+    required: tuple[str, ...]
+    """`auth.required` with its default worked out."""
+    accounts: tuple[Account, ...] = dataclasses.field(repr=False)
+    default_domain: str
+    """What a bare user name belongs to: the first domain, or else the first listen address."""
+
+    @property
+    def store(self) -> str:
+        """Absolute path of the store file, or ":memory:"."""
+        if self.tables.state.path == MEMORY:
+            return MEMORY
+        return str(self._beside(self.tables.state.path))
+
+    @property
+    def loopback_only(self) -> bool:
+        return all(listen.loopback for listen in self.tables.server.listen)
+
+    def _beside(self, path: str) -> Path:
+        base = self.path.resolve().parent if self.path else Path.cwd()
+        return (base / path).absolute()
+
+
+def load(path: Path | None, overrides: Overrides | None = None) -> Configuration:
+    """Read and check a configuration (None: the defaults, which keep nothing).
+
+    Raises ConfigurationError with all problems found, those of the users file too.
+    """
+    overrides = overrides or Overrides()
+    document = Document.read(path) if path else Document("command line", "")
+    raw = overrides.laid_over(document.data)
+    reader = Reader(document)
+    tables = reader.table(Tables, raw) or Tables()
+    if path is None:
+        tables = msgspec.structs.replace(tables, state=State(path=MEMORY))
+
+    default_domain = _default_domain(tables)
+    realm = tables.auth.realm
+    seen = people.tables(reader, tables.users, realm, default_domain)
+    accounts: list[Account] = []
+    file_problems: list[Problem] = []
+    if not reader.problems:
+        accounts = people.table_accounts(tables.users, realm, default_domain)
+        if tables.auth.users_file is not None and path is not None:
+            users_file = path.resolve().parent / tables.auth.users_file
+            from_file, file_problems = people.file_accounts(users_file, realm, default_domain, seen)
+            accounts += from_file
+
+    names_users = bool(tables.users) or tables.auth.users_file is not None
+    required = tables.auth.required
+    if isinstance(required, msgspec.UnsetType):
+        effective: tuple[str, ...] = ("*",) if names_users else ()
+    else:
+        effective = tuple(map(str, required))
+    checks.contradictions(reader, raw, tables, effective)
+    checks.not_yet(reader, raw, tables)
+    if reader.problems or file_problems:
+        raise ConfigurationError([*reader.problems, *file_problems])
+    people_alone = {name: msgspec.structs.replace(person, password=None) for name, person in tables.users.items()}
+    tables = msgspec.structs.replace(tables, users=people_alone)
+    return Configuration(path, tables, effective, tuple(accounts), default_domain)
+
+
+def _default_domain(tables: Tables) -> str:
+    if tables.server.domains:
+        return str(tables.server.domains[0])
+    return bracketed(tables.server.listen[0].public[0])

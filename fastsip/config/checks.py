@@ -1,0 +1,68 @@
+"""What one key alone cannot tell: keys that contradict each other, and keys this version cannot honour yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .reading import Reader
+from .schema import Tables
+
+LATER_USER_KEYS = (
+    "forward_always", "forward_busy", "forward_no_answer", "ring_time", "find_me", "block_incoming", "block_outgoing",
+)  # fmt: skip
+
+
+def contradictions(reader: Reader, raw: dict[str, Any], tables: Tables, required: tuple[str, ...]) -> None:
+    """Report keys that do not go together."""
+    problem = reader.problem
+    gateways = raw.get("gateways", {})
+    seen: set[str] = set()
+    for index, listen in enumerate(tables.server.listen):
+        if listen.port and str(listen) in seen:
+            problem(f"server.listen[{index}]", f"{listen} is already in the list")
+        seen.add(str(listen))
+    if tables.registrar.min_expires > tables.registrar.max_expires:
+        problem(
+            "registrar.min_expires",
+            f"expected at most registrar.max_expires ({tables.registrar.max_expires})",
+            value=tables.registrar.min_expires,
+        )
+    if tables.timers.t1 > tables.timers.t2:
+        problem("timers.t1", f"expected at most timers.t2 ({tables.timers.t2:g})", value=tables.timers.t1)
+    if not required and not tables.auth.trusted:
+        exposed = [str(listen) for listen in tables.server.listen if not listen.loopback]
+        if exposed:
+            problem(
+                "auth.required",
+                f"anyone who reaches {exposed[0]} could register and call as anyone: name users and leave "
+                'auth.required = ["*"], or name the networks to trust in auth.trusted; only loopback addresses '
+                "may go without",
+            )
+    for index, route in enumerate(tables.routes):
+        given = [name for name in ("prefix", "regex", "domain") if getattr(route, name) is not None]
+        if len(given) != 1:
+            problem(f"routes[{index}]", f"expected exactly one of prefix, regex and domain, found {len(given)}")
+        for group in route.gateways:
+            for name in group:
+                if name not in gateways:
+                    known = ", ".join(gateways) or "none"
+                    problem(f"routes[{index}].gateways", f'no gateway is called "{name}" (there are: {known})')
+
+
+def not_yet(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
+    """Report what is valid and cannot be served by this version: better refused than silently ignored."""
+
+    def later(key: str, what: str) -> None:
+        reader.problem(key, f"not supported in this version: {what}")
+
+    for index, listen in enumerate(tables.server.listen):
+        if listen.transport != "udp":
+            later(f"server.listen[{index}]", f"{listen.transport} (only udp is)")
+    for name in ("gateways", "routes", "policy"):
+        if raw.get(name):
+            later(name, {"gateways": "gateways", "routes": "routes by digits", "policy": "routing in Python"}[name])
+    users = raw.get("users")
+    for name, person in users.items() if isinstance(users, dict) else ():
+        for key in LATER_USER_KEYS:
+            if isinstance(person, dict) and key in person:
+                later(f"users.{name}.{key}", "services of users (only password is)")

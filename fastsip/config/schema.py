@@ -1,0 +1,140 @@
+"""Every table and key of the configuration: types, defaults, ranges. 
+
+`Meta.description` is what a message says is allowed. A list may be written as its only item, and a list of groups as one group or one item: `reading.py` sees to that.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+from .values import Domain, Glob, Listen, Method, Network, Regex, Uri
+
+WORKERS_AT_MOST = 64
+"""MAX_WORKERS of ext/control.h."""
+
+
+def usable_cpus() -> int:
+    """The CPUs this process may run on, at most 16: the default number of workers."""
+    return min(len(os.sched_getaffinity(0)), 16)
+
+
+def _number(low: float, high: float, what: str = "") -> Any:
+    return Meta(ge=low, le=high, description=f"a number from {low:g} to {high:g}{what}")
+
+
+def _whole(low: int, high: int, what: str = "") -> Any:
+    return Meta(ge=low, le=high, description=f"a whole number from {low} to {high}{what}")
+
+
+_FLAG = Meta(description="true or false")
+_PATH = Meta(min_length=1, description="a path")
+_REALM = Meta(pattern=r'^[^"\\\x00-\x1f]+$', description="a text without quotes or backslashes")
+_DIGITS = Meta(pattern=r"^\+?[0-9*#]*$", description='digits such as "+1972"; "" for any')
+_MODULE = Meta(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$", description="a Python module's name")
+_TEXT = Meta(min_length=1, description="a text that is not empty")
+
+
+class Server(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    listen: Annotated[tuple[Listen, ...], Meta(min_length=1, max_length=32)] = (Listen("udp", "127.0.0.1", 5060),)
+    workers: Annotated[int, _whole(1, WORKERS_AT_MOST)] = field(default_factory=usable_cpus)
+    domains: tuple[Domain, ...] = ()
+    record_route: Annotated[bool, _FLAG] = True
+    udp_max: Annotated[int, _whole(0, 65507, ", in bytes; 0 for any size")] = 1300
+    control: Annotated[str, _PATH] | None = None
+    drain_timeout: Annotated[float, _number(0, 3600, ", in seconds")] = 5
+
+
+class State(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    path: Annotated[str, Meta(min_length=1, description='a path, or ":memory:" to keep nothing')] = "fastsip.db"
+    require_store: Annotated[bool, _FLAG] = False
+
+
+class Auth(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    realm: Annotated[str, _REALM] | None = None
+    required: tuple[Method, ...] | UnsetType = UNSET
+    """Unset: every method when the configuration names users, none when it does not."""
+    algorithms: Annotated[
+        tuple[Literal["SHA-256", "MD5"], ...], Meta(min_length=1, description='"SHA-256" and "MD5", or one of them')
+    ] = ("SHA-256", "MD5")
+    trusted: tuple[Network, ...] = ()
+    users_file: Annotated[str, _PATH] | None = None
+
+
+class Registrar(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    min_expires: Annotated[int, _whole(0, 3600, ", in seconds (more than an hour breaks RFC 3261 10.3)")] = 60
+    max_expires: Annotated[int, _whole(1, 4294967, ", in seconds")] = 3600
+    max_contacts: Annotated[int, _whole(1, 100)] = 10
+
+
+class Person(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One table of `users`."""
+
+    password: Annotated[str, _TEXT] | None = None
+    forward_always: Uri | None = None
+    forward_busy: Uri | None = None
+    forward_no_answer: Uri | None = None
+    ring_time: Annotated[float, _number(1, 180, ", in seconds")] = 20
+    find_me: tuple[tuple[Uri, ...], ...] = ()
+    block_incoming: tuple[Glob, ...] = ()
+    block_outgoing: tuple[Glob, ...] = ()
+
+
+class Gateway(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    uri: Uri
+    weight: Annotated[int, _whole(0, 1000)] = 10
+    trusted: Annotated[bool, _FLAG] = False
+    probe: Annotated[float, _number(0, 86400, ", in seconds; 0 for none")] = 30
+    try_time: Annotated[float, _number(0.1, 180, ", in seconds")] = 4
+
+
+class Route(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    gateways: Annotated[
+        tuple[tuple[Annotated[str, _TEXT], ...], ...],
+        Meta(min_length=1, description='names of gateways, or groups of them: [["gw1", "gw2"], ["gw3"]]'),
+    ]
+    prefix: Annotated[str, _DIGITS] | None = None
+    regex: Regex | None = None
+    domain: Domain | None = None
+    strip: Annotated[int, _whole(0, 64)] = 0
+    add: Annotated[str, Meta(description="digits to put in front")] = ""
+
+
+class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    module: Annotated[str, _MODULE] | None = None
+
+
+class Timers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    t1: Annotated[float, _number(0.01, 10, ", in seconds")] = 0.5
+    t2: Annotated[float, _number(0.01, 60, ", in seconds")] = 4
+    t4: Annotated[float, _number(0.01, 60, ", in seconds")] = 5
+    timer_c: Annotated[float, _number(1, 86400, ", in seconds; RFC 3261 16.6 wants more than 180")] = 181
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    transactions: Annotated[int, _whole(100, 16_000_000)] = 100_000
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description='"debug", "info", "warning" or "error"')
+    ] = "info"
+    format: Annotated[Literal["text", "json"], Meta(description='"text" or "json"')] = "text"
+
+
+class Tables(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The file as a whole."""
+
+    server: Server = field(default_factory=Server)
+    state: State = field(default_factory=State)
+    auth: Auth = field(default_factory=Auth)
+    registrar: Registrar = field(default_factory=Registrar)
+    users: dict[str, Person] = field(default_factory=dict)
+    gateways: dict[str, Gateway] = field(default_factory=dict)
+    routes: tuple[Route, ...] = ()
+    policy: Policy = field(default_factory=Policy)
+    timers: Timers = field(default_factory=Timers)
+    limits: Limits = field(default_factory=Limits)
+    log: Log = field(default_factory=Log)

@@ -1,0 +1,60 @@
+"""From a configuration to what workers and the state process are handed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastsip.launch import Settings
+
+from . import Configuration, Listen
+
+
+def settings(configuration: Configuration, bound: Sequence[Listen]) -> Settings:
+    """What workers follow. `bound` are the listen addresses with the ports they really have."""
+    tables = configuration.tables
+    names = dict.fromkeys(name for listen in bound for name in ((listen.host, listen.port), listen.public))
+    return Settings(
+        domains=[str(domain) for domain in tables.server.domains],
+        listen=list(names),
+        realm=tables.auth.realm,
+        required=list(configuration.required),
+        algorithms=list(tables.auth.algorithms),
+        trusted=[str(network) for network in tables.auth.trusted],
+        open_relay=configuration.loopback_only and not configuration.required,
+        record_route=tables.server.record_route,
+        udp_max=tables.server.udp_max,
+        min_expires=tables.registrar.min_expires,
+        max_expires=tables.registrar.max_expires,
+        max_contacts=tables.registrar.max_contacts,
+        t1=_milliseconds(tables.timers.t1),
+        t2=_milliseconds(tables.timers.t2),
+        t4=_milliseconds(tables.timers.t4),
+        timer_c=_milliseconds(tables.timers.timer_c),
+        transactions=tables.limits.transactions,
+        drain_timeout=_milliseconds(tables.server.drain_timeout),
+    )
+
+
+def users(configuration: Configuration) -> list[tuple[str, str, str, str]]:
+    """The accounts as the state process takes them."""
+    return [(*account,) for account in configuration.accounts]
+
+
+def needs_restart(running: Configuration, wanted: Configuration) -> list[str]:
+    """Keys of `wanted` that differ from `running` and cannot change while the server runs."""
+    old, new = running.tables, wanted.tables
+    keys = {
+        "server.listen": old.server.listen != new.server.listen,
+        "server.workers": old.server.workers != new.server.workers,
+        "server.control": old.server.control != new.server.control,
+        "state.path": running.store != wanted.store,
+        "state.require_store": old.state.require_store != new.state.require_store,
+        "limits.transactions": old.limits.transactions != new.limits.transactions,
+        "log.level": old.log.level != new.log.level,
+        "log.format": old.log.format != new.log.format,
+    }
+    return [key for key, changed in keys.items() if changed]
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
