@@ -1,0 +1,100 @@
+# A wheel with numbered timers and a clock that stands still until it is told.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+from fastsip._timer cimport (
+    Timer, Wheel, timer_arm, timer_cancel, timer_init, timer_is_armed, wheel_armed, wheel_expire, wheel_free,
+    wheel_new, wheel_wait,
+)
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec* now)
+
+
+cdef inline uint64_t nanoseconds() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+
+
+cdef class TestWheel:
+    cdef Wheel* wheel
+    cdef Timer* timers
+    cdef readonly uint32_t count
+
+    def __cinit__(self, uint32_t count, uint64_t now=0):
+        cdef uint32_t i
+        self.count = count
+        self.wheel = wheel_new(now)
+        self.timers = <Timer*>calloc(count, sizeof(Timer))
+        if self.wheel == NULL or self.timers == NULL:
+            raise MemoryError
+        for i in range(count):
+            timer_init(&self.timers[i], <uint16_t>(i & 0xffff))
+
+    def __dealloc__(self):
+        wheel_free(self.wheel)
+        free(self.timers)
+
+    cdef Timer* timer(self, uint32_t number) except NULL:
+        if number >= self.count:
+            raise IndexError(number)
+        return &self.timers[number]
+
+    def arm(self, uint32_t number, uint64_t now, uint32_t delay):
+        timer_arm(self.wheel, self.timer(number), now, delay)
+
+    def cancel(self, uint32_t number):
+        timer_cancel(self.wheel, self.timer(number))
+
+    def is_armed(self, uint32_t number):
+        return bool(timer_is_armed(self.timer(number)))
+
+    def expire(self, uint64_t now):
+        cdef Timer* timer = wheel_expire(self.wheel, now)
+        return None if timer == NULL else timer - self.timers
+
+    def sweep(self, uint64_t now):
+        fired = []
+        while (number := self.expire(now)) is not None:
+            fired.append(number)
+        return fired
+
+    def wait(self, uint64_t now, uint32_t limit):
+        return wheel_wait(self.wheel, now, limit)
+
+    @property
+    def armed(self):
+        return wheel_armed(self.wheel)
+
+    def measure(self, uint32_t spread):
+        # Arms every timer with delays spread evenly but in no order over `spread` ms, then turns the wheel ms by ms.
+        cdef uint64_t start, armed, worst = 0, late = 0, fired = 0, now, turn, took
+        cdef uint32_t i
+        cdef Timer* timer
+        with nogil:
+            start = nanoseconds()
+            for i in range(self.count):
+                timer_arm(self.wheel, &self.timers[i], 0, 1 + <uint32_t>(<uint64_t>i * <uint64_t>2654435761U % spread))
+            armed = nanoseconds()
+            for now in range(spread + 1):
+                turn = nanoseconds()
+                while True:
+                    timer = wheel_expire(self.wheel, now)
+                    if timer == NULL:
+                        break
+                    fired += 1
+                    if timer.due != now:
+                        late += 1
+                took = nanoseconds() - turn
+                if took > worst:
+                    worst = took
+            now = nanoseconds()
+        return {
+            "armed_ns": (armed - start) / self.count, "fired_ns": (now - armed) / self.count,
+            "worst_turn_ns": worst, "fired": fired, "late": late,
+        }
