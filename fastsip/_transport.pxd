@@ -40,7 +40,7 @@ cdef struct TransportSetup:
 
 cdef struct TransportState   # opaque
 
-cdef size_t rings_size(uint32_t workers, size_t budget) noexcept nogil
+cpdef size_t rings_size(uint32_t workers, size_t budget) noexcept nogil
 cdef TransportState* transport_new(const TransportSetup* setup) noexcept nogil       # NULL with errno
 cdef void transport_free(TransportState* t) noexcept nogil
 # Add a bound, non-blocking socket; returns its listener number or -1 with errno.

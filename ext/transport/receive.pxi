@@ -1,0 +1,214 @@
+# From sockets and rings to packets. A datagram is looked at just enough to know whose it is.
+
+cdef uint32_t socket_drops(int fd) noexcept nogil:
+    cdef uint32_t info[64]
+    cdef socklen_t length = sizeof(info)
+    if getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &length) < 0 or length < (SK_MEMINFO_DROPS + 1) * sizeof(uint32_t):
+        return 0
+    return info[<int>SK_MEMINFO_DROPS]
+
+
+cdef void note_drops(TransportState* t, Listener* listener, uint32_t drops) noexcept nogil:
+    # The kernel's count is 32 bits wide and never goes back, but datagrams carry the value of when they were queued.
+    cdef uint32_t more = drops - <uint32_t>listener.overflow
+    if more and more < 0x80000000u:
+        count_add(t.block, COUNT_dropped_socket, more)
+        listener.overflow = drops
+
+
+cdef bint rings_pending(TransportState* t) noexcept nogil:
+    cdef uint32_t i
+    for i in range(t.workers):
+        if i != t.worker and ring_pending(&t.readers[i]):
+            return True
+    return False
+
+
+cdef int transport_wait(TransportState* t, uint32_t ms) noexcept nogil:
+    cdef epoll_event events[MAX_LISTENERS + 2]
+    cdef bint announced = False
+    cdef int found, i, watched = 0
+    cdef int timeout = <int>ms if ms < 0x7fffffff else 0x7fffffff
+    cdef uint64_t value
+    if timeout and t.workers > 1:
+        wake_announce(t.block)
+        announced = True
+        if rings_pending(t):
+            timeout = 0
+    found = epoll_wait(t.epoll, events, MAX_LISTENERS + 2, timeout)
+    if announced:
+        wake_clear(t.block)
+    t.ring_batches = 0
+    t.ready = 0
+    for i in range(found):
+        if events[i].data.u32 < MAX_LISTENERS:
+            t.ready |= 1u << events[i].data.u32
+            t.batches[events[i].data.u32] = 0
+        elif events[i].data.u32 == EVENT_WATCHED:
+            watched = 1
+            read(t.watched, &value, sizeof(value))
+    if found == 0 and timeout:
+        # Nothing came: the drops at the end of a burst, which no later datagram will report.
+        for i in range(<int>t.listener_count):
+            note_drops(t, &t.listeners[i], socket_drops(t.listeners[i].fd))
+    return watched
+
+
+cdef void read_control(TransportState* t, Listener* listener, msghdr* message, Address* local) noexcept nogil:
+    cdef cmsghdr* item = CMSG_FIRSTHDR(message)
+    cdef in_pktinfo info4
+    cdef in6_pktinfo info6
+    cdef uint32_t drops
+    while item != NULL:
+        if item.cmsg_level == SOL_SOCKET and item.cmsg_type == SO_RXQ_OVFL:
+            memcpy(&drops, CMSG_DATA(item), sizeof(drops))
+            note_drops(t, listener, drops)
+        elif item.cmsg_level == IPPROTO_IP and item.cmsg_type == IP_PKTINFO:
+            # spec_dst, not addr: for a broadcast it is the address of ours to answer from.
+            memcpy(&info4, CMSG_DATA(item), sizeof(info4))
+            memcpy(local.ip, &info4.ipi_spec_dst, 4)
+        elif item.cmsg_level == IPPROTO_IPV6 and item.cmsg_type == IPV6_PKTINFO:
+            memcpy(&info6, CMSG_DATA(item), sizeof(info6))
+            memcpy(local.ip, &info6.ipi6_addr, 16)
+            if local.ip[0] == 0xfe and (local.ip[1] & 0xc0) == 0x80:
+                local.scope = info6.ipi6_ifindex
+        item = CMSG_NXTHDR(message, item)
+
+
+cdef inline bint is_keepalive(const uint8_t* data, uint32_t length) noexcept nogil:
+    # CRLF CRLF (RFC 5626 3.5.1, and what phones send before it): nothing but CR, LF and NUL, or nothing at all.
+    cdef uint32_t i
+    for i in range(length):
+        if data[i] != c'\r' and data[i] != c'\n' and data[i] != 0:
+            return False
+    return True
+
+
+cdef int receive_batch(TransportState* t, uint32_t number) noexcept nogil:
+    # One recvmmsg. The owner's packets are kept, the others go to their owner's ring; returns how many were kept.
+    cdef Listener* listener = &t.listeners[number]
+    cdef uint16_t own_number = <uint16_t>t.by_index[listener.index]
+    cdef uint32_t i, length, owner, kept = 0
+    cdef uint64_t bytes_in = 0, keepalives = 0, unanswerable = 0, handoffs = 0, refused = 0, written = 0
+    cdef uint8_t* data
+    cdef msghdr* message
+    cdef Packet* packet
+    cdef Slice call_id
+    cdef int count = recvmmsg(listener.fd, t.headers, RECEIVE_BATCH, MSG_DONTWAIT, NULL)
+    t.batches[number] += 1
+    if count < RECEIVE_BATCH or t.batches[number] == BATCHES_PER_TURN:
+        t.ready &= ~(1u << number)           # drained, or the others' turn: epoll will say so again
+    if count <= 0:
+        return 0
+    for i in range(<uint32_t>count):
+        message = &t.headers[i].msg_hdr
+        length = t.headers[i].msg_len
+        data = <uint8_t*>t.pieces[i].iov_base
+        bytes_in += length
+        packet = &t.packets[kept]
+        address_from_sockaddr(&packet.flow.remote, &t.names[i])
+        packet.flow.local = listener.address
+        packet.flow.listener = own_number
+        packet.flow.transport = TRANSPORT_UDP
+        packet.flow.reliable = 0
+        packet.flow.connection = 0
+        if message.msg_controllen:
+            read_control(t, listener, message, &packet.flow.local)
+        message.msg_namelen = sizeof(sockaddr_storage)
+        message.msg_controllen = CONTROL_BYTES
+        if not address_is_sendable(&packet.flow.remote):
+            unanswerable += 1
+            continue
+        if is_keepalive(data, length):
+            keepalives += 1
+            continue
+        if t.workers > 1 and find_call_id(data, length, &call_id):
+            owner = owner_of(t.control, data + call_id.start, slice_length(call_id))
+            if owner != t.worker and owner < t.workers:
+                packet.flow.listener = listener.index
+                if ring_write(&t.writers[owner], &packet.flow, data, length):
+                    handoffs += 1
+                    written |= 1ull << owner
+                else:
+                    refused += 1
+                continue
+        packet.data = data
+        packet.length = length
+        packet.slot = i + 1
+        kept += 1
+    t.touched |= written
+    for owner in range(t.workers):
+        if written >> owner & 1:
+            ring_publish(&t.writers[owner])
+    count_add(t.block, COUNT_datagrams_in, <uint64_t>count)
+    count_add(t.block, COUNT_bytes_in, bytes_in)
+    if keepalives:
+        count_add(t.block, COUNT_keepalives, keepalives)
+    if unanswerable:
+        count_add(t.block, COUNT_dropped_unsendable, unanswerable)
+    if handoffs:
+        count_add(t.block, COUNT_handoffs_out, handoffs)
+    if refused:
+        count_add(t.block, COUNT_dropped_ring, refused)
+    return <int>kept
+
+
+cdef int drain_rings(TransportState* t) noexcept nogil:
+    # One batch from all rings, each in turn the first; copied to the receive slots, so that the crash file covers them.
+    cdef uint32_t i, source, length = 0, kept = 0, lost = 0
+    cdef RingReader* reader
+    cdef Packet* packet
+    cdef int got
+    for i in range(t.workers):
+        source = (t.next_ring + i) % t.workers
+        if source == t.worker:
+            continue
+        reader = &t.readers[source]
+        got = 0
+        while kept < RECEIVE_BATCH:
+            packet = &t.packets[kept]
+            got = ring_read(reader, &packet.flow, t.pieces[kept].iov_base, &length)
+            if got <= 0:
+                break
+            if packet.flow.listener > 255 or t.by_index[packet.flow.listener] < 0:
+                lost += 1
+                continue
+            packet.flow.listener = <uint16_t>t.by_index[packet.flow.listener]
+            packet.data = <uint8_t*>t.pieces[kept].iov_base
+            packet.length = length
+            packet.slot = kept + 1
+            kept += 1
+        if got < 0:
+            lost += 1
+        ring_release(reader)
+        if kept == RECEIVE_BATCH:
+            break
+    t.next_ring = (t.next_ring + 1) % t.workers
+    if kept:
+        count_add(t.block, COUNT_handoffs_in, kept)
+    if lost:
+        count_add(t.block, COUNT_dropped_ring, lost)
+    return <int>kept
+
+
+cdef int transport_receive(TransportState* t, Packet** packets) noexcept nogil:
+    cdef int kept
+    packets[0] = t.packets
+    while t.ready:
+        while not (t.ready >> t.next_listener & 1):
+            t.next_listener = (t.next_listener + 1) % MAX_LISTENERS
+        kept = receive_batch(t, t.next_listener)
+        t.next_listener = (t.next_listener + 1) % MAX_LISTENERS
+        if kept:
+            return kept
+    if t.workers > 1 and t.ring_batches < RING_BATCHES_PER_TURN:
+        t.ring_batches += 1
+        return drain_rings(t)
+    return 0
+
+
+cdef void transport_in_hand(TransportState* t, const Packet* packet) noexcept nogil:
+    if packet == NULL:
+        mark_in_hand(t.block, 0, 0)
+    else:
+        mark_in_hand(t.block, packet.slot, packet.length)

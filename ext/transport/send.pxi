@@ -1,0 +1,100 @@
+# From buffers to sockets. A datagram the network refuses is dropped and counted: who needs it sends it again.
+
+cdef void write_source(msghdr* message, void* control, const Address* local) noexcept nogil:
+    # Leave from `local` on a wildcard socket: the peer knows us by the address it wrote to.
+    cdef cmsghdr* item = <cmsghdr*>control
+    cdef in_pktinfo info4
+    cdef in6_pktinfo info6
+    message.msg_control = control
+    if local.family == 4:
+        memset(&info4, 0, sizeof(info4))
+        memcpy(&info4.ipi_spec_dst, local.ip, 4)
+        message.msg_controllen = CMSG_SPACE(sizeof(info4))
+        item.cmsg_level = IPPROTO_IP
+        item.cmsg_type = IP_PKTINFO
+        item.cmsg_len = CMSG_LEN(sizeof(info4))
+        memcpy(CMSG_DATA(item), &info4, sizeof(info4))
+    else:
+        memset(&info6, 0, sizeof(info6))
+        memcpy(&info6.ipi6_addr, local.ip, 16)
+        info6.ipi6_ifindex = local.scope
+        message.msg_controllen = CMSG_SPACE(sizeof(info6))
+        item.cmsg_level = IPPROTO_IPV6
+        item.cmsg_type = IPV6_PKTINFO
+        item.cmsg_len = CMSG_LEN(sizeof(info6))
+        memcpy(CMSG_DATA(item), &info6, sizeof(info6))
+
+
+cdef int transport_send(TransportState* t, const Flow* flow, Buffer* buffer) noexcept nogil:
+    cdef Listener* listener
+    cdef SendQueue* queue
+    cdef msghdr* message
+    cdef uint32_t at
+    if (flow.listener >= t.listener_count or buffer.length > RING_MESSAGE or not address_is_sendable(&flow.remote)
+            or flow.remote.family != t.listeners[flow.listener].address.family):
+        count_add(t.block, COUNT_dropped_unsendable, 1)
+        return -1
+    listener = &t.listeners[flow.listener]
+    queue = t.queues[flow.listener]
+    if queue.count == SEND_QUEUE:
+        flush_queue(t, listener, queue)
+    at = queue.count
+    message = &queue.headers[at].msg_hdr
+    message.msg_namelen = address_to_sockaddr(&flow.remote, &queue.names[at])
+    queue.pieces[at].iov_base = buffer.data
+    queue.pieces[at].iov_len = buffer.length
+    if listener.wildcard and flow.local.family == flow.remote.family and not is_unspecified(&flow.local):
+        write_source(message, queue.controls[at], &flow.local)
+    else:
+        message.msg_control = NULL
+        message.msg_controllen = 0
+    queue.buffers[at] = buffer_hold(buffer)
+    queue.count = at + 1
+    return 0
+
+
+cdef void flush_queue(TransportState* t, Listener* listener, SendQueue* queue) noexcept nogil:
+    # sendmmsg stops at the first datagram it cannot send and says why only when that is the first of the call. A full
+    # send buffer is tried once more, then the rest of the queue is dropped: there is no room for it either. Any other
+    # error is that one datagram's (no route, a firewall, a source address that is gone).
+    cdef uint32_t at = 0, i
+    cdef uint64_t bytes_out = 0, dropped = 0
+    cdef int sent
+    cdef bint refused = False
+    while at < queue.count:
+        sent = sendmmsg(listener.fd, &queue.headers[at], queue.count - at, MSG_DONTWAIT)
+        if sent > 0:
+            for i in range(at, at + <uint32_t>sent):
+                bytes_out += queue.headers[i].msg_len
+            at += <uint32_t>sent
+            refused = False
+        elif errno == EAGAIN:
+            if refused:
+                dropped += queue.count - at
+                break
+            refused = True
+        elif errno != EINTR:
+            dropped += 1
+            at += 1
+    for i in range(queue.count):
+        buffer_release(t.pool, queue.buffers[i])
+    count_add(t.block, COUNT_datagrams_out, queue.count - dropped)
+    count_add(t.block, COUNT_bytes_out, bytes_out)
+    if dropped:
+        count_add(t.block, COUNT_dropped_send, dropped)
+    queue.count = 0
+
+
+cdef void transport_flush(TransportState* t) noexcept nogil:
+    cdef uint32_t i
+    cdef uint64_t one = 1
+    for i in range(t.listener_count):
+        if t.queues[i].count:
+            flush_queue(t, &t.listeners[i], t.queues[i])
+    if t.touched == 0:
+        return
+    for i in range(t.workers):
+        if t.touched >> i & 1 and wake_needed(&t.control.worker[i]):
+            write(t.wakes[i], &one, sizeof(one))
+            count_add(t.block, COUNT_wakeups, 1)
+    t.touched = 0

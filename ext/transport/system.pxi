@@ -1,0 +1,113 @@
+# What Linux gives us, as far as UDP needs it.
+from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOSPC, EPROTOTYPE, errno
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+cdef extern from *:
+    """
+    #include <arpa/inet.h>
+    #include <linux/sock_diag.h>
+    #include <netinet/in.h>
+    #include <sys/epoll.h>
+    #include <sys/socket.h>
+    #include <unistd.h>
+    """
+
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef size_t socklen_t
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+    struct msghdr:
+        void* msg_name
+        socklen_t msg_namelen
+        iovec* msg_iov
+        size_t msg_iovlen
+        void* msg_control
+        size_t msg_controllen
+        int msg_flags
+    struct mmsghdr:
+        msghdr msg_hdr
+        unsigned int msg_len
+    struct cmsghdr:
+        size_t cmsg_len
+        int cmsg_level
+        int cmsg_type
+    struct sockaddr:
+        pass
+    int AF_INET, AF_INET6, SOCK_DGRAM, SOCK_CLOEXEC, SOL_SOCKET, SO_TYPE, SO_RXQ_OVFL, SO_MEMINFO, MSG_DONTWAIT
+    int socket(int domain, int kind, int protocol)
+    int connect(int fd, const sockaddr* address, socklen_t length)
+    int getsockname(int fd, sockaddr* address, socklen_t* length)
+    int getsockopt(int fd, int level, int name, void* value, socklen_t* length)
+    int setsockopt(int fd, int level, int name, const void* value, socklen_t length)
+    int recvmmsg(int fd, mmsghdr* messages, unsigned int count, int flags, void* timeout)
+    int sendmmsg(int fd, mmsghdr* messages, unsigned int count, int flags)
+    cmsghdr* CMSG_FIRSTHDR(msghdr* message)
+    cmsghdr* CMSG_NXTHDR(msghdr* message, cmsghdr* item)
+    unsigned char* CMSG_DATA(cmsghdr* item)
+    size_t CMSG_LEN(size_t length)
+    size_t CMSG_SPACE(size_t length)
+
+cdef extern from "<linux/sock_diag.h>" nogil:
+    enum: SK_MEMINFO_DROPS, SK_MEMINFO_VARS
+
+cdef extern from "<netinet/in.h>" nogil:
+    int IPPROTO_IP, IPPROTO_IPV6, IP_PKTINFO, IPV6_PKTINFO, IPV6_RECVPKTINFO
+    struct in_addr:
+        pass
+    struct in6_addr:
+        pass
+    struct in_pktinfo:
+        unsigned int ipi_ifindex
+        in_addr ipi_spec_dst
+    struct in6_pktinfo:
+        in6_addr ipi6_addr
+        unsigned int ipi6_ifindex
+
+cdef extern from "<sys/epoll.h>" nogil:
+    enum: EPOLLIN, EPOLLET, EPOLL_CTL_ADD, EPOLL_CLOEXEC
+    ctypedef union epoll_data_t:
+        uint32_t u32
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int operation, int fd, epoll_event* event)
+    int epoll_wait(int epoll, epoll_event* events, int capacity, int timeout)
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t read(int fd, void* data, size_t length)
+    ssize_t write(int fd, const void* data, size_t length)
+    int close(int fd)
+
+cdef extern from "ring.h" nogil:
+    enum: RING_MESSAGE
+    ctypedef struct Ring:
+        pass
+    ctypedef struct RingBlock:
+        pass
+    ctypedef struct RingWriter:
+        uint64_t capacity
+        uint64_t tail
+        uint64_t head
+    ctypedef struct RingReader:
+        uint64_t head
+        uint64_t tail
+    uint64_t ring_capacity(uint32_t workers, uint64_t size) noexcept
+    uint64_t rings_block_size(uint32_t workers, uint64_t budget) noexcept
+    int rings_attach(RingBlock* block, uint64_t size, uint32_t workers) noexcept
+    Ring* rings_at(RingBlock* block, uint64_t size, uint32_t workers, uint32_t source, uint32_t target) noexcept
+    void ring_writer(RingWriter* writer, Ring* ring, uint64_t capacity) noexcept
+    void ring_reader(RingReader* reader, Ring* ring, uint64_t capacity) noexcept
+    bint ring_write(RingWriter* writer, const Flow* flow, const void* data, uint32_t length) noexcept
+    void ring_publish(RingWriter* writer) noexcept
+    int ring_read(RingReader* reader, Flow* flow, void* out, uint32_t* length) noexcept
+    void ring_release(RingReader* reader) noexcept
+    bint ring_pending(RingReader* reader) noexcept
+
+cdef extern from "wake.h" nogil:
+    void wake_announce(WorkerBlock* block) noexcept
+    void wake_clear(WorkerBlock* block) noexcept
+    bint wake_needed(WorkerBlock* target) noexcept
+    void mark_in_hand(WorkerBlock* block, uint32_t slot, uint32_t length) noexcept
