@@ -1,0 +1,45 @@
+# Syntax. The contract is fastsip/_message.pxd; this is how. No function that takes a `data` pointer reads outside the
+# bounds it was given, allocates, or needs the GIL; the Python face is the last fragment.
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset, strlen
+
+cdef extern from "names.h" nogil:
+    const char* const header_names[]
+    int header_id_padded(const uint8_t* name, uint32_t length) noexcept
+    enum:
+        NAME_KEY_BYTES
+
+cdef extern from "scan.h" nogil:
+    enum:
+        SCAN_BLOCK
+    uint32_t scan_first(uint64_t mask) noexcept
+    uint64_t scan_block(const uint8_t* at, uint64_t* controls) noexcept
+    uint64_t scan_tail(const uint8_t* at, uint32_t left, uint64_t* controls) noexcept
+    uint64_t scan_block_lines(const uint8_t* at) noexcept
+    uint64_t scan_tail_lines(const uint8_t* at, uint32_t left) noexcept
+    uint32_t scan_byte(const uint8_t* data, uint32_t start, uint32_t end, uint8_t byte) noexcept
+    uint32_t scan_blank(const uint8_t* data, uint32_t start, uint32_t end) noexcept
+
+cdef extern from "chars.h" nogil:
+    const uint8_t char_class[256]
+    enum:
+        CHAR_TOKEN, CHAR_VALUE, CHAR_URI_PARAM, CHAR_HOST, CHAR_USER, CHAR_PASSWORD, CHAR_HEADERS, CHAR_BLANK
+
+cdef enum:
+    MAX_MESSAGE = 65507      # what a UDP datagram over IPv4 can carry; offsets are 16 bits
+    SP = 0x20
+    HT = 0x09
+    CR = 0x0D
+    LF = 0x0A
+
+include "message/text.pxi"
+include "message/parameters.pxi"
+include "message/name_addr.pxi"
+include "message/via.pxi"
+include "message/uri.pxi"
+include "message/compare.pxi"
+include "message/numbers.pxi"
+include "message/lines.pxi"
+include "message/values.pxi"
+include "message/writer.pxi"
+include "message/face.pxi"

@@ -1,0 +1,262 @@
+# Finding the header lines: one pass over 64-byte blocks, a bit for each line feed.
+#
+# A line ends at a line feed that SP or HT does not follow (7.3.1), so it is complete when one byte behind it is known.
+# RFC 2543 let a bare LF or CR end a line; here it is 400. Elements that disagree on where a line, or the header section,
+# ends see different headers in the same bytes, and a P-Asserted-Identity could slip past the one that must take it out.
+# The lines are found all the same, so that the 400 can be built. Control characters are 400 too, but in quoted pairs.
+
+# Headers that may stand only once and that every element reads: with two of them each could believe another one.
+cdef inline uint64_t single_headers() noexcept nogil:
+    return (<uint64_t>1 << HDR_CALL_ID | <uint64_t>1 << HDR_CONTENT_LENGTH | <uint64_t>1 << HDR_CSEQ
+            | <uint64_t>1 << HDR_FROM | <uint64_t>1 << HDR_MAX_FORWARDS | <uint64_t>1 << HDR_TO)
+
+# The header line [at, stop), `stop` being its last LF. `limit` is where reading ends.
+cdef inline void take_line(Message* m, const uint8_t* data, uint32_t at, uint32_t stop, uint32_t limit,
+                           uint8_t folded) noexcept nogil:
+    cdef uint32_t colon = scan_byte(data, at, stop, c':'), name_end = colon, value, end = stop
+    cdef Header* header = &m.headers[m.header_count]
+    cdef uint64_t bit
+    cdef int ident
+    while name_end > at and (data[name_end - 1] == SP or data[name_end - 1] == HT):
+        name_end -= 1
+    if limit - at >= NAME_KEY_BYTES:
+        ident = header_id_padded(data + at, name_end - at)
+    else:
+        ident = header_id(data + at, name_end - at)
+    value = colon + 1 if colon < stop else stop
+    if ident == HDR_UNKNOWN and (
+            colon == stop or name_end == at or skip_class(data, at, name_end, CHAR_TOKEN) != name_end):
+        fault(m, at, HDR_UNKNOWN, 400, b"header line does not begin with a name and a colon")
+    value = skip_blank(data, value, end)
+    while end > value and is_blank(data[end - 1]):
+        end -= 1
+    header.name = <uint16_t>at
+    header.value = <uint16_t>value
+    header.end = <uint16_t>end
+    header.id = <uint8_t>ident
+    header.folded = folded
+    bit = <uint64_t>1 << ident
+    if not m.present & bit:
+        m.present |= bit
+        m.first[ident] = <uint8_t>m.header_count
+    elif bit & single_headers():
+        fault(m, at, ident, 400, b"header may stand only once")
+    m.header_count += 1
+
+# Control characters that are neither HT, nor the CR of a CRLF, nor in a quoted pair. `unusual` has their bits.
+cdef inline void check_controls(Message* m, const uint8_t* data, uint32_t block, uint64_t unusual,
+                                uint32_t limit) noexcept nogil:
+    cdef uint32_t at
+    while unusual:
+        at = block + scan_first(unusual)
+        unusual &= unusual - 1
+        if data[at] == HT:
+            continue
+        if data[at] == CR:
+            if at + 1 == limit or data[at + 1] == LF:
+                continue
+            fault(m, at, HDR_UNKNOWN, 400, b"CR without LF")
+        elif at == 0 or data[at - 1] != c'\\':
+            fault(m, at, HDR_UNKNOWN, 400, b"control character")
+
+# Find the header lines of [0, limit). The offset of the empty line's end, or 0 if it is not there yet. -1: too many.
+cdef inline int take_lines(Message* m, const uint8_t* data, uint32_t limit) noexcept nogil:
+    cdef uint32_t block = 0, line = 0, at
+    cdef uint64_t feeds, controls, unusual
+    cdef uint8_t folded = 0
+    cdef bint started = 0
+    while block < limit:
+        if limit - block >= SCAN_BLOCK:
+            feeds = scan_block(data + block, &controls)
+        else:
+            feeds = scan_tail(data + block, limit - block, &controls)
+        unusual = controls & ~(feeds | feeds >> 1)
+        while feeds:
+            at = block + scan_first(feeds)
+            if at - line < 2 and (at == line or data[line] == CR):
+                if unusual:
+                    check_controls(m, data, block, unusual & ((feeds & (0 - feeds)) - 1), limit)
+                if at == line:
+                    fault(m, at, HDR_UNKNOWN, 400, b"LF without CR")
+                m.body_gap = <uint16_t>line
+                m.body = <uint16_t>(at + 1)
+                m.headers[m.header_count].name = <uint16_t>line
+                return at + 1
+            if at + 1 == limit:
+                break
+            feeds &= feeds - 1
+            if data[at - 1] != CR:
+                fault(m, at, HDR_UNKNOWN, 400, b"LF without CR")
+            if not started:
+                started = 1
+                start_line(m, data, at - 1 if data[at - 1] == CR else at)
+            elif data[at + 1] == SP or data[at + 1] == HT:
+                folded = 1
+                continue
+            elif m.header_count == MAX_HEADERS:
+                fault(m, line, HDR_UNKNOWN, 400, b"more than 256 header lines")
+                m.headers[m.header_count].name = <uint16_t>line
+                return -1
+            else:
+                take_line(m, data, line, at, limit, folded)
+            folded = 0
+            line = at + 1
+        if unusual:
+            check_controls(m, data, block, unusual, limit)
+        block += SCAN_BLOCK
+    m.headers[m.header_count].name = <uint16_t>line
+    return 0
+
+cdef int parse_message(Message* m, const uint8_t* data, uint32_t length, int framing) noexcept nogil:
+    cdef uint32_t skipped = 0, limit, left
+    cdef int end
+    memset(m, 0, <size_t>(<uint8_t*>m.headers - <uint8_t*>m))
+    m.max_forwards = -1
+    m.content_length = -1
+    while skipped < length and (data[skipped] == CR or data[skipped] == LF):
+        skipped += 1
+    data += skipped
+    length -= skipped
+    limit = length if length < MAX_MESSAGE else MAX_MESSAGE
+    m.data = data
+    m.size = limit
+    end = take_lines(m, data, limit)
+    if end == 0:
+        if limit == MAX_MESSAGE:
+            fault(m, limit, HDR_UNKNOWN, 513, b"header section above 65507 bytes")
+        m.body_gap = m.body = m.headers[m.header_count].name
+        return NEED_MORE if m.error == NULL else MALFORMED
+    if end < 0:
+        m.body_gap = m.body = m.headers[m.header_count].name
+        read_values(m, data)
+        return MALFORMED
+    read_values(m, data)
+    left = length - m.body
+    if m.content_length >= 0:
+        if <uint32_t>m.content_length > left:
+            if framing == DATAGRAM:
+                fault(m, m.body, HDR_CONTENT_LENGTH, 400, b"body shorter than Content-Length")
+            elif <uint32_t>m.content_length > <uint32_t>(MAX_MESSAGE - m.body):
+                fault(m, m.body, HDR_CONTENT_LENGTH, 413, b"Content-Length above what a message may have")
+            elif m.error == NULL:
+                return NEED_MORE
+        else:
+            left = <uint32_t>m.content_length
+    elif framing == STREAM:
+        fault(m, m.body_gap, HDR_CONTENT_LENGTH, 400, b"no Content-Length on a stream")
+    if left > <uint32_t>(MAX_MESSAGE - m.body):
+        fault(m, m.body, HDR_UNKNOWN, 513, b"message above 65507 bytes")
+    if m.error != NULL:
+        return MALFORMED
+    m.size = m.body + left
+    return <int>(skipped + m.size)
+
+# Is this the name of a Call-ID line: "Call-ID" or "i", white space, colon?  Where its value may begin, or 0.
+cdef inline uint32_t call_id_value(const uint8_t* data, uint32_t at, uint32_t stop) noexcept nogil:
+    if (data[at] | 0x20) == c'i':
+        at += 1
+    elif stop - at > 7 and (data[at] | 0x20) == c'c' and same_folded(data + at, <const uint8_t*>b"call-id", 7):
+        at += 7
+    else:
+        return 0
+    while at < stop and (data[at] == SP or data[at] == HT):
+        at += 1
+    return at + 1 if at < stop and data[at] == c':' else 0
+
+cdef int find_call_id(const uint8_t* data, uint32_t length, Slice* call_id) noexcept nogil:
+    cdef uint32_t block = 0, line = 0, at, value, skipped = 0, limit, lines = 0
+    cdef uint64_t feeds
+    cdef bint started = 0
+    call_id[0] = make_slice(0, 0)
+    while skipped < length and (data[skipped] == CR or data[skipped] == LF):
+        skipped += 1
+    limit = length if length - skipped < MAX_MESSAGE else skipped + MAX_MESSAGE
+    block = line = skipped
+    while block < limit:
+        if limit - block >= SCAN_BLOCK:
+            feeds = scan_block_lines(data + block)
+        else:
+            feeds = scan_tail_lines(data + block, limit - block)
+        while feeds:
+            at = block + scan_first(feeds)
+            feeds &= feeds - 1
+            if at + 1 == limit or (at - line < 2 and (at == line or data[line] == CR)):
+                return 0
+            if not started:
+                started = 1
+            elif data[at + 1] == SP or data[at + 1] == HT:
+                continue
+            else:
+                if lines == MAX_HEADERS:
+                    return 0
+                lines += 1
+                value = call_id_value(data, line, at)
+                if value:
+                    value = skip_blank(data, value, at)
+                    while at > value and is_blank(data[at - 1]):
+                        at -= 1
+                    call_id[0] = make_slice(value, at)
+                    return at > value
+            line = at + 1
+        block += SCAN_BLOCK
+    return 0
+
+cdef Slice header_value(const Message* m, int header) noexcept nogil:
+    cdef const Header* line
+    if not has_header(m, header):
+        return make_slice(0, 0)
+    line = &m.headers[m.first[header]]
+    return make_slice(line.value, line.end)
+
+# Behind the next comma of [at, end) that is in no quotes and no brackets, or end + 1 if there is none; 0 if a quote or
+# bracket does not close.
+cdef inline uint32_t skip_value(const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
+    while at < end:
+        if data[at] == c'"':
+            at = skip_quoted(data, at, end)
+            if at == 0:
+                return 0
+            continue
+        if data[at] == c'<':
+            at = scan_byte(data, at, end, c'>')
+            if at == end:
+                return 0
+        elif data[at] == c',':
+            return at + 1
+        at += 1
+    return end + 1
+
+cdef int next_value(const Message* m, int header, uint16_t* line, Slice* rest, Slice* value) noexcept nogil:
+    cdef const uint8_t* data = m.data
+    cdef uint32_t at, end, stop, behind, index = line[0]
+    if header <= HDR_UNKNOWN or header >= HDR_COUNT or not has_header(m, header):
+        return 0
+    while rest.end == 0:
+        # `line` is one more than the index of the line last begun.
+        if index == 0:
+            index = m.first[header]
+        while index < m.header_count and m.headers[index].id != header:
+            index += 1
+        if index == m.header_count:
+            line[0] = <uint16_t>index
+            return 0
+        if m.headers[index].value < m.headers[index].end:
+            rest[0] = make_slice(m.headers[index].value, m.headers[index].end)
+        index += 1
+        line[0] = <uint16_t>index
+    at = skip_blank(data, rest.start, rest.end)
+    behind = skip_value(data, at, rest.end)
+    if behind == 0:
+        return -1
+    stop = behind - 1
+    end = rest.end
+    while stop > at and is_blank(data[stop - 1]):
+        stop -= 1
+    if stop == at:
+        return -1
+    value[0] = make_slice(at, stop)
+    if behind > end:
+        rest[0] = make_slice(0, 0)
+    else:
+        rest[0] = make_slice(behind, end)
+    return 1
