@@ -1,0 +1,182 @@
+# cython: language_level=3
+"""The transaction user of a proxy, compiled (RFC 3261 16, 10.3, 8.2).
+
+One function per section of chapter 16, in `ext/proxy/`: validation and Route preprocessing in route.pxi, rights in
+admit.pxi, targets in target.pxi, forwarding in forward.pxi, responses, Timer C and CANCEL in response.pxi, REGISTER in
+register.pxi, the answers made here in answer.pxi, and the context that joins them in context.pxi.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset
+
+from fastsip._address cimport *
+from fastsip._control cimport *
+from fastsip._digest cimport *
+from fastsip._hash cimport *
+from fastsip._location cimport *
+from fastsip._memory cimport *
+from fastsip._message cimport *
+from fastsip._queue cimport *
+from fastsip._timer cimport *
+from fastsip._transaction cimport *
+from fastsip._transport cimport *
+
+cdef enum:
+    SCRATCH_SIZE = 131072
+    MAX_DATAGRAM = 65507
+    MAX_URI = 1024               # of a binding
+    AOR_SIZE = 512
+    MAX_CONTACTS = 64            # in one REGISTER
+    TIMER_C = TIMER_USER
+    TIMER_WAIT_STATE = TIMER_USER + 1
+
+cdef uint64_t LOOP_MASK = 0xFFFFFFFF
+cdef uint64_t EDITED = ((<uint64_t>1 << <int>HDR_VIA) | (<uint64_t>1 << <int>HDR_MAX_FORWARDS)
+                        | (<uint64_t>1 << <int>HDR_ROUTE) | (<uint64_t>1 << <int>HDR_PROXY_AUTHORIZATION))
+
+include "proxy/answer.pxi"
+include "proxy/route.pxi"
+include "proxy/admit.pxi"
+include "proxy/context.pxi"
+include "proxy/forward.pxi"
+include "proxy/target.pxi"
+include "proxy/response.pxi"
+include "proxy/register.pxi"
+include "proxy/settings.pxi"
+
+
+cdef Proxy* proxy_new(const ProxySetup* setup) noexcept nogil:
+    cdef Proxy* p = <Proxy*>calloc(1, sizeof(Proxy))
+    if p == NULL:
+        return NULL
+    p.layer = setup.layer
+    p.transport = setup.transport
+    p.pool = setup.pool
+    p.segment = setup.segment
+    p.digest = setup.digest
+    p.control = setup.control
+    p.block = &setup.control.worker[setup.worker]
+    p.facts = setup.facts
+    p.worker = setup.worker
+    p.settings = setup.settings
+    p.request = <Message*>malloc(sizeof(Message))
+    p.stored = <Message*>malloc(sizeof(Message))
+    p.scratch = <uint8_t*>malloc(SCRATCH_SIZE)
+    p.fact = <uint8_t*>malloc(SCRATCH_SIZE)
+    if p.request == NULL or p.stored == NULL or p.scratch == NULL or p.fact == NULL:
+        proxy_free(p)
+        return NULL
+    return p
+
+
+cdef void proxy_free(Proxy* p) noexcept nogil:
+    cdef ContextChunk* chunk
+    if p == NULL:
+        return
+    proxy_drop(p)
+    chunk = <ContextChunk*>p.context_chunks
+    while chunk != NULL:
+        p.context_chunks = chunk.next
+        free(chunk)
+        chunk = <ContextChunk*>p.context_chunks
+    free(p.request)
+    free(p.stored)
+    free(p.scratch)
+    free(p.fact)
+    free(p)
+
+
+cdef void proxy_drop(Proxy* p) noexcept nogil:
+    # Every context goes, unanswered.
+    cdef ContextChunk* chunk = <ContextChunk*>p.context_chunks
+    cdef uint32_t i
+    while chunk != NULL:
+        for i in range(CONTEXT_CHUNK):
+            if chunk.contexts[i].used:
+                context_free(p, &chunk.contexts[i])
+        chunk = chunk.next
+
+
+cdef uint64_t proxy_open(const Proxy* p) noexcept nogil:
+    return p.contexts
+
+
+cdef void proxy_finish(Proxy* p) noexcept nogil:
+    cdef ContextChunk* chunk = <ContextChunk*>p.context_chunks
+    cdef ResponseContext* ctx
+    cdef uint32_t i, k
+    cdef int status
+    while chunk != NULL:
+        for i in range(CONTEXT_CHUNK):
+            ctx = &chunk.contexts[i]
+            if not ctx.used:
+                continue
+            for k in range(ctx.plan.target_count):
+                cancel_target(p, &ctx.plan.targets[k])
+            status = 487 if ctx.cancelled else 503
+            if ctx.method == METHOD_INVITE and ctx.initial:
+                count_call(p, status)
+            respond(p, ctx, NULL, status)
+            context_free(p, ctx)
+        chunk = chunk.next
+
+
+cdef void on_malformed(Proxy* p, const Message* m, const Packet* packet) noexcept nogil:
+    # An answer where one can be built and would go to its sender; a counted drop otherwise.
+    cdef Flow flow
+    count_add(p.block, COUNT_dropped_malformed, 1)
+    if m.kind != KIND_REQUEST or not m.answerable or m.method == METHOD_ACK or m.error_status < 300:
+        return
+    answer_flow(&flow, &packet.flow, m)
+    answer(p, m, &flow, m.error_status)
+
+
+cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept nogil:
+    cdef Routing r
+    cdef Transaction* found
+    cdef int matched, status
+    count_add(p.block, COUNT_requests_in, 1)
+    r.source = packet.flow
+    r.token_valid = r.trusted = r.authenticated = False
+    answer_flow(&r.answer, &packet.flow, m)
+    matched = match_request(p.layer, m, &r.answer, &found)
+    if matched == MATCH_ABSORBED:
+        return
+    if m.method == METHOD_CANCEL:
+        on_cancel(p, m, &r.answer)
+        return
+    status = validate(p, m, &r)
+    if status == 0:
+        status = read_routes(p, m, &r)
+    if m.method == METHOD_ACK:
+        if status == 0:
+            r.trusted = p.settings.open_relay or is_trusted(p, &r.source)
+            forward_ack(p, m, &r)
+        return
+    if status == 0 and p.draining and not m.to_tag.end and m.method != METHOD_REGISTER:
+        status = 503
+    if status:
+        answer(p, m, &r.answer, status)
+        return
+    if m.method == METHOD_REGISTER and not r.route_count and own_host(p, m.data, &r.target, &r.source):
+        on_register(p, m, &r)
+        return
+    if has_header(m, HDR_PROXY_REQUIRE):
+        answer_unsupported(p, m, &r.answer, HDR_PROXY_REQUIRE)
+        return
+    if admit(p, m, &r):
+        proxy_request_on(p, m, &r, packet)
+
+
+cdef void proxy_receive(Proxy* p, const Packet* packet) noexcept nogil:
+    cdef Message* m = p.request
+    if parse_message(m, packet.data, packet.length, DATAGRAM) <= 0:
+        on_malformed(p, m, packet)
+        return
+    if m.kind == KIND_REQUEST:
+        on_request(p, m, packet)
+        return
+    count_add(p.block, COUNT_responses_in, 1)
+    if not receive_response(p.layer, m):
+        count_add(p.block, COUNT_dropped_stray, 1)

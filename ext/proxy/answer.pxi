@@ -1,0 +1,203 @@
+# Responses made here (RFC 3261 8.2.6): from the request's own lines, without a transaction wherever that will do.
+
+cdef inline bint bytes_equal(const uint8_t* a, uint32_t a_length, const uint8_t* b, uint32_t b_length) noexcept nogil:
+    return a_length == b_length and memcmp(a, b, a_length) == 0
+
+
+cdef bint text_iequal(Text text, const uint8_t* data, uint32_t length) noexcept nogil:
+    # `text` is lower case already.
+    cdef uint32_t i
+    cdef uint8_t c
+    if text.length != length:
+        return False
+    for i in range(length):
+        c = data[i]
+        if 65 <= c <= 90:
+            c += 32
+        if c != text.data[i]:
+            return False
+    return True
+
+
+cdef void answer_flow(Flow* out, const Flow* source, const Message* m) noexcept nogil:
+    # 18.2.2 with RFC 3581: to the source address, and to its port when the client asked by rport. `maddr` is not
+    # followed: it lets a stranger aim our answers.
+    out[0] = source[0]
+    if not m.via.has_rport:
+        out.remote.port = m.via.port if m.via.port else 5060
+
+
+cdef void put_top_via(Writer* w, const Message* m, const Flow* answer) noexcept nogil:
+    # The topmost via-parm as it came, with `received` and the value of `rport` filled in (18.2.1, RFC 3581 4).
+    cdef const Via* via = &m.via
+    cdef const uint8_t* data = m.data
+    cdef uint32_t at = via.whole.start, cut = 0, cut_end = 0, fill = 0, fill_end = 0, first
+    cdef Address sent_by
+    cdef char text[ADDRESS_TEXT]
+    cdef bint same = (address_parse(&sent_by, data + via.host.start, slice_length(via.host), 0)
+                      and address_same_ip(&sent_by, &answer.remote))
+    if via.received.end:
+        cut = via.received.start
+        while cut > at and data[cut] != c';':
+            cut -= 1
+        cut_end = via.received.end
+    if via.has_rport and via.rport.end:
+        fill, fill_end = via.rport.start, via.rport.end
+    for first in range(2):
+        if cut_end and (not fill_end or cut < fill):
+            put(w, data + at, cut - at)
+            at, cut_end = cut_end, 0
+        elif fill_end:
+            put(w, data + at, fill - at)
+            if data[fill - 1] != c'=':
+                put(w, b"=", 1)
+            put_number(w, answer.remote.port)
+            at, fill_end = fill_end, 0
+    put(w, data + at, via.whole.end - at)
+    if via.has_rport or not same:
+        put(w, b";received=", 10)
+        put(w, text, address_host(&answer.remote, text, False))
+
+
+cdef uint64_t answer_tag(const Proxy* p, const Message* m) noexcept nogil:
+    # The same for every answer to the same request, with no memory of it (8.2.7), so that the ACK of an answer that
+    # had no transaction is known by its To tag.
+    cdef HashState h
+    siphash_start(&h, &p.control.branch_key)
+    siphash_add(&h, m.data + m.call_id.start, slice_length(m.call_id))
+    siphash_add(&h, m.data + m.from_tag.start, slice_length(m.from_tag))
+    siphash_add(&h, &m.cseq, sizeof(m.cseq))
+    return siphash_finish(&h)
+
+
+cdef bint is_answer_tag(const Proxy* p, const Message* m) noexcept nogil:
+    cdef Writer w
+    cdef uint8_t text[18]
+    if slice_length(m.to_tag) != 18:
+        return False
+    writer_init(&w, text, 18)
+    put(&w, b"fs", 2)
+    put_hex(&w, answer_tag(p, m), 16)
+    return memcmp(text, m.data + m.to_tag.start, 18) == 0
+
+
+cdef void response_begin(Proxy* p, Writer* w, const Message* m, const Flow* answer, int status) noexcept nogil:
+    # Status line, Via lines, From, To with a tag (but in a 100), Call-ID, CSeq.
+    cdef uint32_t i
+    cdef const Header* h
+    writer_init(w, p.scratch, SCRATCH_SIZE)
+    put(w, b"SIP/2.0 ", 8)
+    put_number(w, status)
+    put(w, b" ", 1)
+    put_text(w, reason_phrase(status))
+    put(w, b"\r\n", 2)
+    for i in range(m.header_count):
+        h = &m.headers[i]
+        if h.id == HDR_VIA:
+            put(w, b"Via: ", 5)
+            if i == m.first[<int>HDR_VIA]:
+                put_top_via(w, m, answer)
+                put(w, m.data + m.via.whole.end, h.end - m.via.whole.end)
+            else:
+                put(w, m.data + h.value, h.end - h.value)
+            put(w, b"\r\n", 2)
+    put_header(w, m, HDR_FROM, b"From: ")
+    put(w, b"To: ", 4)
+    put_slice(w, m.data, header_value(m, HDR_TO))
+    if status > 100 and not m.to_tag.end:
+        put(w, b";tag=fs", 7)
+        put_hex(w, answer_tag(p, m), 16)
+    put(w, b"\r\n", 2)
+    put_header(w, m, HDR_CALL_ID, b"Call-ID: ")
+    put_header(w, m, HDR_CSEQ, b"CSeq: ")
+
+
+cdef void put_header(Writer* w, const Message* m, int header, const char* name) noexcept nogil:
+    put_text(w, name)
+    put_slice(w, m.data, header_value(m, header))
+    put(w, b"\r\n", 2)
+
+
+cdef Buffer* response_end(Proxy* p, Writer* w) noexcept nogil:
+    if p.settings.server.length:
+        put(w, b"Server: ", 8)
+        put(w, p.settings.server.data, p.settings.server.length)
+        put(w, b"\r\n", 2)
+    put(w, b"Content-Length: 0\r\n\r\n", 21)
+    if w.overflow:
+        return NULL
+    return buffer_copy(p.pool, w.start, <uint32_t>(w.at - w.start))
+
+
+cdef void send_buffer(Proxy* p, const Flow* flow, Buffer* buffer) noexcept nogil:
+    # Send and let go, for what nobody will ask for again.
+    if buffer == NULL:
+        return
+    if transport_send(p.transport, flow, buffer) < 0:
+        count_add(p.block, COUNT_dropped_unsendable, 1)
+    else:
+        count_add(p.block, COUNT_responses_out, 1)
+    buffer_release(p.pool, buffer)
+
+
+cdef void count_final(Proxy* p, const Message* m, int status) noexcept nogil:
+    # A call is an INVITE outside a dialog.
+    if m.method == METHOD_INVITE and not m.to_tag.end:
+        count_call(p, status)
+
+
+cdef void count_call(Proxy* p, int status) noexcept nogil:
+    if status < 300:
+        count_add(p.block, COUNT_calls_set_up, 1)
+    elif status == 401 or status == 407:
+        pass
+    elif status == 487:
+        count_add(p.block, COUNT_calls_cancelled, 1)
+    elif status < 400:
+        count_add(p.block, COUNT_calls_failed_3xx, 1)
+    elif status < 500:
+        count_add(p.block, COUNT_calls_failed_4xx, 1)
+    elif status < 600:
+        count_add(p.block, COUNT_calls_failed_5xx, 1)
+    else:
+        count_add(p.block, COUNT_calls_failed_6xx, 1)
+
+
+cdef void answer(Proxy* p, const Message* m, const Flow* flow, int status) noexcept nogil:
+    # A final answer without a transaction: the same request again gets the same answer again. Never to an ACK.
+    cdef Writer w
+    if m.method == METHOD_ACK:
+        return
+    count_final(p, m, status)
+    response_begin(p, &w, m, flow, status)
+    if status == 405:
+        put_text(&w, b"Allow: OPTIONS, REGISTER\r\n")
+    elif status == 503:
+        put_text(&w, b"Retry-After: 5\r\n")
+    elif status == 423:
+        put_text(&w, b"Min-Expires: ")
+        put_number(&w, p.settings.min_expires)
+        put(&w, b"\r\n", 2)
+    send_buffer(p, flow, response_end(p, &w))
+
+
+cdef void answer_unsupported(Proxy* p, const Message* m, const Flow* flow, int header) noexcept nogil:
+    # 420 with every option tag asked for: none is supported here (8.2.2.3, 16.3 step 5).
+    cdef Writer w
+    cdef uint32_t i
+    count_final(p, m, 420)
+    response_begin(p, &w, m, flow, 420)
+    for i in range(m.header_count):
+        if m.headers[i].id == header:
+            put_text(&w, b"Unsupported: ")
+            put(&w, m.data + m.headers[i].value, m.headers[i].end - m.headers[i].value)
+            put(&w, b"\r\n", 2)
+    send_buffer(p, flow, response_end(p, &w))
+
+
+cdef void answer_options(Proxy* p, const Message* m, const Flow* flow) noexcept nogil:
+    # 11.2, for the server itself.
+    cdef Writer w
+    response_begin(p, &w, m, flow, 200)
+    put_text(&w, b"Allow: OPTIONS, REGISTER\r\nAccept: application/sdp\r\n")
+    send_buffer(p, flow, response_end(p, &w))

@@ -1,0 +1,166 @@
+# Request forwarding (RFC 3261 16.6): the received bytes, copied once with the lines a proxy may touch exchanged.
+
+cdef void put_sent_by(Proxy* p, Writer* w, const Flow* flow) noexcept nogil:
+    cdef Address sent_by
+    cdef char text[ADDRESS_TEXT]
+    transport_sent_by(p.transport, flow, &sent_by)
+    put(w, text, address_host(&sent_by, text, True))
+    put(w, b":", 1)
+    put_number(w, sent_by.port)
+
+
+cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r, const Flow* out, const uint8_t* uri,
+                        uint32_t uri_length, const uint8_t* branch, uint32_t branch_length,
+                        bint record_route) noexcept nogil:
+    cdef const uint8_t* data = m.data
+    cdef uint32_t at = m.headers[0].name, i, line, k
+    cdef bint routes_done = False
+    cdef const Header* h
+    put(w, data + m.method_text.start, slice_length(m.method_text))
+    put(w, b" ", 1)
+    if r.strict:
+        put_slice(w, data, r.next_hop.whole)
+    else:
+        put(w, uri, uri_length)
+    put(w, b" SIP/2.0\r\nVia: SIP/2.0/UDP ", 27)
+    put_sent_by(p, w, out)
+    put(w, b";branch=", 8)
+    put(w, branch, branch_length)
+    put(w, b"\r\n", 2)
+    if record_route:
+        put(w, b"Record-Route: <sip:", 19)
+        put_sent_by(p, w, out)
+        put(w, b";lr;rt=", 7)
+        put_hex(w, route_token(p, m, m.from_tag), 16)
+        put(w, b">\r\n", 3)
+    if m.max_forwards < 0:
+        put(w, b"Max-Forwards: 70\r\n", 18)
+    for i in range(m.header_count):
+        h = &m.headers[i]
+        if not (EDITED >> h.id) & 1:
+            continue
+        line = line_end(m, i)
+        if h.id == HDR_VIA:
+            if i != m.first[<int>HDR_VIA]:
+                continue
+            put(w, data + at, m.via.whole.start - at)
+            put_top_via(w, m, &r.answer)
+            at = m.via.whole.end
+        elif h.id == HDR_MAX_FORWARDS:
+            put(w, data + at, h.value - at)
+            put_number(w, m.max_forwards - 1)
+            at = h.end
+        elif h.id == HDR_ROUTE:
+            if not r.rewrite_routes:
+                continue
+            put(w, data + at, h.name - at)
+            at = line
+            if not routes_done:
+                routes_done = True
+                for k in range(1 if r.strict else 0, r.route_count):
+                    put(w, b"Route: ", 7)
+                    put_slice(w, data, r.routes[k])
+                    put(w, b"\r\n", 2)
+                if r.strict:
+                    put(w, b"Route: <", 8)
+                    put(w, uri, uri_length)
+                    put(w, b">\r\n", 3)
+        elif h.id == HDR_PROXY_AUTHORIZATION and credentials_are_own(p, m, h):
+            put(w, data + at, h.name - at)
+            at = line
+    put(w, data + at, m.size - at)
+
+
+cdef bint records_route(const Proxy* p, const Message* m) noexcept nogil:
+    # Requests that may begin a dialog (16.6 step 4).
+    return (p.settings.record_route and not m.to_tag.end
+            and (m.method == METHOD_INVITE or m.method == METHOD_SUBSCRIBE or m.method == METHOD_REFER))
+
+
+cdef int start_target(Proxy* p, ResponseContext* ctx, Target* target, const Message* m,
+                      const Routing* r) noexcept nogil:
+    # One branch: client transaction, request, Timer C. 0, or the status this branch failed with at once.
+    cdef Transaction* client = client_transaction(p.layer, m.method)
+    cdef uint8_t branch[BRANCH_LENGTH]
+    cdef const uint8_t* uri = m.data + r.target.whole.start
+    cdef uint32_t uri_length = slice_length(r.target.whole)
+    cdef Buffer* request
+    cdef Writer w
+    if client == NULL:
+        return 503
+    write_branch(p.layer, client, r.loop_hash, branch)
+    if target.rewrite:
+        uri, uri_length = ctx.plan.buffer.data + target.uri_offset, target.uri_length
+    writer_init(&w, p.scratch, SCRATCH_SIZE)
+    put_forwarded(p, &w, m, r, &target.flow, uri, uri_length, branch, BRANCH_LENGTH, records_route(p, m))
+    if w.overflow or w.at - w.start > MAX_DATAGRAM:
+        client_discard(p.layer, client)
+        return 513
+    request = buffer_copy(p.pool, w.start, <uint32_t>(w.at - w.start))
+    if request == NULL:
+        client_discard(p.layer, client)
+        return 503
+    client.user = ctx
+    client.branch = <uint16_t>(target - ctx.plan.targets)
+    target.client = client
+    target.state = TARGET_ACTIVE
+    ctx.active += 1
+    if m.method == METHOD_INVITE:
+        timer_arm(p.layer.wheel, &target.timer_c, p.layer.now, p.settings.timer_c)
+    count_add(p.block, COUNT_requests_out, 1)
+    client_start(p.layer, client, request, &target.flow)      # on failure proxy_on_failure has run
+    buffer_release(p.pool, request)
+    return 0
+
+
+cdef void forward_ack(Proxy* p, const Message* m, Routing* r) noexcept nogil:
+    # The ACK of a 2xx goes end to end without a transaction (16.11); its branch is a function of the one it came with.
+    cdef Writer w
+    cdef HashState h
+    cdef uint8_t branch[24]
+    cdef Flow out
+    cdef Plan plan
+    cdef Buffer* buffer
+    cdef uint8_t uri[MAX_URI]
+    cdef uint32_t uri_length = 0
+    if is_answer_tag(p, m):
+        return                   # of an answer made here without a transaction: it ends here
+    if r.route_count:
+        if not r.token_valid and not r.trusted:
+            count_add(p.block, COUNT_relay_denied, 1)
+            return
+        if not next_hop(p, m.data, &r.next_hop, &r.source, &out):
+            count_add(p.block, COUNT_dropped_unsendable, 1)
+            return
+    elif own_host(p, m.data, &r.target, &r.source):
+        if not find_binding(p, m, r, uri, &uri_length, &out):
+            count_add(p.block, COUNT_dropped_stray, 1)
+            return
+    elif not r.token_valid and not r.trusted:
+        count_add(p.block, COUNT_relay_denied, 1)
+        return
+    elif not next_hop(p, m.data, &r.target, &r.source, &out):
+        count_add(p.block, COUNT_dropped_unsendable, 1)
+        return
+    siphash_start(&h, &p.control.branch_key)
+    siphash_add(&h, m.data + m.via.branch.start, slice_length(m.via.branch))
+    siphash_add(&h, m.data + m.call_id.start, slice_length(m.call_id))
+    writer_init(&w, branch, 24)
+    put(&w, b"z9hG4bK-", 8)
+    put_hex(&w, siphash_finish(&h), 16)
+    writer_init(&w, p.scratch, SCRATCH_SIZE)
+    if uri_length:
+        put_forwarded(p, &w, m, r, &out, uri, uri_length, branch, 24, False)
+    else:
+        put_forwarded(p, &w, m, r, &out, m.data + r.target.whole.start, slice_length(r.target.whole), branch, 24, False)
+    if w.overflow or w.at - w.start > MAX_DATAGRAM:
+        count_add(p.block, COUNT_dropped_unsendable, 1)
+        return
+    buffer = buffer_copy(p.pool, w.start, <uint32_t>(w.at - w.start))
+    if buffer == NULL:
+        return
+    if transport_send(p.transport, &out, buffer) < 0:
+        count_add(p.block, COUNT_dropped_unsendable, 1)
+    else:
+        count_add(p.block, COUNT_requests_out, 1)
+    buffer_release(p.pool, buffer)

@@ -1,0 +1,391 @@
+# The worker's half of the registrar (RFC 3261 10.3): who, what and whether it is well formed. The state process decides
+# about the bindings; its answer comes back as a token and a status, and the 200 is written from the segment.
+
+cdef enum:
+    STATE_PATIENCE = 5000        # ms a REGISTER waits for the state process before its 503
+    FACT_REGISTER = 1
+    FACT_DIALOG_CONFIRMED = 2
+    FACT_DIALOG_ENDED = 3
+    FLAG_STAR = 1
+    FLAG_ONLY_IF_APPLIED = 2
+
+
+cdef void pack_array(Writer* w, uint32_t count) noexcept nogil:
+    cdef uint8_t head[3]
+    head[0], head[1], head[2] = 0xdc, <uint8_t>(count >> 8), <uint8_t>count
+    put(w, head, 3)
+
+
+cdef void pack_uint(Writer* w, uint64_t number) noexcept nogil:
+    cdef uint8_t head[9]
+    cdef int i
+    head[0] = 0xcf
+    for i in range(8):
+        head[1 + i] = <uint8_t>(number >> (56 - 8 * i))
+    put(w, head, 9)
+
+
+cdef void pack_bytes(Writer* w, const void* data, uint32_t length) noexcept nogil:
+    cdef uint8_t head[3]
+    head[0], head[1], head[2] = 0xc5, <uint8_t>(length >> 8), <uint8_t>length
+    put(w, head, 3)
+    put(w, data, length)
+
+
+cdef void pack_slice(Writer* w, const Message* m, Slice s) noexcept nogil:
+    pack_bytes(w, m.data + s.start, slice_length(s))
+
+
+cdef bint send_fact(Proxy* p, Writer* w, bint urgent) noexcept nogil:
+    if w.overflow or not queue_put(p.facts, w.start, <uint32_t>(w.at - w.start)):
+        count_add(p.block, COUNT_dropped_facts, 1)
+        return False
+    if urgent:
+        p.facts_urgent = True
+    return True
+
+
+cdef void dialog_confirmed(Proxy* p, const Message* m) noexcept nogil:
+    # From the 2xx: it has both tags. May be lost; nothing depends on it but what operators see.
+    cdef Writer w
+    cdef NameAddr caller, callee
+    if (not parse_name_addr(m.data, header_value(m, HDR_FROM), &caller)
+            or not parse_name_addr(m.data, header_value(m, HDR_TO), &callee)):
+        return
+    writer_init(&w, p.fact, SCRATCH_SIZE)
+    pack_array(&w, 7)
+    pack_uint(&w, FACT_DIALOG_CONFIRMED)
+    pack_slice(&w, m, m.call_id)
+    pack_slice(&w, m, m.from_tag)
+    pack_slice(&w, m, m.to_tag)
+    pack_slice(&w, m, caller.uri)
+    pack_slice(&w, m, callee.uri)
+    pack_uint(&w, p.wall)
+    send_fact(p, &w, False)
+
+
+cdef void dialog_ended(Proxy* p, const Message* m) noexcept nogil:
+    cdef Writer w
+    writer_init(&w, p.fact, SCRATCH_SIZE)
+    pack_array(&w, 4)
+    pack_uint(&w, FACT_DIALOG_ENDED)
+    pack_slice(&w, m, m.call_id)
+    pack_slice(&w, m, m.from_tag)
+    pack_slice(&w, m, m.to_tag)
+    send_fact(p, &w, False)
+
+
+cdef long requested_expiry(const Proxy* p, const uint8_t* data, Slice value) noexcept nogil:
+    # Seconds, or -1 when too brief (423). A date is an absolute time and is taken as near to it as the limits allow;
+    # anything malformed counts as an hour (20.19).
+    cdef long seconds, date
+    if value.end > value.start:
+        seconds = parse_number(data, value)
+        if seconds < 0:
+            date = parse_date(data, value)
+            if date < 0:
+                seconds = 3600
+            elif date <= <long>(p.wall // 1000):
+                return 0
+            else:
+                seconds = max(date - <long>(p.wall // 1000), <long>p.settings.min_expires)
+    else:
+        seconds = 3600
+    if seconds > <long>p.settings.max_expires:
+        return p.settings.max_expires
+    if seconds and seconds < <long>p.settings.min_expires:
+        return -1
+    return seconds
+
+
+cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const NameAddr* contact, Slice expires) noexcept nogil:
+    # [uri, q, expires, other parameters]; 0, or the status to answer.
+    cdef Slice rest = contact.parameters, name, value
+    cdef int q = 1000, more
+    cdef uint8_t* head
+    cdef bint first = True
+    cdef long seconds
+    while True:
+        more = next_parameter(m.data, &rest, &name, &value)
+        if more <= 0:
+            break
+        if is_name(m.data, name, b"expires", 7):
+            expires = value
+        elif is_name(m.data, name, b"q", 1):
+            q = parse_qvalue(m.data, value)
+            if q < 0:
+                return 400
+    if more < 0:
+        return 400
+    seconds = requested_expiry(p, m.data, expires)
+    if seconds < 0:
+        return 423
+    pack_array(w, 4)
+    pack_slice(w, m, contact.uri)
+    pack_uint(w, q)
+    pack_uint(w, seconds)
+    head = w.at
+    pack_bytes(w, b"", 0)
+    rest = contact.parameters
+    while next_parameter(m.data, &rest, &name, &value) > 0:
+        if is_name(m.data, name, b"expires", 7) or is_name(m.data, name, b"q", 1):
+            continue
+        if not first:
+            put(w, b";", 1)
+        first = False
+        put_slice(w, m.data, name)
+        if value.end > value.start:
+            put(w, b"=", 1)
+            put_slice(w, m.data, value)
+    if not w.overflow:
+        head[1], head[2] = <uint8_t>((w.at - head - 3) >> 8), <uint8_t>(w.at - head - 3)
+    return 0
+
+
+cdef bint is_name(const uint8_t* data, Slice name, const char* lower, uint32_t length) noexcept nogil:
+    cdef uint32_t i
+    if slice_length(name) != length:
+        return False
+    for i in range(length):
+        if (data[name.start + i] | 0x20) != <uint8_t>lower[i]:
+            return False
+    return True
+
+
+cdef int pack_register(Proxy* p, Writer* w, const Message* m, const Routing* r, uint64_t token, const uint8_t* aor,
+                       uint32_t aor_length, int flags) noexcept nogil:
+    # The whole fact. 0, or the status to answer. -1: no Contact at all, a query (10.3 step 6).
+    cdef uint16_t line = 0
+    cdef Slice rest, value, expires = header_value(m, HDR_EXPIRES)
+    cdef NameAddr contact
+    cdef uint8_t* flags_at
+    cdef uint8_t* head
+    cdef uint32_t count = 0
+    cdef int more, status
+    if not has_header(m, HDR_CONTACT):
+        return -1
+    rest.start = rest.end = 0
+    writer_init(w, p.fact, SCRATCH_SIZE)
+    pack_array(w, 9)
+    pack_uint(w, FACT_REGISTER)
+    pack_uint(w, token)
+    pack_bytes(w, aor, aor_length)
+    pack_slice(w, m, m.call_id)
+    pack_uint(w, m.cseq)
+    flags_at = w.at
+    pack_uint(w, flags)
+    pack_array(w, 6)
+    pack_uint(w, r.source.remote.family)
+    pack_bytes(w, r.source.remote.ip, 16)
+    pack_uint(w, r.source.remote.port)
+    pack_uint(w, r.source.listener)
+    pack_uint(w, r.source.transport)
+    pack_uint(w, r.source.connection)
+    pack_bytes(w, b"", 0)
+    head = w.at
+    pack_array(w, 0)
+    while True:
+        more = next_value(m, HDR_CONTACT, &line, &rest, &value)
+        if more == 0:
+            break
+        if more < 0 or not parse_name_addr(m.data, value, &contact):
+            return 400
+        count += 1
+        if count > MAX_CONTACTS:
+            return 403
+        if contact.star:
+            flags |= FLAG_STAR
+            continue
+        status = pack_contact(p, w, m, &contact, expires)
+        if status:
+            return status
+    if w.overflow:
+        return 413
+    if flags & FLAG_STAR:
+        # 10.3 step 6: `*` stands alone and only with Expires: 0.
+        if count != 1 or parse_number(m.data, expires) != 0:
+            return 400
+        count = 0
+        flags_at[8] = <uint8_t>flags
+    head[1], head[2] = <uint8_t>(count >> 8), <uint8_t>count
+    return 0
+
+
+cdef void put_bindings(Proxy* p, Writer* w, const uint8_t* aor, uint32_t aor_length) noexcept nogil:
+    # The Contact lines of a 200: every binding there is (10.3 step 8).
+    cdef const uint8_t* value
+    cdef uint32_t length
+    cdef const BindingSet* bindings
+    cdef const Binding* b
+    if not segment_find(p.segment, RECORD_BINDINGS, aor, aor_length, &value, &length):
+        return
+    bindings = binding_set(value, length)
+    b = binding_first(bindings) if bindings != NULL else NULL
+    while b != NULL:
+        if b.expires > p.wall:
+            put(w, b"Contact: <", 10)
+            put(w, binding_uri(b), b.uri_length)
+            put(w, b">", 1)
+            if b.q != 1000:
+                put(w, b";q=0.", 5)
+                put_number(w, b.q // 100)
+                put_number(w, b.q // 10 % 10)
+                put_number(w, b.q % 10)
+            put(w, b";expires=", 9)
+            put_number(w, (b.expires - p.wall + 999) // 1000)
+            if b.parameters_length:
+                put(w, b";", 1)
+                put(w, binding_parameters(b), b.parameters_length)
+            put(w, b"\r\n", 2)
+        b = binding_next(b)
+
+
+cdef uint32_t register_aor(const Proxy* p, const Message* m, const Flow* source, uint8_t* out) noexcept nogil:
+    # The To header's address-of-record, 0 when it is none of this domain's (404) and AOR_SIZE+1 when it is no URI (400).
+    cdef NameAddr to
+    cdef Uri uri
+    if not parse_name_addr(m.data, header_value(m, HDR_TO), &to) or not parse_uri(m.data, to.uri, &uri):
+        return AOR_SIZE + 1
+    return address_of_record(p, m.data, &uri, source, out, AOR_SIZE)
+
+
+cdef bint sender_is(const Proxy* p, const Message* m, const Flow* source, const uint8_t* aor, uint32_t length) noexcept nogil:
+    cdef NameAddr sender
+    cdef Uri uri
+    cdef uint8_t own[AOR_SIZE]
+    if not parse_name_addr(m.data, header_value(m, HDR_FROM), &sender) or not parse_uri(m.data, sender.uri, &uri):
+        return False
+    return bytes_equal(own, address_of_record(p, m.data, &uri, source, own, AOR_SIZE), aor, length)
+
+
+cdef void answer_registered(Proxy* p, const Message* m, const Flow* flow, const uint8_t* aor,
+                            uint32_t length) noexcept nogil:
+    # A query's 200: nothing to decide, nothing to remember.
+    cdef Writer w
+    response_begin(p, &w, m, flow, 200)
+    put_bindings(p, &w, aor, length)
+    send_buffer(p, flow, response_end(p, &w))
+
+
+cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
+    cdef uint8_t aor[AOR_SIZE + 2]
+    cdef uint32_t length
+    cdef int flags = 0, status
+    cdef Transaction* server
+    cdef ResponseContext* ctx
+    cdef Buffer* request
+    cdef Writer w
+    if has_header(m, HDR_REQUIRE):
+        answer_unsupported(p, m, &r.answer, HDR_REQUIRE)
+        return
+    length = register_aor(p, m, &r.source, aor)
+    if length == 0 or length > AOR_SIZE:
+        count_add(p.block, COUNT_registers_failed, 1)
+        answer(p, m, &r.answer, 400 if length else 404)
+        return
+    if not (p.settings.open_relay or is_trusted(p, &r.source)) and (p.settings.required >> METHOD_REGISTER) & 1:
+        status = authenticate(p, m, r, False, aor, length)
+        if status == AUTH_ANSWERED:
+            count_add(p.block, COUNT_registers_failed, 1)
+            return
+        if status == AUTH_REPLAYED:
+            flags = FLAG_ONLY_IF_APPLIED
+        if not sender_is(p, m, &r.source, aor, length):
+            count_add(p.block, COUNT_registers_failed, 1)
+            answer(p, m, &r.answer, 403)
+            return
+    status = pack_register(p, &w, m, r, 0, aor, length, flags)
+    if status == -1:
+        if flags:
+            challenge_register(p, m, r, aor, length)
+        else:
+            answer_registered(p, m, &r.answer, aor, length)
+        return
+    if status:
+        count_add(p.block, COUNT_registers_failed, 1)
+        answer(p, m, &r.answer, status)
+        return
+    request = buffer_copy(p.pool, m.data, m.size)
+    server = server_transaction(p.layer, m, &r.answer, request) if request != NULL else NULL
+    buffer_release(p.pool, request)
+    ctx = context_new(p, CONTEXT_REGISTER, server, m) if server != NULL else NULL
+    if ctx != NULL:
+        patch_token(&w, (<uint64_t>server.index << 32) | server.generation)
+        if send_fact(p, &w, True):
+            timer_arm(p.layer.wheel, &ctx.wait, p.layer.now, STATE_PATIENCE)
+            return
+        context_free(p, ctx)
+    if server != NULL:
+        transaction_end(p.layer, server)
+    count_add(p.block, COUNT_rejected_full, 1)
+    answer(p, m, &r.answer, 503)
+
+
+cdef void patch_token(Writer* w, uint64_t token) noexcept nogil:
+    # array head (3), type (9), then the token's own head byte.
+    cdef int i
+    for i in range(8):
+        w.start[13 + i] = <uint8_t>(token >> (56 - 8 * i))
+
+
+cdef void challenge_register(Proxy* p, const Message* m, const Routing* r, const uint8_t* aor,
+                             uint32_t length) noexcept nogil:
+    cdef uint32_t at = 0
+    while at < length and aor[at] != c'@':
+        at += 1
+    if p.settings.realm.length:
+        challenge(p, m, &r.answer, False, p.settings.realm.data, p.settings.realm.length, True)
+    else:
+        challenge(p, m, &r.answer, False, aor + at + 1, length - at - 1, True)
+
+
+cdef void proxy_registered(Proxy* p, uint64_t token, int status, uint32_t retry_after) noexcept nogil:
+    cdef Transaction* server = transaction_at(p.layer, <uint32_t>(token >> 32), <uint32_t>token)
+    cdef uint8_t aor[AOR_SIZE + 2]
+    cdef uint32_t length, at = 0
+    cdef ResponseContext* ctx
+    cdef const Message* m
+    cdef Buffer* buffer
+    cdef Writer w
+    count_add(p.block, COUNT_facts_acknowledged, 1)
+    if server == NULL or server.user == NULL or server.branch == LINKED:
+        return
+    ctx = <ResponseContext*>server.user
+    if ctx.kind != CONTEXT_REGISTER:
+        return
+    m = stored_request(p, server)
+    length = register_aor(p, m, &server.flow, aor) if m != NULL else 0
+    if length == 0 or length > AOR_SIZE:
+        respond(p, ctx, NULL, 500)
+        context_free(p, ctx)
+        return
+    response_begin(p, &w, m, &server.flow, status)
+    if status == 200:
+        put_bindings(p, &w, aor, length)
+        count_add(p.block, COUNT_registers_ok, 1)
+    else:
+        count_add(p.block, COUNT_registers_failed, 1)
+    if status == 503:
+        put_text(&w, b"Retry-After: ")
+        put_number(&w, retry_after if retry_after else 5)
+        put(&w, b"\r\n", 2)
+    elif status == 401:
+        while at < length and aor[at] != c'@':
+            at += 1
+        if p.settings.realm.length:
+            put_challenge(p.digest, &w, False, p.settings.realm.data, p.settings.realm.length, True, p.wall)
+        else:
+            put_challenge(p.digest, &w, False, aor + at + 1, length - at - 1, True, p.wall)
+    buffer = response_end(p, &w)
+    if buffer != NULL and server_respond(p.layer, server, buffer, status):
+        count_add(p.block, COUNT_responses_out, 1)
+    buffer_release(p.pool, buffer)
+    context_free(p, ctx)
+
+
+cdef void on_state_late(Proxy* p, ResponseContext* ctx) noexcept nogil:
+    # The state process is away: 503 with Retry-After, and the fact, if it is applied later, changes nothing for a client
+    # that comes again.
+    count_add(p.block, COUNT_registers_failed, 1)
+    respond(p, ctx, NULL, 503)
+    context_free(p, ctx)

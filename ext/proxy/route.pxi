@@ -1,0 +1,178 @@
+# Request validation (RFC 3261 16.3) and Route preprocessing (16.4).
+
+cdef int own_host(const Proxy* p, const uint8_t* data, const Uri* uri, const Flow* flow) noexcept nogil:
+    # Whether this server is responsible for the URI's host: 2 for a domain (any port), 1 for a listen address (with its
+    # port), 0 for somebody else's.
+    cdef const uint8_t* host = data + uri.host.start
+    cdef uint32_t length = slice_length(uri.host), i
+    cdef uint16_t port = uri.port
+    cdef Settings* s = p.settings
+    cdef Address numeric
+    cdef Listener* listener
+    if length == 0:
+        return 0
+    for i in range(s.domain_count):
+        if text_iequal(s.domains[i], host, length):
+            return 2
+    if port == 0:
+        port = 5061 if uri.scheme == SCHEME_SIPS else 5060
+    if host[0] == c'[':
+        host, length = host + 1, length - 2
+    for i in range(s.listen_count):
+        if s.listen[i].port == port and text_iequal(s.listen[i].host, host, length):
+            return 1
+    if flow.local.family and address_parse(&numeric, host, length, port) and address_same_ip(&numeric, &flow.local):
+        listener = transport_listener(p.transport, flow.listener)
+        return listener != NULL and listener.address.port == port
+    return 0
+
+
+cdef uint32_t address_of_record(const Proxy* p, const uint8_t* data, const Uri* uri, const Flow* flow,
+                                uint8_t* out, uint32_t capacity) noexcept nogil:
+    # Canonical user@domain (10.3 step 5), a listen address standing for the first domain. 0 without a user or when the
+    # host is not ours.
+    cdef int own = own_host(p, data, uri, flow)
+    cdef uint32_t length, at
+    cdef Text domain
+    if own == 0 or uri.user.end == uri.user.start:
+        return 0
+    length = canonical_aor(data, uri, out, capacity)
+    if length and own == 1 and p.settings.domain_count:
+        domain = p.settings.domains[0]
+        at = length
+        while at and out[at - 1] != c'@':
+            at -= 1
+        if at + domain.length > capacity:
+            return 0
+        memcpy(out + at, domain.data, domain.length)
+        length = at + domain.length
+    return length
+
+
+cdef uint64_t route_token(const Proxy* p, const Message* m, Slice tag) noexcept nogil:
+    # What our Record-Route URIs carry: proof that this Call-ID, with this caller's tag, came through this server.
+    cdef HashState h
+    siphash_start(&h, &p.control.route_key)
+    siphash_add(&h, m.data + m.call_id.start, slice_length(m.call_id))
+    siphash_add(&h, m.data + tag.start, slice_length(tag))
+    return siphash_finish(&h)
+
+
+cdef bint token_matches(const Proxy* p, const Message* m, const uint8_t* text) noexcept nogil:
+    # The dialog's first From tag is this request's From tag or, on the way back, its To tag.
+    cdef uint8_t expected[16]
+    cdef Writer w
+    writer_init(&w, expected, 16)
+    put_hex(&w, route_token(p, m, m.from_tag), 16)
+    if memcmp(expected, text, 16) == 0:
+        return True
+    writer_init(&w, expected, 16)
+    put_hex(&w, route_token(p, m, m.to_tag), 16)
+    return memcmp(expected, text, 16) == 0
+
+
+cdef bint route_is_own(Proxy* p, const Message* m, const Uri* uri, Routing* r) noexcept nogil:
+    # A Route value that names this server; a valid token in it gives the request the rights of its dialog. No To tag,
+    # no dialog, no rights: else one call's token would open the server for everything under its Call-ID.
+    cdef Slice token
+    if not own_host(p, m.data, uri, &r.source):
+        return False
+    if (uri.user.end == uri.user.start and find_parameter(m.data, uri.parameters, b"rt", &token)
+            and slice_length(token) == 16 and m.to_tag.end and token_matches(p, m, m.data + token.start)):
+        r.token_valid = True
+    return True
+
+
+cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
+    # 16.4. 0, or the status to answer.
+    cdef uint16_t line = 0
+    cdef Slice rest, value, token
+    cdef NameAddr address
+    cdef Uri uri
+    cdef int more
+    rest.start = rest.end = 0
+    r.route_count = 0
+    r.rewrite_routes = r.strict = False
+    if not has_header(m, HDR_ROUTE):
+        return 0
+    while True:
+        more = next_value(m, HDR_ROUTE, &line, &rest, &value)
+        if more == 0:
+            break
+        if more < 0 or r.route_count == MAX_ROUTES:
+            return 400
+        r.routes[r.route_count] = value
+        r.route_count += 1
+    # A strict router before us put our Record-Route URI into the Request-URI: the last Route value is the real one.
+    if (r.route_count and r.target.user.end == r.target.user.start
+            and find_parameter(m.data, r.target.parameters, b"rt", &token) and route_is_own(p, m, &r.target, r)):
+        r.route_count -= 1
+        r.rewrite_routes = True
+        if not parse_name_addr(m.data, r.routes[r.route_count], &address) or not parse_uri(m.data, address.uri, &r.target):
+            return 400
+    if r.route_count:
+        if not parse_name_addr(m.data, r.routes[0], &address) or not parse_uri(m.data, address.uri, &uri):
+            return 400
+        if route_is_own(p, m, &uri, r):
+            r.route_count -= 1
+            memmove(&r.routes[0], &r.routes[1], r.route_count * sizeof(Slice))
+            r.rewrite_routes = True
+    if r.route_count:
+        if not parse_name_addr(m.data, r.routes[0], &address) or not parse_uri(m.data, address.uri, &r.next_hop):
+            return 400
+        if not r.next_hop.lr:
+            r.strict = True
+            r.rewrite_routes = True
+    return 0
+
+
+cdef uint64_t loop_hash(const Proxy* p, const Message* m) noexcept nogil:
+    # What decides where a request goes (RFC 5393 4.2.2): when it comes back with all of it unchanged, it loops; with
+    # another Request-URI or Route it spirals.
+    cdef HashState h
+    cdef uint32_t i
+    siphash_start(&h, &p.control.branch_key)
+    siphash_add(&h, m.data + m.uri.start, slice_length(m.uri))
+    siphash_add(&h, m.data + m.call_id.start, slice_length(m.call_id))
+    siphash_add(&h, m.data + m.from_tag.start, slice_length(m.from_tag))
+    siphash_add(&h, m.data + m.to_tag.start, slice_length(m.to_tag))
+    siphash_add(&h, &m.cseq, sizeof(m.cseq))
+    siphash_add(&h, m.data + m.method_text.start, slice_length(m.method_text))
+    if has_header(m, HDR_ROUTE):
+        for i in range(m.header_count):
+            if m.headers[i].id == HDR_ROUTE:
+                siphash_add(&h, m.data + m.headers[i].value, m.headers[i].end - m.headers[i].value)
+    return siphash_finish(&h) & LOOP_MASK
+
+
+cdef bint is_loop(const Proxy* p, const Message* m, uint64_t hash) noexcept nogil:
+    # 16.3 step 4: one of our branches, with the hash this request has now.
+    cdef uint32_t i, owner
+    cdef uint64_t seen
+    cdef Slice value
+    cdef Via via
+    for i in range(m.header_count):
+        if m.headers[i].id != HDR_VIA:
+            continue
+        value.start, value.end = m.headers[i].value, m.headers[i].end
+        while value.end > value.start and parse_via(m.data, value, &via):
+            if (via.branch.end and read_branch(&p.control.branch_key, m.data, via.branch, &owner, &seen)
+                    and seen == hash):
+                return True
+            value = via.next
+    return False
+
+
+cdef int validate(Proxy* p, const Message* m, Routing* r) noexcept nogil:
+    # 16.3 steps 1 to 5 for requests that are forwarded or served. 0, or the status to answer; 1 when answered.
+    if not parse_uri(m.data, m.uri, &r.target):
+        return 400
+    if r.target.scheme != SCHEME_SIP and r.target.scheme != SCHEME_SIPS:
+        return 416
+    if m.max_forwards == 0 and m.method != METHOD_OPTIONS:
+        return 483
+    r.loop_hash = loop_hash(p, m)
+    if m.method != METHOD_ACK and is_loop(p, m, r.loop_hash):
+        count_add(p.block, COUNT_loops, 1)
+        return 482
+    return 0

@@ -1,0 +1,86 @@
+# Settings: launch.Settings as the hot path reads it. Built with the GIL when a worker starts or reloads, then read only.
+
+import ipaddress
+
+from fastsip.names import METHODS
+
+
+cdef int copy_text(Text* out, text) except -1:
+    cdef bytes data = text.encode("ascii") if isinstance(text, str) else bytes(text)
+    out.length = len(data)
+    out.data = <uint8_t*>malloc(len(data) + 1)
+    if out.data == NULL:
+        raise MemoryError
+    memcpy(out.data, <const uint8_t*>data, len(data))
+    return 0
+
+
+cdef uint32_t method_bits(methods) except? 0xFFFFFFFF:
+    cdef uint32_t bits = 0
+    cdef bytes name
+    for method in methods:
+        if method == "*":
+            return 0xFFFFFFFF & ~((1 << <int>METHOD_ACK) | (1 << <int>METHOD_CANCEL))
+        name = method.encode("ascii")
+        bits |= 1 << method_id(<const uint8_t*>name, len(name))
+    return bits
+
+
+cdef Settings* settings_new(object settings) except NULL:
+    cdef Settings* s = <Settings*>calloc(1, sizeof(Settings))
+    cdef uint32_t i
+    cdef bytes packed
+    if s == NULL:
+        raise MemoryError
+    try:
+        s.domains = <Text*>calloc(len(settings.domains) + 1, sizeof(Text))
+        s.listen = <Endpoint*>calloc(len(settings.listen) + 1, sizeof(Endpoint))
+        s.trusted = <Network*>calloc(len(settings.trusted) + 1, sizeof(Network))
+        if s.domains == NULL or s.listen == NULL or s.trusted == NULL:
+            raise MemoryError
+        for domain in settings.domains:
+            copy_text(&s.domains[s.domain_count], domain.lower())
+            s.domain_count += 1
+        for host, port in settings.listen:
+            copy_text(&s.listen[s.listen_count].host, host.lower().strip("[]"))
+            s.listen[s.listen_count].port = port
+            s.listen_count += 1
+        for text in settings.trusted:
+            network = ipaddress.ip_network(text, strict=False)
+            packed = network.network_address.packed
+            memcpy(s.trusted[s.trusted_count].ip, <const uint8_t*>packed, len(packed))
+            s.trusted[s.trusted_count].family = network.version
+            s.trusted[s.trusted_count].bits = network.prefixlen
+            s.trusted_count += 1
+        copy_text(&s.realm, settings.realm or "")
+        copy_text(&s.server, settings.server)
+        s.required = method_bits(settings.required)
+        s.algorithms = ((DIGEST_MD5 if "MD5" in settings.algorithms else 0)
+                        | (DIGEST_SHA256 if "SHA-256" in settings.algorithms else 0))
+        s.open_relay = settings.open_relay
+        s.record_route = settings.record_route
+        s.min_expires = settings.min_expires
+        s.max_expires = settings.max_expires
+        s.max_contacts = settings.max_contacts
+        s.timer_c = settings.timer_c
+        s.t1 = settings.t1
+    except BaseException:
+        settings_free(s)
+        raise
+    return s
+
+
+cdef void settings_free(Settings* s) noexcept nogil:
+    cdef uint32_t i
+    if s == NULL:
+        return
+    for i in range(s.domain_count):
+        free(s.domains[i].data)
+    for i in range(s.listen_count):
+        free(s.listen[i].host.data)
+    free(s.domains)
+    free(s.listen)
+    free(s.trusted)
+    free(s.realm.data)
+    free(s.server.data)
+    free(s)
