@@ -103,6 +103,8 @@ static inline void control_init(Control *control, uint32_t workers, const HashKe
     __atomic_store_n(&control->magic, CONTROL_MAGIC, __ATOMIC_RELEASE);
 }
 
+static inline void control_beat(WorkerBlock *b, uint64_t now) { atomic_store_explicit(&b->heartbeat, now, memory_order_relaxed); }
+
 static inline uint64_t control_heartbeat(const WorkerBlock *b) { return atomic_load_explicit((_Atomic uint64_t *)&b->heartbeat, memory_order_relaxed); }
 
 #endif

@@ -1,0 +1,356 @@
+# cython: language_level=3
+"""One worker's engine: the hot loop that joins transport, transactions and proxy core, and its two queues.
+
+The hot thread runs `Worker.run` without the GIL from start to stop. The service thread (Python) takes facts out of one
+queue and puts orders into the other: results of REGISTERs, new settings, a neighbour's sockets, drain, stop. Nothing
+else is shared between them.
+"""
+
+import os
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+from posix.unistd cimport write as write_fd
+
+from fastsip._address cimport *
+from fastsip._control cimport *
+from fastsip._digest cimport *
+from fastsip._location cimport *
+from fastsip._memory cimport *
+from fastsip._proxy cimport *
+from fastsip._queue cimport *
+from fastsip._timer cimport *
+from fastsip._transaction cimport *
+from fastsip._transport cimport *
+
+cdef enum:
+    TURN_BATCHES = 4             # receive batches before timers and the send queue get their turn
+    TURN_TIMERS = 4096
+    LONGEST_SLEEP = 200          # ms: the heartbeat must not look dead
+    FACTS_SIZE = 1 << 22         # bytes
+    ORDERS_SIZE = 1 << 20
+
+cdef enum OrderKind:
+    ORDER_RESULT = 1             # the state process about a REGISTER
+    ORDER_SETTINGS = 2
+    ORDER_LISTEN = 3
+    ORDER_DRAIN = 4
+    ORDER_FINISH = 5
+    ORDER_STOP = 6
+
+cdef struct Order:
+    uint32_t kind
+    int32_t status
+    uint64_t token
+    uint32_t retry_after
+    int32_t fd
+    int32_t index
+    Address advertise
+    void* settings
+
+
+cdef uint64_t clock_ms(int clock) noexcept nogil:
+    cdef timespec t
+    clock_gettime(clock, &t)
+    return <uint64_t>t.tv_sec * 1000 + <uint64_t>t.tv_nsec // 1000000
+
+
+cdef void* map_shared(int fd, size_t size) except NULL:
+    cdef void* memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+    if memory == MAP_FAILED:
+        raise OSError(f"cannot map {size} bytes of shared memory")
+    return memory
+
+
+cdef class Worker:
+    """The engine of one worker process.
+
+    Built from a `fastsip.launch.WorkerSetup`. `run` blocks its thread until `stop`; every other method belongs to one
+    other thread. Raises OSError when shared memory or a socket cannot be used and RuntimeError when libcrypto is not
+    found.
+    """
+
+    cdef Control* control
+    cdef WorkerBlock* block
+    cdef BufferPool pool
+    cdef Transactions* layer
+    cdef TransportState* transport
+    cdef Segment* segment
+    cdef Digest* digest
+    cdef Proxy* proxy
+    cdef Queue* facts
+    cdef Queue* orders
+    cdef int hot_wake
+    cdef int service_wake
+    cdef uint32_t index
+    cdef int running
+    cdef int* wakes
+    cdef bytearray taken
+
+    def __cinit__(self, setup):
+        cdef TransportSetup transport
+        cdef TransactionSetup layer
+        cdef ProxySetup proxy
+        cdef Settings* settings
+        cdef const char* error = NULL
+        cdef bytes key
+        self.index = setup.index
+        self.taken = bytearray(1 << 17)
+        pool_init(&self.pool)
+        self.control = <Control*>map_shared(setup.control_fd, sizeof(Control))
+        self.block = &self.control.worker[self.index]
+        self.wakes = <int*>calloc(setup.workers, sizeof(int))
+        for i, fd in enumerate(setup.wake_fds):
+            self.wakes[i] = fd
+        self.hot_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.service_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.facts = queue_new(FACTS_SIZE)
+        self.orders = queue_new(ORDERS_SIZE)
+        if self.facts == NULL or self.orders == NULL or self.wakes == NULL:
+            raise MemoryError
+
+        memset(&transport, 0, sizeof(transport))
+        transport.worker = self.index
+        transport.workers = setup.workers
+        transport.control = self.control
+        transport.pool = &self.pool
+        transport.slots = map_shared(setup.slots_fd, RECEIVE_BATCH * RECEIVE_SLOT)
+        transport.rings_size = os.fstat(setup.rings_fd).st_size
+        transport.rings = map_shared(setup.rings_fd, transport.rings_size) if transport.rings_size else NULL
+        transport.wake = self.wakes[self.index]
+        transport.wakes = self.wakes
+        self.transport = transport_new(&transport)
+        if self.transport == NULL:
+            raise OSError("cannot set up the transport")
+        if transport_watch(self.transport, self.hot_wake) < 0:
+            raise OSError("cannot watch the service thread's eventfd")
+        for listener in setup.listeners:
+            self.add_listener(listener)
+
+        self.segment = segment_open(setup.segment_fd, self.control)
+        if self.segment == NULL:
+            raise OSError("cannot map the location segment")
+        settings = settings_new(setup.settings)
+        self.digest = digest_new(map_shared(setup.nonces_fd, nonce_table_size()), &self.control.nonce_key,
+                                 setup.settings.nonce_lifetime, settings.algorithms, &error)
+        if self.digest == NULL:
+            raise RuntimeError((<bytes>error).decode())
+
+        memset(&layer, 0, sizeof(layer))
+        layer.owner = self.index
+        layer.incarnation = setup.incarnation
+        layer.limit = setup.settings.transactions
+        layer.t1, layer.t2, layer.t4 = setup.settings.t1, setup.settings.t2, setup.settings.t4
+        layer.branch_key = self.control.branch_key
+        key = os.urandom(16)
+        memcpy(&layer.table_key, <const uint8_t*>key, 16)
+        layer.pool = &self.pool
+        layer.now = clock_ms(CLOCK_MONOTONIC)
+        layer.tu.on_response = proxy_on_response
+        layer.tu.on_timeout = proxy_on_timeout
+        layer.tu.on_failure = proxy_on_failure
+        layer.tu.on_terminated = proxy_on_terminated
+        layer.tu.on_timer = proxy_on_timer
+        layer.tu.send = proxy_send
+        self.layer = transactions_new(&layer)
+        if self.layer == NULL:
+            raise MemoryError
+
+        memset(&proxy, 0, sizeof(proxy))
+        proxy.layer = self.layer
+        proxy.transport = self.transport
+        proxy.pool = &self.pool
+        proxy.segment = self.segment
+        proxy.digest = self.digest
+        proxy.control = self.control
+        proxy.facts = self.facts
+        proxy.worker = self.index
+        proxy.settings = settings
+        self.proxy = proxy_new(&proxy)
+        if self.proxy == NULL:
+            raise MemoryError
+        self.layer.setup.tu.self = self.proxy
+
+    cdef int add_listener(self, listener) except -1:
+        cdef Address advertise
+        self.read_advertise(listener, &advertise)
+        if transport_listen(self.transport, listener.fd, listener.index, &advertise, False) < 0:
+            raise OSError(f"cannot use the socket of {listener.host}:{listener.port}")
+        return 0
+
+    cdef int read_advertise(self, listener, Address* out) except -1:
+        cdef bytes host
+        memset(out, 0, sizeof(Address))
+        if listener.advertise:
+            host = listener.advertise.encode()
+            if not address_parse(out, <const uint8_t*>host, len(host), listener.port):
+                raise ValueError(f"advertise: {listener.advertise!r} is not a numeric address")
+        return 0
+
+    @property
+    def wake_fd(self) -> int:
+        """Eventfd that is readable when facts are waiting for the service thread."""
+        return self.service_wake
+
+    def run(self) -> None:
+        """Serve until `stop`. Call it in a thread of its own; it holds the GIL only to enter and leave."""
+        self.running = 1
+        with nogil:
+            while self.running:
+                self.turn()
+
+    cdef void turn(self) noexcept nogil:
+        cdef Packet* packets
+        cdef int count, batches = 0
+        cdef uint64_t now = clock_ms(CLOCK_MONOTONIC)
+        cdef Proxy* p = self.proxy
+        self.layer.now = now
+        p.wall = clock_ms(CLOCK_REALTIME)
+        segment_enter(self.segment, self.index)
+        self.take_orders()
+        while batches < TURN_BATCHES:
+            count = transport_receive(self.transport, &packets)
+            if count == 0:
+                break
+            for i in range(count):
+                transport_in_hand(self.transport, &packets[i])
+                proxy_receive(p, &packets[i])
+            transport_in_hand(self.transport, NULL)
+            batches += 1
+            transport_flush(self.transport)
+        count = run_timers(self.layer, TURN_TIMERS)
+        transport_flush(self.transport)
+        segment_leave(self.segment, self.index)
+        if p.facts_urgent or queue_used(self.facts) > FACTS_SIZE // 2:
+            p.facts_urgent = False
+            self.signal(self.service_wake)
+        self.publish(now)
+        transport_wait(self.transport, 0 if batches == TURN_BATCHES or count == TURN_TIMERS
+                       else wheel_wait(self.layer.wheel, clock_ms(CLOCK_MONOTONIC), LONGEST_SLEEP))
+
+    cdef void publish(self, uint64_t now) noexcept nogil:
+        control_beat(self.block, now)
+        count_set(self.block, COUNT_transactions, self.layer.live)
+        count_set(self.block, COUNT_contexts, self.proxy.contexts)
+        count_set(self.block, COUNT_buffers, pool_live(&self.pool))
+        count_set(self.block, COUNT_timers, wheel_armed(self.layer.wheel))
+        count_set(self.block, COUNT_retransmissions_in, self.layer.retransmissions_in)
+        count_set(self.block, COUNT_retransmissions_out, self.layer.retransmissions_out)
+
+    cdef void signal(self, int fd) noexcept nogil:
+        cdef uint64_t one = 1
+        write_fd(fd, &one, 8)
+
+    cdef void take_orders(self) noexcept nogil:
+        cdef Order order
+        cdef Settings* old
+        while queue_peek(self.orders) == sizeof(Order):
+            queue_take(self.orders, &order, sizeof(Order))
+            if order.kind == ORDER_RESULT:
+                proxy_registered(self.proxy, order.token, order.status, order.retry_after)
+            elif order.kind == ORDER_SETTINGS:
+                old = self.proxy.settings
+                self.proxy.settings = <Settings*>order.settings
+                settings_free(old)
+            elif order.kind == ORDER_LISTEN:
+                transport_listen(self.transport, order.fd, order.index, &order.advertise, True)
+            elif order.kind == ORDER_DRAIN:
+                self.proxy.draining = True
+            elif order.kind == ORDER_FINISH:
+                proxy_finish(self.proxy)
+            elif order.kind == ORDER_STOP:
+                self.running = 0
+
+    cdef bint give(self, const Order* order):
+        cdef bint given = queue_put(self.orders, order, sizeof(Order))
+        self.signal(self.hot_wake)
+        return given
+
+    def take_facts(self, int limit = 4096) -> list[bytes]:
+        """The facts that wait, oldest first, at most `limit`; each is one msgpack array."""
+        cdef int64_t length
+        cdef list facts = []
+        cdef uint8_t* out = <uint8_t*>self.taken
+        while len(facts) < limit:
+            length = queue_peek(self.facts)
+            if length < 0 or length > len(self.taken):
+                break
+            queue_take(self.facts, out, <uint32_t>length)
+            facts.append(out[:length])
+        return facts
+
+    def give_results(self, results) -> None:
+        """What the state process said of REGISTER facts: (token, status, retry_after) each. A result that finds no room
+        is lost, and its client asks again."""
+        cdef Order order
+        memset(&order, 0, sizeof(order))
+        order.kind = ORDER_RESULT
+        for token, status, retry_after in results:
+            order.token, order.status, order.retry_after = token, status, retry_after
+            queue_put(self.orders, &order, sizeof(Order))
+        self.signal(self.hot_wake)
+
+    def reload(self, settings) -> None:
+        """Follow new `launch.Settings` from the next turn on. Raises ValueError if they make no sense."""
+        cdef Order order
+        memset(&order, 0, sizeof(order))
+        order.kind = ORDER_SETTINGS
+        order.settings = settings_new(settings)
+        if not self.give(&order):
+            settings_free(<Settings*>order.settings)
+            raise RuntimeError("the worker does not take orders")
+
+    def adopt(self, listener) -> None:
+        """Read a dead neighbour's socket too."""
+        cdef Order order
+        memset(&order, 0, sizeof(order))
+        order.kind = ORDER_LISTEN
+        order.fd = listener.fd
+        order.index = listener.index
+        self.read_advertise(listener, &order.advertise)
+        self.give(&order)
+
+    cdef void order(self, int kind):
+        cdef Order order
+        memset(&order, 0, sizeof(order))
+        order.kind = kind
+        self.give(&order)
+
+    def drain(self) -> None:
+        """Refuse new dialogs with 503 from now on."""
+        self.order(ORDER_DRAIN)
+
+    def finish(self) -> None:
+        """Answer everything still open with a final response."""
+        self.order(ORDER_FINISH)
+
+    def stop(self) -> None:
+        """Leave `run` after this turn."""
+        self.order(ORDER_STOP)
+
+    @property
+    def open_contexts(self) -> int:
+        """Requests that still wait for a final answer."""
+        return self.proxy.contexts
+
+    def close(self) -> dict[str, int]:
+        """Free everything once `run` has returned, and say what was still live: all zero when nothing leaked but the
+        transactions that linger."""
+        cdef dict left = {}
+        left["contexts"] = self.proxy.contexts
+        settings_free(self.proxy.settings)
+        proxy_free(self.proxy)
+        left["transactions"] = transactions_free(self.layer)
+        transport_free(self.transport)
+        left["buffers"] = pool_live(&self.pool)
+        pool_trim(&self.pool)
+        digest_free(self.digest)
+        segment_close(self.segment)
+        queue_free(self.facts)
+        queue_free(self.orders)
+        free(self.wakes)
+        self.proxy = NULL
+        return left

@@ -1,0 +1,125 @@
+"""The worker's end of the line to the state process: facts out, in order and again until acknowledged; results back.
+
+Sequences are given here, one per fact. What was not acknowledged is kept, bounded, and sent again in order when no
+acknowledgement comes for `RESEND` seconds or the state process says it is another one. The state process applies each
+sequence once (and a fact applied by its predecessor changes nothing the second time).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+import msgpack
+import zmq
+
+RESEND = 0.25
+HELLO = 1.0
+BATCH = 512
+UNACKNOWLEDGED_LIMIT = 200_000
+
+Result = tuple[int, int, int]
+"""Token of the REGISTER, status, seconds for Retry-After."""
+
+
+class FactLine:
+    """A DEALER socket with a memory. One thread; `socket` is for polling."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, worker: int, incarnation: int) -> None:
+        self.worker = worker
+        self.incarnation = incarnation
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.SNDHWM, 100_000)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 20)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, 100)
+        self.socket.setsockopt(zmq.IDENTITY, b"w%d-%d" % (worker, incarnation))
+        self.socket.connect(endpoint)
+        self._sequence = 1
+        self._unacknowledged: deque[tuple[int, list[bytes]]] = deque()
+        self._kept = 0
+        self._state_incarnation = -1
+        self._last_sent = 0.0
+        self._last_heard = time.monotonic()
+        self._hello()
+
+    def _hello(self) -> None:
+        self._put([b"H", msgpack.packb([self.worker, self.incarnation])])
+        self._last_sent = time.monotonic()
+
+    def _put(self, frames: list[bytes]) -> None:
+        try:
+            self.socket.send_multipart(frames, flags=zmq.NOBLOCK)
+        except zmq.Again:
+            return  # the state process is away and the queue is full: it is sent again later
+
+    def _transmit(self, first: int, facts: list[bytes]) -> None:
+        head = msgpack.packb([self.worker, self.incarnation, first, len(facts)])
+        self._put([b"F", head, b"".join(facts)])
+
+    def send(self, facts: list[bytes]) -> None:
+        """Send facts, each a msgpack array. Beyond the limit of what is kept they are dropped: their REGISTERs get 503
+        from the hot thread, dialogs are only seen less well."""
+        for start in range(0, len(facts), BATCH):
+            batch = facts[start : start + BATCH]
+            if self._kept + len(batch) > UNACKNOWLEDGED_LIMIT:
+                return
+            if not self._unacknowledged:
+                self._last_heard = time.monotonic()
+            self._unacknowledged.append((self._sequence, batch))
+            self._kept += len(batch)
+            self._transmit(self._sequence, batch)
+            self._sequence += len(batch)
+            self._last_sent = time.monotonic()
+
+    def receive(self) -> list[Result]:
+        """Whatever has come, without blocking: results of REGISTERs, in order."""
+        results: list[Result] = []
+        while True:
+            try:
+                frames = self.socket.recv_multipart(flags=zmq.NOBLOCK)
+            except zmq.Again:
+                return results
+            self._last_heard = time.monotonic()
+            body = msgpack.unpackb(frames[1])
+            if frames[0] == b"A":
+                self._acknowledged(body[0])
+                results += [tuple(result) for result in body[1]]
+            elif frames[0] == b"H":
+                incarnation, applied = body
+                changed = self._state_incarnation not in (-1, incarnation)
+                self._state_incarnation = incarnation
+                self._acknowledged(applied)
+                if changed:
+                    self._resend()
+
+    def _acknowledged(self, sequence: int) -> None:
+        while self._unacknowledged:
+            first, batch = self._unacknowledged[0]
+            if first + len(batch) - 1 > sequence:
+                return
+            self._unacknowledged.popleft()
+            self._kept -= len(batch)
+
+    def _resend(self) -> None:
+        for first, batch in self._unacknowledged:
+            self._transmit(first, batch)
+        self._last_sent = time.monotonic()
+
+    def tick(self) -> None:
+        """Call a few times a second: sends again what is overdue, and asks who is there."""
+        now = time.monotonic()
+        if not self._unacknowledged:
+            return
+        if now - self._last_heard > RESEND and now - self._last_sent > RESEND:
+            self._resend()
+        if now - self._last_sent > HELLO:
+            self._hello()
+
+    @property
+    def kept(self) -> int:
+        """Facts sent and not acknowledged."""
+        return self._kept
+
+    def close(self) -> None:
+        self.socket.close()

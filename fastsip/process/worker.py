@@ -1,0 +1,135 @@
+"""A worker process: `python -m fastsip.process.worker SETUP_FD CHANNEL_FD`.
+
+The hot thread serves SIP in compiled code and never takes the GIL. This module is the other thread: it carries facts to
+the state process and results back, follows the master's orders, and ends the process when the master is gone.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+
+import msgspec
+import zmq
+
+from fastsip import log
+from fastsip._worker import Worker
+from fastsip.launch import Channel, ListenerSetup, Settings, WorkerSetup, child_channel
+from fastsip.process.facts import FactLine
+
+logger = logging.getLogger("fastsip.worker")
+
+IDLE = 50
+"""Milliseconds between looks at facts nobody waits for (dialogs)."""
+
+
+class ServiceLoop:
+    """The service thread of one worker."""
+
+    def __init__(self, setup: WorkerSetup, channel: Channel) -> None:
+        self.setup = setup
+        self.channel = channel
+        self.engine = Worker(setup)
+        self.line = FactLine(zmq.Context.instance(), setup.state_endpoint, setup.index, setup.incarnation)
+        self.poller = zmq.Poller()
+        self.poller.register(self.line.socket, zmq.POLLIN)
+        self.poller.register(self.engine.wake_fd, zmq.POLLIN)
+        self.poller.register(channel.fileno(), zmq.POLLIN)
+        self.settings = setup.settings
+        self.running = True
+        self.drain_until: float | None = None
+        self.finished = False
+
+    def run(self) -> None:
+        """Serve until told to stop or the master is gone."""
+        hot = threading.Thread(target=self._hot, name="hot", daemon=True)
+        hot.start()
+        self.channel.send({"is": "ready"})
+        while self.running:
+            events = dict(self.poller.poll(IDLE))
+            if self.engine.wake_fd in events:
+                os.eventfd_read(self.engine.wake_fd)
+            facts = self.engine.take_facts()
+            if facts:
+                self.line.send(facts)
+            results = self.line.receive()
+            if results:
+                self.engine.give_results(results)
+            self.line.tick()
+            if self.channel.fileno() in events:
+                self._orders()
+            if self.drain_until is not None:
+                self._drained(self.drain_until)
+        self.engine.stop()
+        hot.join(2)
+        self.line.close()
+        if not hot.is_alive():
+            left = self.engine.close()
+            logger.debug("ended with %s", left)
+
+    def _hot(self) -> None:
+        try:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        except OSError:
+            logger.debug("no SCHED_BATCH here")
+        self.engine.run()
+
+    def _orders(self) -> None:
+        for message, fds in self.channel.receive():
+            order = message.get("do")
+            if order == "stop":
+                self.running = False
+            elif order == "reload":
+                self.settings = msgspec.convert(message["settings"], Settings)
+                self.engine.reload(self.settings)
+                self.channel.send({"is": "reloaded"})
+            elif order == "drain":
+                self.engine.drain()
+                self.drain_until = time.monotonic() + self.settings.drain_timeout / 1000
+            elif order == "adopt":
+                listeners = msgspec.convert(message["listeners"], list[ListenerSetup])
+                for listener, fd in zip(listeners, fds, strict=True):
+                    self.engine.adopt(msgspec.structs.replace(listener, fd=fd))
+        if self.channel.closed:
+            self.running = False
+
+    def _drained(self, until: float) -> None:
+        if self.engine.open_contexts and time.monotonic() < until:
+            return
+        if not self.finished:
+            self.finished = True
+            self.engine.finish()
+            self.drain_until = time.monotonic() + 0.1
+            return
+        self.drain_until = None
+        self.channel.send({"is": "drained"})
+
+
+def main(setup_fd: int, channel_fd: int) -> int:
+    """Run one worker from its inherited descriptors; the exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    with os.fdopen(setup_fd, "rb") as pipe:
+        setup = msgspec.json.decode(pipe.read(), type=WorkerSetup)
+    log.configure(setup.log_level, setup.log_format)
+    channel = child_channel(channel_fd)
+    try:
+        loop = ServiceLoop(setup, channel)
+    except (OSError, RuntimeError, ValueError) as error:
+        logger.error("worker %d cannot start: %s", setup.index, error)
+        return 1
+    gc.freeze()
+    try:
+        loop.run()
+    except (BrokenPipeError, ConnectionError):
+        return 0  # the master is gone
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
