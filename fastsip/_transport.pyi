@@ -1,8 +1,9 @@
 """UDP in batches and rings between workers. The work is done in compiled code (fastsip/_transport.pxd); Python needs the
 sizes, and tests drive one worker's transport through `Endpoint`."""
 
-from collections.abc import Buffer
 from typing import Final, TypedDict
+
+from _typeshed import ReadableBuffer
 
 _Pair = tuple[str, int]
 
@@ -30,7 +31,7 @@ class Endpoint:
     numeric host and port. OSError where the C function says errno.
     """
 
-    def __init__(self, control: Buffer, rings: Buffer, slots: Buffer, wakes: list[int], worker: int = 0) -> None: ...
+    def __init__(self, control: ReadableBuffer, rings: ReadableBuffer, slots: ReadableBuffer, wakes: list[int], worker: int = 0) -> None: ...
     def listen(self, fd: int, index: int = 0, advertise: _Pair | None = None, adopted: bool = False) -> int: ...
     def listener(self, number: int) -> _Listener: ...
     def listeners(self) -> int: ...
@@ -40,14 +41,14 @@ class Endpoint:
     def receive(self) -> list[tuple[bytes, _Pair, _Pair, int, int]]:
         """The next batch: data, remote, local, listener, receive slot + 1; empty when all is drained."""
     def in_hand(self, slot: int | None, length: int) -> None: ...
-    def send(self, data: Buffer, remote: _Pair, local: _Pair | None = None, listener: int = 0) -> int: ...
+    def send(self, data: ReadableBuffer, remote: _Pair, local: _Pair | None = None, listener: int = 0) -> int: ...
     def flush(self) -> None: ...
     def route(self, remote: _Pair, like: tuple[int, _Pair | None] | None = None) -> tuple[int, _Pair | None, _Pair] | None:
         """Listener, local and remote address of the way to `remote`, None if there is none."""
     def sent_by(self, listener: int, remote: _Pair, local: _Pair | None = None) -> _Pair: ...
     def buffers(self) -> int:
         """Send buffers that are out."""
-    def hand(self, worker: int, data: Buffer, index: int = 0) -> bool:
+    def hand(self, worker: int, data: ReadableBuffer, index: int = 0) -> bool:
         """Put one record into a neighbour's ring, woken at the flush; False if the ring is full."""
     def bounce(self, worker: int, count: int, spin: int, ms: int, first: bool) -> int:
         """Play a record back and forth with a neighbour; how often it came before a wait of `ms` gave nothing."""
