@@ -18,7 +18,8 @@ cdef extern from "segment.h" nogil:
     # The record's value, valid until segment_leave; 1 if found. Only between segment_enter and segment_leave.
     int segment_find(Segment* segment, int kind, const uint8_t* key, uint32_t key_length, const uint8_t** value,
                      uint32_t* length) noexcept
-    # Publish that worker `reader` reads in the current epoch / reads nothing. Once per turn of the hot loop.
+    # Publish that worker `reader` reads in the current epoch / reads nothing. Once per turn of the hot loop; leave before
+    # sleeping, or nothing is reclaimed while the worker sleeps.
     void segment_enter(Segment* segment, uint32_t reader) noexcept
     void segment_leave(Segment* segment, uint32_t reader) noexcept
 
@@ -44,15 +45,19 @@ cdef extern from "segment.h" nogil:
         uint8_t source_ip[16]        # where the REGISTER came from
         uint64_t updated             # Unix ms
         uint32_t connection
-        uint32_t reserved
-    const BindingSet* binding_set(const uint8_t* value, uint32_t length) noexcept        # NULL if not one
-    const Binding* binding_first(const BindingSet* set) noexcept
-    const Binding* binding_next(const Binding* binding) noexcept
+        uint32_t following           # bindings after this one
+    # NULL if not exactly one set with every length inside it; what follows needs no further check.
+    const BindingSet* binding_set(const uint8_t* value, uint32_t length) noexcept
+    const Binding* binding_first(const BindingSet* set) noexcept      # NULL if the set is empty
+    const Binding* binding_next(const Binding* binding) noexcept      # NULL after the last
     const uint8_t* binding_uri(const Binding* binding) noexcept
+    const uint8_t* binding_call_id(const Binding* binding) noexcept
     const uint8_t* binding_parameters(const Binding* binding) noexcept
+    const uint8_t* binding_path(const Binding* binding) noexcept
 
     # The value of a RECORD_USER record.
     ctypedef struct User:
         char ha1_md5[32]             # hex; all NUL when unknown
         char ha1_sha256[64]
         uint8_t flags
+    const User* user_record(const uint8_t* value, uint32_t length) noexcept              # NULL if not one
