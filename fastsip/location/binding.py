@@ -55,3 +55,8 @@ class BindingSet(msgspec.Struct, frozen=True, gc=False):
 def record_version(value: bytes) -> int:
     """The version in the value of a location record, without decoding the rest."""
     return int.from_bytes(value[:8], "little")
+
+
+def is_tombstone(value: bytes) -> bool:
+    """Whether the value of a location record is a set without bindings."""
+    return value[8:10] == b"\0\0"

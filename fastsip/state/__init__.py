@@ -1,1 +1,1 @@
-"""The state process: the one place that decides, publishes and stores what is bound, who is known, which dialogs are."""
+"""The state process: the one place that decides, publishes and stores what is bound, who is known, what dialogs are."""
