@@ -22,7 +22,8 @@ cdef enum TimerKind:         # Timer.kind on the shared wheel
     TIMER_USER = 16          # this and above belong to the transaction user (Timer C is one)
 
 cdef enum:
-    BRANCH_LENGTH = 36       # bytes write_branch writes: "z9hG4bK" owner slot generation check "." loop hash
+    # Bytes write_branch writes: "z9hG4bK" owner(2) slot(5) generation(6) check(6) "." loop hash(13), digits in base 32.
+    BRANCH_LENGTH = 40
 
 cdef struct Transaction:
     Timer retransmit
