@@ -1,0 +1,77 @@
+"""Hooks of the whole suite: peers that are missing, flows that are played together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from harness import Flow, House, Played, Stage, peers
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--through",
+        choices=("fastsip", "kamailio"),
+        default="fastsip",
+        help="server the flows are played through; kamailio tells a wrong test from a wrong server",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "flow(Flow): the call flow whose outcome is the `played` fixture")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    mark = metafunc.definition.get_closest_marker("flow")
+    if mark and "house" in metafunc.fixturenames:
+        houses = mark.args[0].houses()
+        ids = [f"{'one' if house.hops == 1 else 'two'}-{house.workers}w" for house in houses]
+        metafunc.parametrize("house", houses, ids=ids)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    peers.leave_out(items)
+    if "long" not in (config.getoption("markexpr") or ""):
+        long = [item for item in items if item.get_closest_marker("long")]
+        if long:
+            config.hook.pytest_deselected(items=long)
+            items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if lines := peers.summary():
+        terminalreporter.section("left out")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if exitstatus == 0 and peers.missing_fails():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """The stage, with every selected flow announced."""
+    made = Stage(request.config.getoption("--through"))
+    wanted = []
+    for item in request.session.items:
+        mark = item.get_closest_marker("flow")
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        if mark and "house" in params and not item.get_closest_marker("skip"):
+            wanted.append((params["house"], _flow_name(item), mark.args[0]))
+    made.announce(wanted)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def played(request: pytest.FixtureRequest, stage: Stage, house: House) -> Played:
+    """What both ends saw of the test's flow, in the house of this parameter."""
+    flow: Flow = request.node.get_closest_marker("flow").args[0]
+    return stage.played(house, _flow_name(request.node), flow)
+
+
+def _flow_name(item: pytest.Item) -> str:
+    return item.nodeid.split("[")[0]

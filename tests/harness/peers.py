@@ -1,0 +1,53 @@
+"""Other programs the tests play against: left out with a reason where they are missing, and never silently.
+
+`pytestmark = requires_peer("sipp")` marks what needs one. At the end of a run the summary lists what was left out and
+how to get it; with CI=true in the environment anything left out fails the run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+
+import pytest
+
+PEERS = {
+    "sipp": ("sipp", "apt-get install sip-tester"),
+    "kamailio": ("kamailio", "apt-get install kamailio"),
+    "sipsak": ("sipsak", "apt-get install sipsak"),
+    "gcc": ("gcc", "apt-get install gcc libc6-dev"),
+}
+"""Peer: the program that has to be on PATH, and how a Debian system gets it."""
+
+_left_out: Counter[str] = Counter()
+
+
+def requires_peer(name: str) -> pytest.MarkDecorator:
+    """A mark for tests that need an installed peer of PEERS."""
+    assert name in PEERS, f"unknown peer {name!r}: one of {', '.join(PEERS)}"
+    return pytest.mark.peer(name)
+
+
+def leave_out(items: list[pytest.Item]) -> None:
+    """Mark what misses its peer; for `pytest_collection_modifyitems`."""
+    for item in items:
+        for mark in item.iter_markers("peer"):
+            program, how = PEERS[mark.args[0]]
+            if shutil.which(program) is None:
+                item.add_marker(pytest.mark.skip(reason=f"{program} is not installed: {how}"))
+                _left_out[mark.args[0]] += 1
+
+
+def summary() -> list[str]:
+    """Lines for the end of the run, none if nothing was left out."""
+    lines = []
+    for name, tests in sorted(_left_out.items()):
+        program, how = PEERS[name]
+        lines.append(f"{tests} tests need {program}, which is not installed. To run them too: {how}")
+    return lines
+
+
+def missing_fails() -> bool:
+    """Whether something was left out where nothing may be."""
+    return bool(_left_out) and os.environ.get("CI", "").lower() in ("1", "true", "yes")

@@ -1,0 +1,224 @@
+"""Plays flows: servers in a row, SIPp at both ends, many flows at the same time.
+
+A test says which flow it wants with the `flow` mark and gets what the two ends saw as its `played` fixture. All flows
+that were selected are played together when the first is asked for: they mostly wait for timers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from .ladder import Call, once
+from .phone import Phone
+from .server import Kamailio, Server
+from .sipp import Outcome, Sipp
+
+ALICE, BOB = "127.0.0.11", "127.0.0.12"
+ATLANTA, BILOXI = "127.0.0.2", "127.0.0.3"
+"""Hosts of the two proxies, and at the same time the domains they are responsible for: there is no DNS here."""
+PASSWORD = "secret"
+USERS = 400
+
+
+@dataclass(frozen=True)
+class House:
+    """How the servers are set up: flows with equal houses share them."""
+
+    hops: int = 1
+    workers: int = 1
+    required: tuple[str, ...] = ()
+    record_route: bool = True
+    realms: tuple[str, ...] = ()
+    """A realm per proxy; with them Alice is a local user of every proxy."""
+
+    def servers(self, kind: type[Server]) -> list[Server]:
+        """The proxies in the order a call from Alice meets them."""
+        hosts = [ATLANTA, BILOXI][: self.hops]
+        made = []
+        for index, host in enumerate(hosts):
+            domains = [host, hosts[0]] if self.realms else [host]
+            users = [(f"u{n:03}", PASSWORD, domain) for domain in domains for n in range(USERS)]
+            made.append(
+                kind(
+                    host=host,
+                    workers=self.workers,
+                    domains=domains if not self.realms or index else [host],
+                    users=users if self.required else (),
+                    required=self.required,
+                    realm=self.realms[index] if self.realms else None,
+                    record_route=self.record_route,
+                )
+            )
+        return made
+
+
+@dataclass
+class Scene:
+    """One flow's share of a house: the running servers and users that no other flow has."""
+
+    house: House
+    servers: list[Server]
+    users: list[str]
+
+    @property
+    def first(self) -> Server:
+        return self.servers[0]
+
+    @property
+    def last(self) -> Server:
+        return self.servers[-1]
+
+    @property
+    def proxies(self) -> list[str]:
+        return [server.hostport for server in self.servers]
+
+    def keys(self, phone: Sipp) -> dict[str, str]:
+        """What the scenario files call by name."""
+        return {
+            "proxy": self.first.hostport,
+            "home": self.first.host,
+            "away": self.last.hostport,
+            "contact": f"{phone.host}:{phone.port}",
+            "direct": "no" if self.house.record_route else "yes",
+        }
+
+    def register(self, users: Iterable[str], contact: tuple[str, int]) -> None:
+        """Bind users of the last server's domain to one contact address."""
+        with Phone(self.last.address, host=BOB) as phone:
+            for user in users:
+                uri = f"sip:{user}@{contact[0]}:{contact[1]}"
+                answer = phone.register(f"{user}@{self.last.host}", uri, PASSWORD, timeout=5)
+                assert answer and answer.status == 200, f"REGISTER of {user}: {answer}"
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a flow."""
+
+    scene: Scene
+    alice: Outcome
+    bob: Outcome
+    others: tuple[Outcome, ...] = ()
+
+    @cached_property
+    def calls(self) -> list[Call]:
+        """Every call, retransmissions taken out. Raises AssertionError if SIPp counted a failed one."""
+        self.alice.check()
+        self.bob.check()
+        bob = self.bob.by_call()
+        return [Call(once(seen), once(bob.get(call_id, []))) for call_id, seen in self.alice.by_call().items()]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A call flow: what Alice plays, what Bob plays, how many calls, and in what house."""
+
+    alice: str
+    bob: str
+    calls: int = 20
+    pause: int = 0
+    """Milliseconds of the scenario's <pause/>."""
+    bob_pause: int | None = None
+    required: tuple[str, ...] = ()
+    record_route: bool = True
+    realms: tuple[str, ...] = ()
+    hops: tuple[int, ...] = (1, 2)
+    workers: tuple[int, ...] = (1, 4)
+    play: Callable[[Flow, Scene], Played] | None = field(default=None, compare=False)
+
+    def houses(self) -> list[House]:
+        return [
+            House(hops, workers, self.required, self.record_route, self.realms)
+            for hops, workers in itertools.product(self.hops, self.workers)
+        ]
+
+    def run(self, scene: Scene) -> Played:
+        return self.play(self, scene) if self.play else play_call(self, scene)
+
+
+def play_call(flow: Flow, scene: Scene, **more_keys: str) -> Played:
+    """Bob registers and waits, Alice calls."""
+    callers, callees = scene.users[: flow.calls], scene.users[flow.calls : 2 * flow.calls]
+    bob = Sipp(flow.bob, host=BOB, calls=flow.calls)
+    bob_pause = flow.pause if flow.bob_pause is None else flow.bob_pause
+    bob.keys, bob.options = scene.keys(bob), ("-d", str(bob_pause))
+    bob.start().listening()
+    scene.register(callees, bob.address)
+    alice = Sipp(flow.alice, scene.first.address, host=ALICE, calls=flow.calls, options=("-d", str(flow.pause)))
+    alice.keys = {**scene.keys(alice), **more_keys}
+    alice.rows = [
+        (caller, f"[authentication username={caller} password={PASSWORD}]", callee)
+        for caller, callee in zip(callers, callees, strict=True)
+    ]
+    alice.start()
+    outcome = alice.wait()
+    return Played(scene, outcome, bob.wait() if outcome.status == 0 else bob.stop())
+
+
+class Stage:
+    """Plays flows in the background, those with equal houses in the same servers."""
+
+    def __init__(self, through: str = "fastsip") -> None:
+        self.kind: type[Server] = Kamailio if through == "kamailio" else Server
+        self._plays: dict[tuple[House, str], Future[Played]] = {}
+        self._endings: dict[House, Future[None]] = {}
+        self._houses = ThreadPoolExecutor(8)
+        self._phones = threading.Semaphore(12)
+
+    def announce(self, wanted: Iterable[tuple[House, str, Flow]]) -> None:
+        """Start playing all of these; `str` tells flows of one house apart."""
+        by_house: dict[House, list[tuple[str, Flow]]] = {}
+        for house, name, flow in wanted:
+            if (house, name) not in self._plays:
+                self._plays[house, name] = Future()
+                by_house.setdefault(house, []).append((name, flow))
+        for house, flows in by_house.items():
+            self._endings[house] = self._houses.submit(self._play_house, house, flows)
+
+    def played(self, house: House, name: str, flow: Flow) -> Played:
+        """What came of one flow. Raises what went wrong in playing it."""
+        if (house, name) not in self._plays:
+            self.announce([(house, name, flow)])
+        return self._plays[house, name].result(110)
+
+    def ended(self, house: House) -> None:
+        """Wait until the house was quiet and its servers ended with 0. Raises AssertionError if they did not."""
+        self._endings[house].result(110)
+
+    def close(self) -> None:
+        self._houses.shutdown(cancel_futures=True)
+
+    def _play_house(self, house: House, flows: list[tuple[str, Flow]]) -> None:
+        servers = house.servers(self.kind)
+        try:
+            for server in servers:
+                server.start()
+        except BaseException as error:
+            for name, _flow in flows:
+                self._plays[house, name].set_exception(error)
+            for server in servers:
+                server.stop(check=False)
+            raise
+        free = iter(f"u{n:03}" for n in range(USERS))
+        with ThreadPoolExecutor(len(flows)) as pool:
+            for name, flow in flows:
+                scene = Scene(house, servers, list(itertools.islice(free, 2 * flow.calls)))
+                pool.submit(self._play, self._plays[house, name], flow, scene)
+        try:
+            for server in servers:
+                server.quiet()
+        finally:
+            for server in servers:
+                server.stop()
+
+    def _play(self, future: Future[Played], flow: Flow, scene: Scene) -> None:
+        try:
+            with self._phones:
+                future.set_result(flow.run(scene))
+        except BaseException as error:
+            future.set_exception(error)
