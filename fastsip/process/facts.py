@@ -44,8 +44,13 @@ class FactLine:
         self._hello()
 
     def _hello(self) -> None:
-        self._put([b"H", msgpack.packb([self.worker, self.incarnation])])
+        self._put([b"H", msgpack.packb([self.worker, self.incarnation, self._oldest()])])
         self._last_sent = time.monotonic()
+
+    def _oldest(self) -> int:
+        """The first sequence still kept: a state process that does not know this worker begins there and nowhere later,
+        whatever of what was sent to its predecessor reaches it first."""
+        return self._unacknowledged[0][0] if self._unacknowledged else self._sequence
 
     def _put(self, frames: list[bytes]) -> None:
         try:
@@ -54,7 +59,7 @@ class FactLine:
             return  # the state process is away and the queue is full: it is sent again later
 
     def _transmit(self, first: int, facts: list[bytes]) -> None:
-        head = msgpack.packb([self.worker, self.incarnation, first, len(facts)])
+        head = msgpack.packb([self.worker, self.incarnation, first, len(facts), self._oldest()])
         self._put([b"F", head, b"".join(facts)])
 
     def send(self, facts: list[bytes]) -> None:

@@ -116,7 +116,7 @@ def main(setup_fd: int, channel_fd: int) -> int:
         signal.signal(number, signal.SIG_IGN)
     with os.fdopen(setup_fd, "rb") as pipe:
         setup = msgspec.json.decode(pipe.read(), type=WorkerSetup)
-    log.configure(setup.log_level, setup.log_format)
+    log.configure(f"worker{setup.index}", setup.log_level, setup.log_format)
     channel = child_channel(channel_fd)
     try:
         loop = ServiceLoop(setup, channel)
