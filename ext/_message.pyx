@@ -3,6 +3,8 @@
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strlen
 
+from fastsip.errors import ParseError
+
 cdef extern from "names.h" nogil:
     const char* const header_names[]
     int header_id_padded(const uint8_t* name, uint32_t length) noexcept
@@ -38,8 +40,10 @@ include "message/name_addr.pxi"
 include "message/via.pxi"
 include "message/uri.pxi"
 include "message/compare.pxi"
+include "message/credentials.pxi"
 include "message/numbers.pxi"
 include "message/lines.pxi"
 include "message/values.pxi"
 include "message/writer.pxi"
 include "message/face.pxi"
+include "message/examine.pxi"

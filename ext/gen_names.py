@@ -49,8 +49,8 @@ def constant(prefix: str, name: str) -> str:
     return prefix + name.upper().replace("-", "_")
 
 
-def enum(prefix: str, names: Sequence[str]) -> list[str]:
-    lines = ["enum {", f"    {prefix}UNKNOWN = 0,"]
+def enum(title: str, prefix: str, names: Sequence[str]) -> list[str]:
+    lines = [f"enum {title} {{", f"    {prefix}UNKNOWN = 0,"]
     lines += [f"    {constant(prefix, name)}," for name in names]
     return [*lines, f"    {prefix}COUNT", "};", ""]
 
@@ -170,7 +170,7 @@ def generate() -> str:
     method_pairs = [(name.encode(), constant("METHOD_", name)) for name in methods]
     longest = max(len(name) for name in methods)
     assert longest <= 16
-    lines = enum("HDR_", [name for name, _ in headers]) + enum("METHOD_", methods)
+    lines = enum("HeaderId", "HDR_", [name for name, _ in headers]) + enum("MethodId", "METHOD_", methods)
     lines += [f"#define METHOD_LONGEST {longest}", ""]
     lines += ["static const char *const header_names[HDR_COUNT] = {", '    "",']
     lines += [f'    "{name}",' for name, _ in headers] + ["};", ""]

@@ -13,7 +13,7 @@
 #error "keys of names are little-endian words"
 #endif
 
-enum {
+enum HeaderId {
     HDR_UNKNOWN = 0,
     HDR_ACCEPT,
     HDR_ALLOW,
@@ -67,7 +67,7 @@ enum {
     HDR_COUNT
 };
 
-enum {
+enum MethodId {
     METHOD_UNKNOWN = 0,
     METHOD_INVITE,
     METHOD_ACK,
