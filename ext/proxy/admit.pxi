@@ -50,7 +50,7 @@ cdef enum:
 cdef int authenticate(Proxy* p, const Message* m, const Routing* r, bint proxy, const uint8_t* aor,
                       uint32_t aor_length) noexcept nogil:
     # Digest of `aor` (user@domain, the From or To of a local user), who must be the one who authenticates: 403 else.
-    cdef int header = HDR_PROXY_AUTHORIZATION if proxy else HDR_AUTHORIZATION
+    cdef int header = <int>HDR_PROXY_AUTHORIZATION if proxy else <int>HDR_AUTHORIZATION
     cdef const uint8_t* realm = p.settings.realm.data
     cdef uint32_t realm_length = p.settings.realm.length, at = 0, i, length, key_length
     cdef uint8_t key[AOR_SIZE]
@@ -89,7 +89,9 @@ cdef int authenticate(Proxy* p, const Message* m, const Routing* r, bint proxy, 
             memcpy(key + length, aor + at, aor_length - at)
         if segment_find(p.segment, RECORD_USER, key, key_length, &value, &length) and length >= sizeof(User):
             user = <const User*>value
-            ha1 = user.ha1_md5 if algorithm == DIGEST_MD5 else user.ha1_sha256
+            ha1 = &user.ha1_sha256[0]
+            if algorithm == DIGEST_MD5:
+                ha1 = &user.ha1_md5[0]
             if ha1[0] == 0:
                 result = digest_check_nobody(p.digest, m, &c, p.wall)
             else:
