@@ -33,7 +33,8 @@ def play_registrations(flow: Flow, scene: Scene) -> Played:
 
 
 def play_wrong_password(flow: Flow, scene: Scene) -> Played:
-    outcomes = [_register(flow, scene, step, word) for step, word in ((flow.alice, "wrong"), ("register_query.xml", PASSWORD))]
+    steps = ((flow.alice, "wrong"), ("register_query.xml", PASSWORD))
+    outcomes = [_register(flow, scene, step, word) for step, word in steps]
     return Played(scene, outcomes[0], outcomes[0], tuple(outcomes))
 
 

@@ -1,6 +1,15 @@
 """What the process tests share: servers, SIPp at both ends, messages, flows. See stage.py for how flows are played."""
 
-from .ladder import Call, arrows, check_challenge, check_forwarded, check_order, check_record_route, check_response, once
+from .ladder import (
+    Call,
+    arrows,
+    check_challenge,
+    check_forwarded,
+    check_order,
+    check_record_route,
+    check_response,
+    once,
+)
 from .peers import requires_peer
 from .phone import Phone, digest
 from .ports import free_port

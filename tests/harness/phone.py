@@ -1,4 +1,4 @@
-"""A small telephone in Python: registers with Digest, asks OPTIONS, sends any bytes. One UDP socket, one call at a time.
+"""A small telephone in Python: registers with Digest, asks OPTIONS, sends any bytes, over one UDP socket.
 
 The flows themselves are played by SIPp; this is for what comes before and after, and for what SIPp cannot send.
 """
@@ -50,7 +50,7 @@ class Phone:
     def __enter__(self) -> Phone:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.socket.close()
 
     def request(
@@ -123,10 +123,8 @@ class Phone:
         binding = f"Contact: <{contact}>\r\nExpires: {expires}\r\n"
 
         def attempt(extra: str = "") -> Message | None:
-            return self.ask(
-                self.request("REGISTER", uri, sender=f"sip:{aor}", to=f"sip:{aor}", call_id=call_id, headers=binding + extra),
-                timeout,
-            )
+            who = {"sender": f"sip:{aor}", "to": f"sip:{aor}", "call_id": call_id}
+            return self.ask(self.request("REGISTER", uri, headers=binding + extra, **who), timeout)
 
         answer = attempt()
         if answer and answer.status in (401, 407) and password is not None:

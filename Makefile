@@ -1,0 +1,52 @@
+# `make demo` and `make test` need Python 3.11 or newer with its headers and a C compiler; the rest they get themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := $(shell find ext -name '*.pyx' -o -name '*.pxi' -o -name '*.h' -o -name '*.c') $(wildcard fastsip/*.pxd) setup.py
+ARGS ?=
+
+.PHONY: setup build demo test lint bench debug clean
+.DEFAULT_GOAL := build
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "fastsip needs Python 3.11 or newer; say which with make PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+		{ echo "could not make .venv; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	@echo "setting up .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "setuptools>=77" "Cython>=3.1,<4"
+	@rm -f build/.built
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[test]"
+	@mkdir -p build && touch build/.built $@
+
+build: build/.built
+
+build/.built: .venv/.ready $(SOURCES)
+	@echo "building the compiled layers"
+	@mkdir -p build
+	@$(BIN)/python setup.py --quiet build_ext --inplace > build/log 2>&1 || { cat build/log >&2; exit 1; }
+	@touch $@
+
+demo: build
+	@$(BIN)/fastsip demo $(ARGS)
+
+test: build
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.ready
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: build
+	@$(BIN)/python bench/parse.py
+	@$(BIN)/python bench/calls.py $(ARGS)
+
+debug: .venv/.ready
+	@touch setup.py
+	@FASTSIP_DEBUG=1 $(BIN)/python setup.py --quiet build_ext --inplace --force
+	@echo "built with assertions and counted allocation; make clean build goes back"
+
+clean:
+	@rm -rf build dist .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache fastsip/*.so
+	@find . -name __pycache__ -prune -exec rm -rf {} +
