@@ -67,13 +67,13 @@ class Configuration:
         """Absolute path of the store file, or ":memory:"."""
         if self.tables.state.path == MEMORY:
             return MEMORY
-        return str(self._beside(self.tables.state.path))
+        return str(self.beside(self.tables.state.path))
 
     @property
     def loopback_only(self) -> bool:
         return all(listen.loopback for listen in self.tables.server.listen)
 
-    def _beside(self, path: str) -> Path:
+    def beside(self, path: str) -> Path:
         base = self.path.resolve().parent if self.path else Path.cwd()
         return (base / path).absolute()
 

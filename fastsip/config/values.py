@@ -112,7 +112,7 @@ class Regex(Value):
 
 class Username(Value):
     __slots__ = ()
-    ALLOWED = "a name without blanks, \":\" or \"@\""
+    ALLOWED = 'a name without blanks, ":" or "@"'
 
     @staticmethod
     def read(raw: str) -> str:

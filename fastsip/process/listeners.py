@@ -1,0 +1,129 @@
+"""The server's sockets: bound once, one per worker and listen address, kept by the master for as long as it lives.
+
+A worker that dies leaves its socket and what is queued in it to its successor. SO_REUSEPORT, which lets the workers
+share an address, would also let a second server of the same user share it and take half the calls; so each address is
+first bound without it, as a question.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastsip.config import Listen
+from fastsip.launch import ListenerSetup
+from fastsip.sockets import bind_udp
+
+from .problems import CannotStart
+
+WAIT = 3.0
+"""Seconds to wait for an address: children of a master that was killed hold it for up to one."""
+
+
+class Listeners:
+    """All sockets. `bound` are the listen addresses with the ports they really have; `sockets[worker][index]`."""
+
+    def __init__(self, wanted: Sequence[Listen], workers: int, wait: float = WAIT) -> None:
+        """Bind everything. Raises CannotStart, with the reason in words, if one address cannot be had."""
+        self.bound: list[Listen] = []
+        self.sockets: list[list[socket.socket]] = [[] for _ in range(workers)]
+        deadline = time.monotonic() + wait
+        try:
+            for listen in wanted:
+                at = listen.at(_free_port(listen, deadline))
+                for worker in range(workers):
+                    self.sockets[worker].append(_bind(at))
+                self.bound.append(at)
+        except BaseException:
+            self.close()
+            raise
+
+    def setups(self, worker: int) -> list[ListenerSetup]:
+        """What a worker is told about its sockets."""
+        return [
+            ListenerSetup(
+                fd=sock.fileno(),
+                index=index,
+                transport=listen.transport,
+                host=listen.host,
+                port=listen.port,
+                advertise=listen.advertise,
+                wildcard=listen.wildcard,
+            )
+            for index, (sock, listen) in enumerate(zip(self.sockets[worker], self.bound, strict=True))
+        ]
+
+    def fds(self, worker: int) -> list[int]:
+        return [sock.fileno() for sock in self.sockets[worker]]
+
+    def close(self) -> None:
+        for sockets in self.sockets:
+            for sock in sockets:
+                sock.close()
+
+
+def _bind(listen: Listen) -> socket.socket:
+    try:
+        return bind_udp(listen.host, listen.port)
+    except OSError as error:
+        raise CannotStart(_reason(listen, error)) from None
+
+
+def _free_port(listen: Listen, deadline: float) -> int:
+    """The port, once nobody else has it; one that the kernel chose for port 0."""
+    while True:
+        try:
+            return _question(listen)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise CannotStart(_reason(listen, error)) from None
+        time.sleep(0.05)
+
+
+def _question(listen: Listen) -> int:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        address = socket.getaddrinfo(listen.host, listen.port, family, socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST)
+        sock.bind(address[0][4])
+        return int(sock.getsockname()[1])
+
+
+def _reason(listen: Listen, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"cannot listen on {listen}: address already in use{holder(listen.port)}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"cannot listen on {listen}: this machine has no interface with the address {listen.host}"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        hint = "; ports below 1024 need root or CAP_NET_BIND_SERVICE" if listen.port < 1024 else ""
+        return f"cannot listen on {listen}: permission denied{hint}"
+    return f"cannot listen on {listen}: {error.strerror}"
+
+
+def holder(port: int) -> str:
+    """" by <program> (pid N)" for whoever has the UDP port, as far as /proc tells."""
+    inodes = set()
+    for table in ("/proc/net/udp", "/proc/net/udp6"):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for columns in map(str.split, lines):
+            if int(columns[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{columns[9]}]")
+    for directory in Path("/proc").iterdir() if inodes else ():
+        if not directory.name.isdigit() or int(directory.name) == os.getpid():
+            continue
+        try:
+            if any(os.readlink(entry) in inodes for entry in (directory / "fd").iterdir()):
+                words = (directory / "cmdline").read_bytes().split(b"\0")
+                program = " ".join(word.decode(errors="replace") for word in words[:4] if word)
+                return f" by {program[:80]} (pid {directory.name})"
+        except OSError:
+            continue
+    return ""

@@ -1,0 +1,390 @@
+"""The master: everything a server owns is made here once and outlives its children. It knows no SIP.
+
+One thread runs `_turn`: it waits for children, signals and requests of the control socket, and does one small thing for
+each. Nothing in it blocks on a child. Other threads (control socket, reading a configuration again) hand over work with
+`call`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fastsip import log as logging_setup
+from fastsip.admin.server import ControlServer
+from fastsip.config import MEMORY, Configuration, ConfigurationError, Overrides, load
+from fastsip.config import setup as conversion
+from fastsip.launch import StateSetup, WorkerSetup
+from fastsip.version import __version__
+
+from . import runtime
+from .children import Child
+from .keys import Store, fresh_keys
+from .listeners import Listeners
+from .problems import CannotStart
+from .reload import Reload
+from .shared import Shared
+from .workers import Workers
+
+log = logging.getLogger(__name__)
+
+STATE_MODULE = "fastsip.state.process"
+STORE_INTERVAL = 50
+"""Milliseconds between group commits of the store."""
+TICK = 0.25
+STATE_START_LIMIT = 300.0
+"""Seconds: a store with millions of registrations takes a while to read."""
+STATE_PAUSE = 1.0
+STOP_LIMIT = 5.0
+"""Seconds the state process has to write what it holds."""
+ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+class Master:
+    """One server. `run` returns its exit code."""
+
+    def __init__(self, configuration: Configuration, overrides: Overrides | None = None) -> None:
+        self.configuration = configuration
+        self.overrides = overrides or Overrides()
+        self.started = time.time()
+        self.state: Child | None = None
+        self.state_restarts = 0
+        self.serving = False
+        self._state_retry_at = 0.0
+        self._state_deaths: deque[float] = deque(maxlen=3)
+        self._state_incarnation = 0
+        self._ending = 0
+        self._drain_deadline = 0.0
+        self._reload: Reload | None = None
+        self._last_turn = time.monotonic()
+        self._forgive_until = 0.0
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._selector = selectors.DefaultSelector()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        self._cleanup = contextlib.ExitStack()
+
+    def run(self) -> int:
+        """Serve until told to end. Raises CannotStart, everything undone, if it could not begin."""
+        logging_setup.configure("master", self.configuration.tables.log.level, self.configuration.tables.log.format)
+        with self._cleanup:
+            self._prepare()
+            if self._start_children():
+                self._announce()
+                while not self._over():
+                    self._turn()
+            return self._end()
+
+    # Beginning
+
+    def _prepare(self) -> None:
+        """Make everything that lives as long as the server; nothing here depends on a child."""
+        tables = self.configuration.tables
+        defer = self._cleanup.callback
+        self._install_signals()
+        self.control_server = ControlServer(runtime.control_path(self.configuration), self)
+        defer(self.control_server.close)
+        self._store_fds: list[int] = []
+        keys = fresh_keys()
+        if self.configuration.store != MEMORY:
+            store = Store(self.configuration.store)
+            defer(store.close)
+            keys = store.keys()
+            self._store_fds = [store.lock_fd]
+        self.listeners = Listeners(tables.server.listen, tables.server.workers)
+        defer(self.listeners.close)
+        self.shared = Shared(tables.server.workers, keys)
+        defer(self.shared.close)
+        directory = runtime.private_directory()
+        defer(shutil.rmtree, directory, ignore_errors=True)
+        self.endpoint = f"ipc://{directory}/state"
+        memory_only = self.configuration.store == MEMORY
+        crash_directory = runtime.base_directory() if memory_only else Path(self.configuration.store).parent
+        self.workers = Workers(self.shared, self.listeners, self._worker_setup, crash_directory, self._watch)
+        self.workers.on_message = self._worker_message
+        defer(self._kill_children)
+
+    def _start_children(self) -> bool:
+        """State first: workers must find every registration there when their first datagram comes. False if told to end."""
+        self._start_state()
+        if not self._await("the state process", lambda: bool(self.state and self.state.ready), STATE_START_LIMIT):
+            return False
+        for index in range(self.workers.count):
+            self.workers.start(index)
+        return self._await("the workers", lambda: self.workers.all_ready, 60.0)
+
+    def _await(self, what: str, condition: Callable[[], bool], limit: float) -> bool:
+        deadline = time.monotonic() + limit
+        while not condition():
+            self._turn()
+            if self._ending:
+                return False
+            if time.monotonic() > deadline:
+                raise CannotStart(f"{what} did not get ready in {limit:g} s")
+        return True
+
+    def _announce(self) -> None:
+        self.serving = True
+        self.control_server.start()
+        addresses = ", ".join(map(str, self.listeners.bound))
+        workers = f"{self.workers.count} worker{'s' if self.workers.count != 1 else ''}"
+        with contextlib.suppress(OSError):
+            print(f"fastsip {__version__} serving on {addresses} with {workers}", flush=True)
+
+    # One turn
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(TICK):
+            key.data()
+        self._reap()
+        now = time.monotonic()
+        # A machine that slept, or a master that was stopped, must not take its children for hung.
+        if now - self._last_turn > 4 * TICK:
+            self._forgive_until = now + 2.0
+        self._last_turn = now
+        self.workers.tick(now, forgive=now < self._forgive_until)
+        if self.state is None and self.serving and self._state_retry_at <= now:
+            self._start_state()
+        if self._reload is not None and self._reload.expired(now):
+            self._reload = None
+
+    def _over(self) -> bool:
+        if not self._ending:
+            return False
+        return self._ending > 1 or self.workers.finished or time.monotonic() > self._drain_deadline
+
+    def _reap(self) -> None:
+        if self.state is not None and self.state.process.poll() is not None:
+            self._state_died(self.state)
+        for index, child in enumerate(self.workers.children):
+            if child is not None and child.process.poll() is not None:
+                self._unwatch(child)
+                if not self.serving and not self._ending:
+                    raise CannotStart(f"{child.name} {child.exit_text()} before it served; see above")
+                self.workers.died(index)
+                if self._reload is not None:
+                    self._reload.answered(child.name)
+
+    # Children
+
+    def _worker_setup(self, index: int, incarnation: int, slots_fd: int) -> WorkerSetup:
+        tables, shared = self.configuration.tables, self.shared
+        return WorkerSetup(
+            index=index,
+            workers=tables.server.workers,
+            incarnation=incarnation,
+            listeners=self.listeners.setups(index),
+            control_fd=shared.control_fd,
+            rings_fd=shared.rings_fd,
+            slots_fd=slots_fd,
+            segment_fd=shared.segment_fd,
+            nonces_fd=shared.nonces_fd,
+            wake_fds=shared.wake_fds,
+            state_endpoint=self.endpoint,
+            settings=conversion.settings(self.configuration, self.listeners.bound),
+            log_level=tables.log.level,
+            log_format=tables.log.format,
+        )
+
+    def _start_state(self) -> None:
+        tables, shared = self.configuration.tables, self.shared
+        self._state_incarnation = max(self._state_incarnation + 1, int(time.time()) & 0x7FFFFFFF)
+        setup = StateSetup(
+            incarnation=self._state_incarnation,
+            control_fd=shared.control_fd,
+            segment_fd=shared.segment_fd,
+            endpoint=self.endpoint,
+            store=self.configuration.store,
+            require_store=tables.state.require_store,
+            store_interval=STORE_INTERVAL,
+            users=conversion.users(self.configuration),
+            realm=tables.auth.realm,
+            default_domain=self.configuration.default_domain,
+            max_contacts=tables.registrar.max_contacts,
+            workers=tables.server.workers,
+            log_level=tables.log.level,
+            log_format=tables.log.format,
+        )
+        try:
+            child = Child("state", STATE_MODULE, setup, [shared.control_fd, shared.segment_fd, *self._store_fds])
+        except CannotStart as problem:
+            if not self.serving:
+                raise
+            log.error("%s", problem)
+            self._state_retry_at = time.monotonic() + STATE_PAUSE
+            return
+        self.state = child
+        self._watch(child, self._state_message)
+
+    def _state_died(self, child: Child) -> None:
+        self._unwatch(child)
+        self.state = None
+        if child.told_to_end:
+            return
+        if not self.serving:
+            raise CannotStart(f"the state process {child.exit_text()} before it was ready; see above")
+        log.error("state (pid %d) %s: calls go on, registrations wait", child.pid, child.exit_text())
+        self.state_restarts += 1
+        now = time.monotonic()
+        self._state_deaths.append(now)
+        too_often = len(self._state_deaths) == 3 and now - self._state_deaths[0] < 10
+        self._state_retry_at = now + STATE_PAUSE if too_often else 0.0
+
+    def _state_message(self, message: dict[str, object]) -> None:
+        child = self.state
+        if child is None:
+            return
+        if message.get("is") == "ready":
+            if self.serving:
+                log.info("state serves again (pid %d)", child.pid)
+            child.ready = True
+            if self._reload is not None:
+                self._reload.state_answered(None)
+        elif message.get("is") in ("reloaded", "refused") and self._reload is not None:
+            error = message.get("error")
+            self._reload.state_answered(None if error is None else str(error))
+
+    def _worker_message(self, index: int, message: dict[str, object]) -> None:
+        if message.get("is") in ("reloaded", "ready") and self._reload is not None:
+            self._reload.answered(f"worker {index}")
+
+    def _watch(self, child: Child, received: Callable[[dict[str, object]], None]) -> None:
+        def readable() -> None:
+            try:
+                for message, fds in child.channel.receive():
+                    for fd in fds:
+                        os.close(fd)
+                    received(message)
+            except (msgspec.DecodeError, TimeoutError):
+                child.kill("says nonsense on its channel")
+            if child.channel.closed:
+                self._selector.unregister(child.channel)
+
+        self._selector.register(child.channel, selectors.EVENT_READ, readable)
+
+    def _unwatch(self, child: Child) -> None:
+        if not child.channel.closed:
+            self._selector.unregister(child.channel)
+        child.channel.close()
+
+    # Signals and requests
+
+    def _install_signals(self) -> None:
+        self._wake_reader.setblocking(False)
+        self._wake_writer.setblocking(False)
+        before = signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
+        self._cleanup.callback(signal.set_wakeup_fd, before)
+        for number in (*ENDING, signal.SIGHUP, signal.SIGCHLD):
+            self._cleanup.callback(signal.signal, number, signal.signal(number, lambda *_: None))
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._woken)
+
+    def _woken(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in self._wake_reader.recv(4096):
+                if number in ENDING:
+                    self.drain()
+                elif number == signal.SIGHUP and self.serving:
+                    self.reload().add_done_callback(lambda future: log_reload(future.result()))
+        while self._calls:
+            work, future = self._calls.popleft()
+            try:
+                future.set_result(work())
+            except Exception as error:  # whatever it is belongs to the thread that asked
+                future.set_exception(error)
+
+    def call(self, work: Callable[[], Any]) -> Future[Any]:
+        """Have the master's thread do something; for other threads."""
+        future: Future[Any] = Future()
+        self._calls.append((work, future))
+        with contextlib.suppress(BlockingIOError):
+            self._wake_writer.send(b"\0")
+        return future
+
+    def drain(self) -> None:
+        """SIGTERM: no new dialogs, finish what is open, end with 0; the second time end at once."""
+        self._ending += 1
+        if self._ending == 1 and self.serving:
+            seconds = self.configuration.tables.server.drain_timeout
+            log.info("draining: at most %g s", seconds)
+            self._drain_deadline = time.monotonic() + seconds + 1
+            self.workers.drain()
+
+    def reload(self) -> Future[dict[str, Any]]:
+        """SIGHUP: read the configuration again and follow it; the result says whether and what not.
+
+        Keys: ok, and where it is false, errors (a list of texts).
+        """
+        answer: Future[dict[str, Any]] = Future()
+
+        def read() -> None:
+            # Not in the master's thread: a million users take seconds to hash.
+            try:
+                wanted = load(self.configuration.path, self.overrides)
+            except ConfigurationError as error:
+                answer.set_result({"ok": False, "errors": [str(problem) for problem in error.problems]})
+                return
+            self.call(lambda: self._apply(wanted, answer))
+
+        threading.Thread(target=read, name="reload", daemon=True).start()
+        return answer
+
+    def _apply(self, wanted: Configuration, answer: Future[dict[str, Any]]) -> None:
+        changed = conversion.needs_restart(self.configuration, wanted)
+        if changed:
+            errors = [f"{key} changed: that needs a restart, nothing was changed now" for key in changed]
+            answer.set_result({"ok": False, "errors": errors})
+        elif self._reload is not None or self._ending:
+            answer.set_result({"ok": False, "errors": ["the server is ending" if self._ending else "a reload is under way"]})
+        else:
+            self._reload = Reload(self, wanted, answer)
+
+    # Ending
+
+    def _end(self) -> int:
+        """Stop the workers, then the state process, which writes what it holds. 0, or 1 if it was cut short."""
+        self.serving = False
+        at_once = self._ending > 1
+        if not at_once:
+            for child in self.workers.alive():
+                child.stop()
+            self._wait_until(lambda: not self.workers.alive(), 1.0)
+            for child in self.workers.alive():
+                child.end()
+            if self.state is not None:
+                self.state.stop()
+                self._wait_until(lambda: self.state is None, STOP_LIMIT)
+                if self.state is not None:
+                    log.error("state did not end in %g s: killed", STOP_LIMIT)
+        return 1 if self._ending > 1 else 0
+
+    def _wait_until(self, condition: Callable[[], bool], limit: float) -> None:
+        deadline = time.monotonic() + limit
+        while not condition() and time.monotonic() < deadline and self._ending < 2:
+            self._turn()
+
+    def _kill_children(self) -> None:
+        for child in [*self.workers.alive(), *([self.state] if self.state else [])]:
+            child.end()
+            child.process.wait()
+            child.channel.close()
+
+
+def log_reload(result: dict[str, Any]) -> None:
+    """What came of a SIGHUP."""
+    if result["ok"]:
+        log.info("configuration read again")
+    for error in result.get("errors", ()):
+        log.error("not reloaded: %s", error)
