@@ -13,12 +13,12 @@ from typing import Any, NoReturn
 
 import click
 
+from fastsip.admin.commands import ctl
 from fastsip.config import Configuration, ConfigurationError, Listen, Overrides, load
 from fastsip.config.schema import WORKERS_AT_MOST
 from fastsip.config.values import Domain
 from fastsip.version import __version__
 
-FAILED = 1
 WRONG = 2
 
 
@@ -118,7 +118,7 @@ def serve(path: Path | None, listen: tuple[str, ...], workers: int | None, domai
     try:
         sys.exit(Master(configuration, overrides).run())
     except CannotStart as problem:
-        fail(f"fastsip: {problem}", FAILED)
+        fail(f"fastsip: {problem}", problem.code)
 
 
 @command.command()
@@ -142,6 +142,9 @@ def demo() -> None:
     from fastsip import demo as demonstration
 
     sys.exit(demonstration.main())
+
+
+command.add_command(ctl)
 
 
 def main() -> NoReturn:

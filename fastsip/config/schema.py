@@ -1,7 +1,7 @@
 """Every table and key of the configuration: types, defaults, ranges.
 
-`Meta.description` is what a message says is allowed. A list may be written as its only item, and a list of groups as one
-group or one item: `reading.py` sees to that.
+`Meta.description` is what a message says is allowed. A list may be written as its only item, and a list of groups as
+one group or one item: `reading.py` sees to that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The store file before any child opens it: one server at a time, and the keys that survive restarts.
 
-The lock lies beside the store (`<store>.lock`, flock) because SQLite's own locks are per transaction. The state process
-inherits the descriptor: whoever kills the master and starts another at once waits here until the old state process has
+The lock lies beside the store (`<store>.lock`, flock) because SQLite's own locks last one transaction. The state
+process inherits the descriptor: whoever kills the master and starts another at once waits here until the old state process has
 ended too, so that two never write one store.
 """
 
@@ -9,23 +9,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import sqlite3
 import time
-from contextlib import closing
-from pathlib import Path
+
+from fastsip.state.schema import read_keys
 
 from .problems import CannotStart
 
-KEY_NAMES = ("owner", "branch", "route", "nonce", "location")
-KEY_SIZE = 16
 WAIT = 3.0
 """Seconds to wait for the children of a master that was killed."""
-
-
-def fresh_keys() -> bytes:
-    """All keys, random, one after another in the order of ext/control.h."""
-    return secrets.token_bytes(KEY_SIZE * len(KEY_NAMES))
 
 
 class Store:
@@ -33,9 +25,9 @@ class Store:
 
     def __init__(self, path: str, wait: float = WAIT) -> None:
         """Lock the file, creating it if it is not there. Raises CannotStart if it cannot be used."""
-        self.path = Path(path)
+        self.path = path
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self.lock_fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CannotStart(f"cannot write the store {path}: {error.strerror} (state.path)") from None
@@ -45,7 +37,7 @@ class Store:
                 holder = os.pread(self.lock_fd, 32, 0).decode(errors="replace").strip()
                 os.close(self.lock_fd)
                 by = f" (process {holder})" if holder.isdigit() else ""
-                raise CannotStart(f"the store {path} is in use by another server{by}; give this one its own state.path")
+                raise CannotStart(f"the store {path} is in use by another server{by}: give this one its own state.path")
             time.sleep(0.05)
         os.ftruncate(self.lock_fd, 0)
         os.pwrite(self.lock_fd, str(os.getpid()).encode(), 0)
@@ -53,21 +45,9 @@ class Store:
     def keys(self) -> bytes:
         """The server's keys, created on first use. Raises CannotStart if the file is no store or cannot be written."""
         try:
-            with closing(sqlite3.connect(self.path, timeout=5, isolation_level=None)) as database:
-                database.execute("BEGIN IMMEDIATE")
-                database.execute("CREATE TABLE IF NOT EXISTS keys (name TEXT PRIMARY KEY, value BLOB NOT NULL)")
-                database.executemany(
-                    "INSERT OR IGNORE INTO keys (name, value) VALUES (?, ?)",
-                    [(name, secrets.token_bytes(KEY_SIZE)) for name in KEY_NAMES],
-                )
-                known = dict(database.execute("SELECT name, value FROM keys"))
-                database.execute("COMMIT")
-        except sqlite3.Error as error:
+            return read_keys(self.path)
+        except (sqlite3.Error, OSError) as error:
             raise CannotStart(f"cannot use the store {self.path}: {error} (state.path)") from None
-        keys = b"".join(known[name] for name in KEY_NAMES)
-        if len(keys) != KEY_SIZE * len(KEY_NAMES):
-            raise CannotStart(f"cannot use the store {self.path}: its keys are damaged (state.path)")
-        return keys
 
     def close(self) -> None:
         """Give the lock up, unless the state process still lives."""

@@ -1,8 +1,6 @@
 """The server's sockets: bound once, one per worker and listen address, kept by the master for as long as it lives.
 
-A worker that dies leaves its socket and what is queued in it to its successor. SO_REUSEPORT, which lets the workers
-share an address, would also let a second server of the same user share it and take half the calls; so each address is
-first bound without it, as a question.
+A worker that dies leaves its socket and what is queued in it to its successor.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from pathlib import Path
 
 from fastsip.config import Listen
 from fastsip.launch import ListenerSetup
-from fastsip.sockets import bind_udp
+from fastsip.sockets import bind_udp_group
 
 from .problems import CannotStart
 
@@ -25,19 +23,18 @@ WAIT = 3.0
 
 
 class Listeners:
-    """All sockets. `bound` are the listen addresses with the ports they really have; `sockets[worker][index]`."""
+    """All sockets. `bound` are the listen addresses with the ports they really have."""
 
     def __init__(self, wanted: Sequence[Listen], workers: int, wait: float = WAIT) -> None:
         """Bind everything. Raises CannotStart, with the reason in words, if one address cannot be had."""
         self.bound: list[Listen] = []
-        self.sockets: list[list[socket.socket]] = [[] for _ in range(workers)]
+        self._groups: list[list[socket.socket]] = []
         deadline = time.monotonic() + wait
         try:
             for listen in wanted:
-                at = listen.at(_free_port(listen, deadline))
-                for worker in range(workers):
-                    self.sockets[worker].append(_bind(at))
-                self.bound.append(at)
+                group = _group(listen, workers, deadline)
+                self._groups.append(group)
+                self.bound.append(listen.at(group[0].getsockname()[1]))
         except BaseException:
             self.close()
             raise
@@ -54,44 +51,29 @@ class Listeners:
                 advertise=listen.advertise,
                 wildcard=listen.wildcard,
             )
-            for index, (sock, listen) in enumerate(zip(self.sockets[worker], self.bound, strict=True))
+            for index, (sock, listen) in enumerate(zip(self._of(worker), self.bound, strict=True))
         ]
 
     def fds(self, worker: int) -> list[int]:
-        return [sock.fileno() for sock in self.sockets[worker]]
+        return [sock.fileno() for sock in self._of(worker)]
+
+    def _of(self, worker: int) -> list[socket.socket]:
+        return [group[worker] for group in self._groups]
 
     def close(self) -> None:
-        for sockets in self.sockets:
-            for sock in sockets:
+        for group in self._groups:
+            for sock in group:
                 sock.close()
 
 
-def _bind(listen: Listen) -> socket.socket:
-    try:
-        return bind_udp(listen.host, listen.port)
-    except OSError as error:
-        raise CannotStart(_reason(listen, error)) from None
-
-
-def _free_port(listen: Listen, deadline: float) -> int:
-    """The port, once nobody else has it; one that the kernel chose for port 0."""
+def _group(listen: Listen, workers: int, deadline: float) -> list[socket.socket]:
     while True:
         try:
-            return _question(listen)
+            return bind_udp_group(listen.host, listen.port, workers)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                 raise CannotStart(_reason(listen, error)) from None
         time.sleep(0.05)
-
-
-def _question(listen: Listen) -> int:
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        address = socket.getaddrinfo(listen.host, listen.port, family, socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST)
-        sock.bind(address[0][4])
-        return int(sock.getsockname()[1])
 
 
 def _reason(listen: Listen, error: OSError) -> str:
@@ -102,11 +84,11 @@ def _reason(listen: Listen, error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         hint = "; ports below 1024 need root or CAP_NET_BIND_SERVICE" if listen.port < 1024 else ""
         return f"cannot listen on {listen}: permission denied{hint}"
-    return f"cannot listen on {listen}: {error.strerror}"
+    return error.strerror or f"cannot listen on {listen}"
 
 
 def holder(port: int) -> str:
-    """" by <program> (pid N)" for whoever has the UDP port, as far as /proc tells."""
+    """ " by <program> (pid N)" for whoever has the UDP port, as far as /proc tells."""
     inodes = set()
     for table in ("/proc/net/udp", "/proc/net/udp6"):
         try:

@@ -25,15 +25,18 @@ from typing import Any
 import msgspec
 
 from fastsip import log as logging_setup
-from fastsip.admin.server import ControlServer
+from fastsip.admin import statistics
+from fastsip.admin.paths import base_directory, control_path
+from fastsip.admin.server import ControlServer, SocketTaken
 from fastsip.config import MEMORY, Configuration, ConfigurationError, Overrides, load
 from fastsip.config import setup as conversion
 from fastsip.launch import StateSetup, WorkerSetup
+from fastsip.state.schema import read_keys
 from fastsip.version import __version__
 
 from . import runtime
 from .children import Child
-from .keys import Store, fresh_keys
+from .keys import Store
 from .listeners import Listeners
 from .problems import CannotStart
 from .reload import Reload
@@ -45,11 +48,13 @@ log = logging.getLogger(__name__)
 STATE_MODULE = "fastsip.state.process"
 STORE_INTERVAL = 50
 """Milliseconds between group commits of the store."""
+CONFLICT = 2
+"""Exit status of a state process that finds a name both in the configuration and among the users added."""
 TICK = 0.25
 STATE_START_LIMIT = 300.0
 """Seconds: a store with millions of registrations takes a while to read."""
 STATE_PAUSE = 1.0
-STOP_LIMIT = 5.0
+STOP_LIMIT = 7.0
 """Seconds the state process has to write what it holds."""
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 
@@ -95,30 +100,36 @@ class Master:
         tables = self.configuration.tables
         defer = self._cleanup.callback
         self._install_signals()
-        self.control_server = ControlServer(runtime.control_path(self.configuration), self)
-        defer(self.control_server.close)
+        self.listeners = Listeners(tables.server.listen, tables.server.workers)
+        defer(self.listeners.close)
         self._store_fds: list[int] = []
-        keys = fresh_keys()
+        keys = read_keys(MEMORY)
         if self.configuration.store != MEMORY:
             store = Store(self.configuration.store)
             defer(store.close)
             keys = store.keys()
             self._store_fds = [store.lock_fd]
-        self.listeners = Listeners(tables.server.listen, tables.server.workers)
-        defer(self.listeners.close)
         self.shared = Shared(tables.server.workers, keys)
         defer(self.shared.close)
-        directory = runtime.private_directory()
+        try:
+            self.control_server = ControlServer(control_path(self.configuration), self)
+            defer(self.control_server.close)
+            directory = runtime.private_directory()
+            crash_directory = (
+                base_directory() if self.configuration.store == MEMORY else Path(self.configuration.store).parent
+            )
+        except SocketTaken as taken:
+            raise CannotStart(str(taken)) from None
+        except OSError as error:
+            raise CannotStart(f"no place for the control socket: {error}") from None
         defer(shutil.rmtree, directory, ignore_errors=True)
         self.endpoint = f"ipc://{directory}/state"
-        memory_only = self.configuration.store == MEMORY
-        crash_directory = runtime.base_directory() if memory_only else Path(self.configuration.store).parent
         self.workers = Workers(self.shared, self.listeners, self._worker_setup, crash_directory, self._watch)
         self.workers.on_message = self._worker_message
         defer(self._kill_children)
 
     def _start_children(self) -> bool:
-        """State first: workers must find every registration there when their first datagram comes. False if told to end."""
+        """State first: a worker must find every registration when its first datagram comes. False if told to end."""
         self._start_state()
         if not self._await("the state process", lambda: bool(self.state and self.state.ready), STATE_START_LIMIT):
             return False
@@ -234,8 +245,13 @@ class Master:
         self.state = None
         if child.told_to_end:
             return
+        wrong = child.process.returncode == CONFLICT
         if not self.serving:
-            raise CannotStart(f"the state process {child.exit_text()} before it was ready; see above")
+            raise CannotStart(
+                f"the state process {child.exit_text()} before it was ready; see above", 2 if wrong else 1
+            )
+        if wrong and self._reload is not None:
+            self._reload.state_answered("a user is both in the configuration and added by ctl; see the log")
         log.error("state (pid %d) %s: calls go on, registrations wait", child.pid, child.exit_text())
         self.state_restarts += 1
         now = time.monotonic()
@@ -253,7 +269,7 @@ class Master:
             child.ready = True
             if self._reload is not None:
                 self._reload.state_answered(None)
-        elif message.get("is") in ("reloaded", "refused") and self._reload is not None:
+        elif message.get("is") == "reloaded" and self._reload is not None:
             error = message.get("error")
             self._reload.state_answered(None if error is None else str(error))
 
@@ -322,6 +338,32 @@ class Master:
             self._drain_deadline = time.monotonic() + seconds + 1
             self.workers.drain()
 
+    def statistics(self) -> dict[str, Any]:
+        """What `ctl stats` says, without the state process's part; see `fastsip.admin.statistics`."""
+        workers = []
+        for index, child in enumerate(self.workers.children):
+            workers.append(
+                {
+                    "worker": index,
+                    "pid": child.pid if child else None,
+                    "incarnation": self.shared.control.incarnation(index),
+                    "serving": bool(child and child.ready),
+                    "taken_over_by": self.workers.adopted_by.get(index),
+                    "counters": self.shared.control.counters(index),
+                }
+            )
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": round(self.started * 1000),
+            "listen": [str(listen) for listen in self.listeners.bound],
+            "draining": self.shared.control.draining,
+            "durable": self.shared.control.durable,
+            "workers": workers,
+            "total": statistics.total(map(self.shared.control.counters, range(self.workers.count))),
+            "restarts": {"workers": self.workers.replaced, "state": self.state_restarts},
+        }
+
     def reload(self) -> Future[dict[str, Any]]:
         """SIGHUP: read the configuration again and follow it; the result says whether and what not.
 
@@ -347,7 +389,9 @@ class Master:
             errors = [f"{key} changed: that needs a restart, nothing was changed now" for key in changed]
             answer.set_result({"ok": False, "errors": errors})
         elif self._reload is not None or self._ending:
-            answer.set_result({"ok": False, "errors": ["the server is ending" if self._ending else "a reload is under way"]})
+            answer.set_result(
+                {"ok": False, "errors": ["the server is ending" if self._ending else "a reload is under way"]}
+            )
         else:
             self._reload = Reload(self, wanted, answer)
 

@@ -32,10 +32,12 @@ class Reload:
             master.state.send(
                 {
                     "do": "reload",
-                    "users": conversion.users(wanted),
-                    "realm": wanted.tables.auth.realm,
-                    "default_domain": wanted.default_domain,
-                    "max_contacts": wanted.tables.registrar.max_contacts,
+                    "settings": {
+                        "users": conversion.users(wanted),
+                        "realm": wanted.tables.auth.realm,
+                        "default_domain": wanted.default_domain,
+                        "max_contacts": wanted.tables.registrar.max_contacts,
+                    },
                 }
             )
 

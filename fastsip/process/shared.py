@@ -11,8 +11,10 @@ import os
 from fastsip._control import ControlView, control_format, control_size
 from fastsip._digest import table_size
 from fastsip._location import segment_format
-from fastsip._transport import RECEIVE_BATCH, RECEIVE_SLOT, rings_size
+from fastsip._transport import LARGEST_DATAGRAM, SLOTS_SIZE, rings_size
 
+RECEIVE_SLOT = 65_600
+"""As in fastsip/_transport.pxd: a datagram and room behind it."""
 RINGS_BUDGET = 64 * 1024 * 1024
 
 
@@ -23,7 +25,7 @@ class Shared:
         self.control_fd = _memory("control", control_size())
         control_format(self.control_fd, workers, keys)
         self.rings_fd = _memory("rings", rings_size(workers, RINGS_BUDGET))
-        self.slots_fds = [_memory(f"slots-{index}", RECEIVE_BATCH * RECEIVE_SLOT) for index in range(workers)]
+        self.slots_fds = [_memory(f"slots-{index}", SLOTS_SIZE) for index in range(workers)]
         self.segment_fd = _memory("location", 0)
         segment_format(self.segment_fd, self.control_fd)
         self.nonces_fd = _memory("nonces", table_size())
@@ -36,9 +38,7 @@ class Shared:
         if found is None:
             return None
         slot, length = found
-        if slot >= RECEIVE_BATCH:
-            return None
-        return os.pread(self.slots_fds[worker], min(length, RECEIVE_SLOT), slot * RECEIVE_SLOT)
+        return os.pread(self.slots_fds[worker], min(length, LARGEST_DATAGRAM), slot * RECEIVE_SLOT) or None
 
     def close(self) -> None:
         self.control.close()

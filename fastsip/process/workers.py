@@ -119,7 +119,8 @@ class Workers:
             self.drained.discard(index)
             if child.process.returncode:
                 log.error("%s (pid %d) %s while draining", child.name, child.pid, child.exit_text())
-            self._take_over()
+            if not child.told_to_end:
+                self._take_over()
             return
         log.error("%s (pid %d) %s%s", child.name, child.pid, child.exit_text(), kept)
         self.replaced += 1
@@ -170,7 +171,7 @@ class Workers:
         return {index for index, child in enumerate(self.children) if child is not None and index != apart_from}
 
     def _take_over(self) -> None:
-        """Give every worker that does not run, nor will in a moment, to a neighbour that does; then move the buckets."""
+        """Give every worker that does not run, nor will in a moment, to a neighbour that does; move the buckets."""
         well = {index for index, child in enumerate(self.children) if child is not None}
         for index in range(self.count):
             if index in well and index not in self.adopted_by:
@@ -197,9 +198,7 @@ class Workers:
         assert child is not None
         # The descriptors travel beside the message in the same order; `fd` is the place in that order.
         setups = [msgspec.structs.replace(setup, fd=place) for place, setup in enumerate(self._listeners.setups(gone))]
-        child.send(
-            {"do": "adopt", "worker": gone, "listeners": msgspec.to_builtins(setups)}, self._listeners.fds(gone)
-        )
+        child.send({"do": "adopt", "worker": gone, "listeners": msgspec.to_builtins(setups)}, self._listeners.fds(gone))
 
     def _give_back(self, index: int) -> None:
         by = self.adopted_by.pop(index)
