@@ -12,9 +12,9 @@ cdef enum:
     MAX_LISTENERS = 32
 
 cdef struct Packet:          # one received datagram, valid until the next transport_receive
-    uint8_t* data            # in a receive slot or in the drained copy
+    uint8_t* data            # in a receive slot
     uint32_t length
-    uint32_t slot            # receive slot + 1, 0 if it came by ring
+    uint32_t slot            # receive slot + 1; what came by ring is copied into one, so that the crash file covers it
     Flow flow
 
 cdef struct Listener:

@@ -34,6 +34,8 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[object, 
     """Family and socket address of a numeric host, brackets and zone allowed. Raises OSError for a name."""
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
+        if not 0 <= port <= 65535:
+            raise OverflowError
         found = socket.getaddrinfo(
             bare, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV | socket.AI_PASSIVE
         )
