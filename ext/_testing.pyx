@@ -1,3 +1,5 @@
 """For the tests and benchmarks alone: Python faces of compiled layers that have none. Nothing of fastsip imports it."""
 
-include "transaction/testing_wheel.pxi"
+include "testing/wheel.pxi"
+include "testing/machines.pxi"
+include "testing/transactions.pxi"

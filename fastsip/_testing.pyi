@@ -1,6 +1,9 @@
 """For the tests and benchmarks alone: Python faces of compiled layers that have none. Nothing of fastsip imports it."""
 
-class TestWheel:
+from collections.abc import Callable
+
+
+class ManualWheel:
     """A wheel with `count` timers, numbered, and no clock: every method is told what time it is, in milliseconds."""
 
     count: int
@@ -18,3 +21,87 @@ class TestWheel:
     def measure(self, spread: int) -> dict[str, int]:
         """Arm all over `spread` ms and turn the wheel through them: nanoseconds a timer, the longest turn, how many
         fired and how many of them late."""
+
+SIZEOF_TRANSACTION: int
+
+def machines() -> list[tuple[str, str, str, str, tuple[str, ...]]]:
+    """Every arrow of ext/fsm.h: machine, state, event, next state, actions in order. "" is the state before all."""
+
+def kept() -> dict[tuple[str, str], frozenset[str]]:
+    """The buffers a state keeps, "request" and "response", by machine and state."""
+
+class ManualTransaction:
+    """A transaction of a ManualLayer by slot and generation. All but `state` raise LookupError when it is gone."""
+
+    slot: int
+    generation: int
+    @property
+    def state(self) -> str | None:
+        """"Calling", "Trying"... "" before client_start, None when it is gone."""
+    @property
+    def status(self) -> int: ...
+    @property
+    def request(self) -> bytes | None: ...
+    @property
+    def response(self) -> bytes | None: ...
+    @property
+    def cancelling(self) -> bool: ...
+
+class ManualLayer:
+    """A transaction layer with a transaction user that writes down what it is told, and a clock that stands still.
+
+    Events: "send INVITE", "send 180", "cannot send 200", "response 180", "timeout", "failure", "terminated", "timer".
+    """
+
+    fail_sends: bool
+    on_event: Callable[[str, ManualTransaction | None], object] | None
+    """Called while an event happens; what it raises comes out of take()."""
+    sent: list[bytes]
+    def __init__(
+        self,
+        *,
+        limit: int = 1000,
+        owner: int = 3,
+        incarnation: int = 1,
+        t1: int = 500,
+        t2: int = 4000,
+        t4: int = 5000,
+        now: int = 1_000_000,
+    ) -> None: ...
+    def close(self) -> int:
+        """transactions_free: how many were live."""
+    def take(self) -> list[str]:
+        """The events since the last call."""
+    def match(self, data: bytes) -> tuple[str, ManualTransaction | None]:
+        """match_request: "none", "absorbed" or "ACK for the TU", and the transaction."""
+    def serve(self, data: bytes, reliable: bool = False) -> ManualTransaction | None:
+        """server_transaction; None when full."""
+    def find_cancelled(self, data: bytes) -> ManualTransaction | None: ...
+    def receive_response(self, data: bytes) -> bool: ...
+    def respond(self, server: ManualTransaction, data: bytes) -> bool: ...
+    def client(self, method: str) -> ManualTransaction | None: ...
+    def branch(self, client: ManualTransaction, loop_hash: int = 0) -> str: ...
+    def read_branch(self, branch: str) -> tuple[int, int] | None:
+        """Owner and loop hash of a branch of ours."""
+    def start(self, client: ManualTransaction, data: bytes, reliable: bool = False) -> bool: ...
+    def discard(self, client: ManualTransaction) -> None: ...
+    def cancel(self, client: ManualTransaction) -> bool: ...
+    def end(self, transaction: ManualTransaction) -> None: ...
+    def arm(self, delay: int) -> None:
+        """Arm a timer of the transaction user."""
+    def run(self, limit: int = ...) -> int:
+        """run_timers without moving the clock."""
+    def advance(self, ms: int) -> None:
+        """Let `ms` pass, as the hot loop does: asleep until something is due."""
+    @property
+    def now(self) -> int: ...
+    @property
+    def live(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def armed(self) -> int: ...
+    @property
+    def buffers(self) -> int: ...
+    @property
+    def counters(self) -> dict[str, int]: ...

@@ -1,6 +1,7 @@
 # A wheel with numbered timers and a clock that stands still until it is told.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from fastsip._timer cimport (
     Timer, Wheel, timer_arm, timer_cancel, timer_init, timer_is_armed, wheel_armed, wheel_expire, wheel_free,
@@ -21,7 +22,7 @@ cdef inline uint64_t nanoseconds() noexcept nogil:
     return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
 
 
-cdef class TestWheel:
+cdef class ManualWheel:
     cdef Wheel* wheel
     cdef Timer* timers
     cdef readonly uint32_t count
