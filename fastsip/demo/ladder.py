@@ -78,7 +78,7 @@ def _row(lifelines: Sequence[str], between: dict[int, str], span: int, rung: str
 
 
 def _shorten(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 2] + ".."
+    return text if len(text) <= width else text[: width - 2].rstrip() + ".."
 
 
 def transcript(steps: Sequence[Step], width: int = 100) -> str:

@@ -64,7 +64,7 @@ class Phone:
         self.domain = domain
         self.address = f"sip:{user}@{domain}"
         self.contact = f"<sip:{user}@{endpoint.host}:{endpoint.port}>"
-        self.dialogs: dict[tuple[str, str], Dialog] = {}
+        self.dialogs: dict[tuple[str, str | None], Dialog] = {}
         self._answerers = {status: Answerer(user, password) for status in (401, 407)}
         self._registration = (secrets.token_hex(10), new_tag())
         self._cseq = random.randrange(1, 1000)
@@ -90,7 +90,7 @@ class Phone:
 
         def on_provisional(response: Received) -> None:
             nonlocal ringing
-            if response.status > 100:
+            if response.status != 100:
                 ringing = ringing or loop.time() - started
 
         dialog: Dialog | None = None
@@ -101,12 +101,12 @@ class Phone:
                 self.endpoint.send(acknowledgement, dialog.next_hop())
 
         response = await self._authenticated("INVITE", target, headers, self.proxy, on_provisional, acknowledge)
-        if response.status >= 300:
+        if response.status != 200:
             raise CallFailed(f"INVITE got {response.status} {response.reason}")
         answered = loop.time() - started
-        routes = list(reversed(response.headers("Record-Route")))
-        found = _URI.search(response.header("Contact"))
-        dialog = Dialog(self, call_id, local, response.header("To"), found[1] if found else target, routes)
+        routes = list(reversed(response.headers.values("Record-Route")))
+        found = _URI.search(response.headers.get("Contact", ""))
+        dialog = Dialog(self, call_id, local, response.headers["To"], found[1] if found else target, routes)
         acknowledgement = self._request("ACK", dialog.target, new_branch(), response.cseq, self._within(dialog))
         acknowledge()
         await asyncio.sleep(hold)
@@ -135,7 +135,7 @@ class Phone:
                 response = await transaction.final
             except TransactionTimeout as error:
                 raise CallFailed(str(error)) from None
-            if response.status != refusal or not answerer.learn(response.headers(challenge)):
+            if response.status != refusal or not answerer.learn(response.headers.lines_of(challenge)):
                 break
         return response
 
@@ -178,16 +178,16 @@ class Phone:
         if transaction.status >= 200:
             return
         request, endpoint = transaction.request, self.endpoint
-        found = _URI.search(request.header("Contact"))
-        dialog = Dialog(self, request.call_id, f"{request.header('To')};tag={tag}", request.header("From"),
-                        found[1] if found else "", request.headers("Record-Route"))
+        found = _URI.search(request.headers.get("Contact", ""))
+        dialog = Dialog(self, request.call_id, f"{request.headers['To']};tag={tag}", request.headers["From"],
+                        found[1] if found else "", request.headers.values("Record-Route"))
         dialog.invite = transaction
         self.dialogs[request.call_id, tag] = dialog
         body = session_description(self.user, endpoint.host, 40002)
         transaction.respond(200, "OK", tag, [("Contact", self.contact), ("Content-Type", "application/sdp")], body)
 
     def _cancel(self, transaction: ServerTransaction, tag: str) -> None:
-        invite = self.endpoint.servers.get((transaction.request.branch, "INVITE"))
+        invite = self.endpoint.servers.get((transaction.request.branch or "", "INVITE"))
         if invite is None:
             transaction.respond(481, "Call/Transaction Does Not Exist", tag)
             return
@@ -215,7 +215,7 @@ class Desk:
         return phone
 
     def _find(self, request: Received) -> Phone | None:
-        return self.phones.get(request.uri.partition(":")[2].partition("@")[0])
+        return self.phones.get((request.uri or "").partition(":")[2].partition("@")[0])
 
     def _on_request(self, transaction: ServerTransaction) -> None:
         phone = self._find(transaction.request)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import fastsip
-from fastsip.demo.wire import message
+from fastsip.demo.wire import Headers, message
 
 T1, T2, T4 = 0.5, 4.0, 5.0
 
 Address = tuple[str, int]
-Received = Any
+Received = fastsip.Message
 
 
 class TransactionTimeout(Exception):
@@ -47,7 +46,8 @@ class ClientTransaction:
             self.final.set_exception(TransactionTimeout(f"no answer to {self._key[1]}"))
 
     def receive(self, response: Received) -> None:
-        if response.status < 200:
+        status = response.status or 0
+        if status < 200:
             if self._invite:
                 self._resend.cancel()
             else:
@@ -60,17 +60,17 @@ class ClientTransaction:
             self._deadline.cancel()
             self.final.set_result(response)
             self._endpoint.loop.call_later(64 * T1 if self._invite else T4, self._give_up)
-        elif response.status < 300 and self.on_again is not None:
+        elif status < 300 and self.on_again is not None:
             self.on_again()
-        if self._invite and response.status >= 300:
+        if self._invite and status >= 300:
             self._endpoint.send(self._acknowledge(response), self._to)
 
     def _acknowledge(self, response: Received) -> bytes:
         if self._acknowledgement is None:
             request = fastsip.parse(self._data)
-            kept = [("Via", request.headers("Via")[0]), ("Max-Forwards", "70"), ("From", request.header("From"))]
-            kept += [("Route", route) for route in request.headers("Route")]
-            kept += [("To", response.header("To")), ("Call-ID", request.call_id), ("CSeq", f"{request.cseq} ACK")]
+            kept = [("Via", request.via), ("Max-Forwards", "70"), ("From", request.headers["From"])]
+            kept += [("Route", route) for route in request.headers.lines_of("Route")]
+            kept += [("To", response.headers["To"]), ("Call-ID", request.call_id), ("CSeq", f"{request.cseq} ACK")]
             self._acknowledgement = message(f"ACK {request.uri} SIP/2.0", kept)
         return self._acknowledgement
 
@@ -85,19 +85,18 @@ class ServerTransaction:
         self._interval = T1
         self._resend: asyncio.TimerHandle | None = None
 
-    def respond(self, status: int, reason: str, tag: str, headers: list[tuple[str, str]] | None = None, body: str = "",
-                ) -> None:
+    def respond(self, status: int, reason: str, tag: str, headers: Headers = (), body: str = "") -> None:
         """Send a response. A final one to an INVITE is repeated until `acknowledged` (13.3.1.4, 17.2.1)."""
         request = self.request
-        to = request.header("To")
+        to = request.headers["To"]
         if status > 100 and not request.to_tag:
             to += f";tag={tag}"
-        copied = [("Via", via) for via in request.headers("Via")]
-        copied += [("Record-Route", route) for route in request.headers("Record-Route")]
-        copied += [("From", request.header("From")), ("To", to), ("Call-ID", request.call_id),
-                   ("CSeq", request.header("CSeq"))]
+        copied = [("Via", via) for via in request.headers.lines_of("Via")]
+        copied += [("Record-Route", route) for route in request.headers.lines_of("Record-Route")]
+        copied += [("From", request.headers["From"]), ("To", to), ("Call-ID", request.call_id),
+                   ("CSeq", request.headers["CSeq"])]
         self.status = status
-        self._last = message(f"SIP/2.0 {status} {reason}", copied + (headers or []), body)
+        self._last = message(f"SIP/2.0 {status} {reason}", [*copied, *headers], body)
         self.repeat()
         if status >= 200:
             if request.method == "INVITE":
@@ -167,14 +166,14 @@ class Endpoint(asyncio.DatagramProtocol):
             self.trace(self.loop.time(), True, data)
         try:
             received = fastsip.parse(data)
-        except ValueError:
+        except fastsip.ParseError:
             return
         if received.status:
-            client = self.clients.get((received.branch, received.cseq_method))
+            client = self.clients.get((received.branch or "", received.method))
             if client is not None:
                 client.receive(received)
             return
-        key = (received.branch, "INVITE" if received.method == "ACK" else received.method)
+        key = (received.branch or "", "INVITE" if received.method == "ACK" else received.method)
         server = self.servers.get(key)
         if received.method == "ACK":
             if server is not None:
@@ -187,8 +186,7 @@ class Endpoint(asyncio.DatagramProtocol):
             self.on_request(server)
 
     def forget(self, server: ServerTransaction) -> None:
-        request = server.request
-        self.servers.pop((request.branch, request.method), None)
+        self.servers.pop((server.request.branch or "", server.request.method), None)
 
-    def error_received(self, error: OSError) -> None:
+    def error_received(self, error: Exception) -> None:
         """An ICMP message: the server is not there (yet). The transaction's timers decide."""
