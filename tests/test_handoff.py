@@ -172,7 +172,7 @@ def test_a_killed_worker_is_followed_by_another() -> None:
                 if n == 200:
                     kill(pid)
                     pid = spawn(lambda: echo(shared, 1, other.fileno()))
-            answers = []
+            answers: list[bytes] = []
             peer.settimeout(0.5)
             while not answers or not answers[-1].endswith(b"\r\n299"):
                 answers.append(peer.recv(2000))

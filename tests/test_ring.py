@@ -24,7 +24,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
     def compile_with(sanitizer: str) -> Path:
         program = tmp_path_factory.mktemp("ring") / "ring_stress"
-        command = [compiler, "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror", "-pthread"]
+        command = [compiler, *"-std=gnu11 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -pthread".split()]
         command += [f"-fsanitize={sanitizer}"] if sanitizer else []
         command += ["-I", str(ROOT / "ext"), str(ROOT / "tests/c/ring_stress.c"), "-o", str(program)]
         done = subprocess.run(command, capture_output=True, text=True)

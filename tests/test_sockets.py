@@ -46,7 +46,7 @@ def test_a_group_shares_one_port() -> None:
 def test_a_group_is_refused_where_anyone_listens() -> None:
     with sockets.bind_udp("127.0.0.1", 0) as other:
         port = other.getsockname()[1]
-        with pytest.raises(OSError, match=rf"cannot listen on udp:127.0.0.1:{port}: .* in use; another program") as caught:
+        with pytest.raises(OSError, match=f"udp:127.0.0.1:{port}: .* in use; another program") as caught:
             sockets.bind_udp_group("127.0.0.1", port, 2)
         assert caught.value.errno == errno.EADDRINUSE
 

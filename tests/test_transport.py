@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -307,9 +308,12 @@ print(arrived, shared.count("datagrams_out"), shared.count("bytes_out"), shared.
 
 @pytest.fixture(scope="module")
 def scripted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
     library = tmp_path_factory.mktemp("scripted") / "sendmmsg.so"
     source = Path(__file__).parent / "c/scripted_sendmmsg.c"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-O1", str(source), "-o", str(library), "-ldl"], check=True)
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", str(source), "-o", str(library), "-ldl"], check=True)
     return library
 
 
