@@ -18,15 +18,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "flow(Flow): the call flow whose outcome is the `played` fixture")
+    config.addinivalue_line("markers", "flow(Flow, ...): call flows; what came of each is the `played` fixture")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test with the mark `flow(Flow, ...)` runs for each of these and each house the flow asks for."""
     mark = metafunc.definition.get_closest_marker("flow")
-    if mark and "house" in metafunc.fixturenames:
-        houses = mark.args[0].houses()
-        ids = [f"{'one' if house.hops == 1 else 'two'}-{house.workers}w" for house in houses]
-        metafunc.parametrize("house", houses, ids=ids)
+    if not mark:
+        return
+    found = []
+    for flow in mark.args:
+        for house in flow.houses():
+            name = f"{'one' if house.hops == 1 else 'two'}-{house.workers}w"
+            marks = [pytest.mark.long] if flow.long else []
+            found.append(pytest.param(flow, house, id=f"{flow.name}-{name}".strip("-"), marks=marks))
+    metafunc.parametrize(("flow", "house"), found)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -57,21 +63,15 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     made = Stage(request.config.getoption("--through"))
     wanted = []
     for item in request.session.items:
-        mark = item.get_closest_marker("flow")
         params = getattr(getattr(item, "callspec", None), "params", {})
-        if mark and "house" in params and not item.get_closest_marker("skip"):
-            wanted.append((params["house"], _flow_name(item), mark.args[0]))
+        if "flow" in params and not item.get_closest_marker("skip"):
+            wanted.append((params["house"], params["flow"]))
     made.announce(wanted)
     yield made
     made.close()
 
 
 @pytest.fixture
-def played(request: pytest.FixtureRequest, stage: Stage, house: House) -> Played:
+def played(stage: Stage, house: House, flow: Flow) -> Played:
     """What both ends saw of the test's flow, in the house of this parameter."""
-    flow: Flow = request.node.get_closest_marker("flow").args[0]
-    return stage.played(house, _flow_name(request.node), flow)
-
-
-def _flow_name(item: pytest.Item) -> str:
-    return item.nodeid.split("[")[0]
+    return stage.played(house, flow)

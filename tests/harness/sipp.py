@@ -60,6 +60,8 @@ class Sipp:
     timeout: float = 30
     options: tuple[str, ...] = ()
     port: int = 0
+    linger: int = 0
+    """Milliseconds a call that is over still answers retransmissions, where the network may have lost something."""
 
     def __post_init__(self) -> None:
         self.port = self.port or free_port(self.host)
@@ -79,7 +81,14 @@ class Sipp:
         self._folder = tempfile.TemporaryDirectory(prefix="sipp-")
         folder = Path(self._folder.name)
         command = ["sipp", *([f"{self.target[0]}:{self.target[1]}"] if self.target else [])]
-        command += ["-sf", str(SCENARIOS / self.scenario), "-i", self.host, "-p", str(self.port), "-nostdin"]
+        scenario = SCENARIOS / self.scenario
+        if self.linger:
+            patient = scenario.read_text().replace(
+                "</scenario>", f'<timewait milliseconds="{self.linger}"/>\n</scenario>'
+            )
+            scenario = folder / self.scenario
+            scenario.write_text(patient)
+        command += ["-sf", str(scenario), "-i", self.host, "-p", str(self.port), "-nostdin"]
         command += ["-r", f"{self.rate:g}", "-l", "5000", "-timeout", f"{self.timeout:g}s", "-timeout_error"]
         command += ["-error_file", str(folder / "errors"), "-trace_err", *self.options]
         if self.calls is not None:

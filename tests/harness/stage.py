@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from .ladder import Call, once
 from .phone import Phone
@@ -35,6 +36,14 @@ class House:
     record_route: bool = True
     realms: tuple[str, ...] = ()
     """A realm per proxy; with them Alice is a local user of every proxy."""
+
+    def __str__(self) -> str:
+        """A name for test ids, as in `two-4w-digest`."""
+        words = ["one" if self.hops == 1 else "two", f"{self.workers}w"]
+        words += ["digest"] if self.required else []
+        words += ["realms"] if self.realms else []
+        words += [] if self.record_route else ["no-record-route"]
+        return "-".join(words)
 
     def servers(self, kind: type[Server]) -> list[Server]:
         """The proxies in the order a call from Alice meets them."""
@@ -104,6 +113,7 @@ class Played:
     alice: Outcome
     bob: Outcome
     others: tuple[Outcome, ...] = ()
+    relays: tuple[Any, ...] = ()
 
     @cached_property
     def calls(self) -> list[Call]:
@@ -120,6 +130,10 @@ class Flow:
 
     alice: str
     bob: str
+    name: str = ""
+    """Tells flows of one test apart."""
+    long: bool = False
+    """Left to `-m long`."""
     calls: int = 20
     pause: int = 0
     """Milliseconds of the scenario's <pause/>."""
@@ -165,50 +179,51 @@ class Stage:
 
     def __init__(self, through: str = "fastsip") -> None:
         self.kind: type[Server] = Kamailio if through == "kamailio" else Server
-        self._plays: dict[tuple[House, str], Future[Played]] = {}
+        self._plays: dict[tuple[House, Flow], Future[Played]] = {}
         self._endings: dict[House, Future[None]] = {}
         self._houses = ThreadPoolExecutor(8)
         self._phones = threading.Semaphore(12)
 
-    def announce(self, wanted: Iterable[tuple[House, str, Flow]]) -> None:
-        """Start playing all of these; `str` tells flows of one house apart."""
-        by_house: dict[House, list[tuple[str, Flow]]] = {}
-        for house, name, flow in wanted:
-            if (house, name) not in self._plays:
-                self._plays[house, name] = Future()
-                by_house.setdefault(house, []).append((name, flow))
+    def announce(self, wanted: Iterable[tuple[House, Flow]]) -> None:
+        """Start playing all of these."""
+        by_house: dict[House, list[Flow]] = {}
+        for house, flow in wanted:
+            if (house, flow) not in self._plays:
+                self._plays[house, flow] = Future()
+                by_house.setdefault(house, []).append(flow)
         for house, flows in by_house.items():
             self._endings[house] = self._houses.submit(self._play_house, house, flows)
 
-    def played(self, house: House, name: str, flow: Flow) -> Played:
+    def played(self, house: House, flow: Flow) -> Played:
         """What came of one flow. Raises what went wrong in playing it."""
-        if (house, name) not in self._plays:
-            self.announce([(house, name, flow)])
-        return self._plays[house, name].result(110)
+        self.announce([(house, flow)])
+        return self._plays[house, flow].result(110)
 
     def ended(self, house: House) -> None:
         """Wait until the house was quiet and its servers ended with 0. Raises AssertionError if they did not."""
+        if house not in self._endings:
+            self._endings[house] = self._houses.submit(self._play_house, house, [])
         self._endings[house].result(110)
 
     def close(self) -> None:
         self._houses.shutdown(cancel_futures=True)
 
-    def _play_house(self, house: House, flows: list[tuple[str, Flow]]) -> None:
+    def _play_house(self, house: House, flows: list[Flow]) -> None:
         servers = house.servers(self.kind)
         try:
             for server in servers:
                 server.start()
         except BaseException as error:
-            for name, _flow in flows:
-                self._plays[house, name].set_exception(error)
+            for flow in flows:
+                self._plays[house, flow].set_exception(error)
             for server in servers:
                 server.stop(check=False)
             raise
         free = iter(f"u{n:03}" for n in range(USERS))
-        with ThreadPoolExecutor(len(flows)) as pool:
-            for name, flow in flows:
+        with ThreadPoolExecutor(len(flows) + 1) as pool:
+            for flow in flows:
                 scene = Scene(house, servers, list(itertools.islice(free, 2 * flow.calls)))
-                pool.submit(self._play, self._plays[house, name], flow, scene)
+                pool.submit(self._play, self._plays[house, flow], flow, scene)
         try:
             for server in servers:
                 server.quiet()
