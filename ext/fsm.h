@@ -218,10 +218,11 @@ static const char WAIT[MACHINE_COUNT][STATE_COUNT] = {
 static const char RETRANSMIT_LETTER[MACHINE_COUNT] = {'A', 'E', 'G', 0};
 static const char TIMEOUT_LETTER[MACHINE_COUNT] = {'B', 'F', 'H', 0};
 
-/* Timer values (RFC 3261 table 4, RFC 6026 8.11): ms. D is at least 32 s, because the other side's T1 is not known. */
+/* Timer values (RFC 3261 table 4, RFC 6026 8.11): ms. D waits as long as the other side may send again (its H); an
+ * operator who changes T1 changes it for a network, so D follows it like the rest. */
 static inline uint32_t wait_of(char letter, int reliable, uint32_t t1, uint32_t t4) {
     switch (letter) {
-    case 'D': return reliable ? 0 : t1 > 500 ? 64 * t1 : 32000;
+    case 'D': return reliable ? 0 : 64 * t1;
     case 'I':
     case 'K': return reliable ? 0 : t4;
     case 'J': return reliable ? 0 : 64 * t1;

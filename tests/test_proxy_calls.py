@@ -272,14 +272,22 @@ def test_stray_response_is_dropped(server, pair):
 
 
 def test_limit_of_transactions():
-    with engine(transactions=1) as server:
+    with engine(transactions=2) as server:
         alice, bob = server.phone(), server.phone()
         server.register("bob@example.com", f"sip:bob@{bob.name}")
-        text = request("INVITE", "sip:bob@example.com", alice)
-        alice.send(text)
-        full = alice.expect("SIP/2.0 5")
-        alice.send(ack(text, full))
-        assert bob.silent()
+        first, second = (request("INVITE", "sip:bob@example.com", alice) for _ in range(2))
+        alice.send(first)
+        invite = bob.expect("INVITE")
+        bob.send(reply(invite, "180 Ringing"))
+        alice.expect("SIP/2.0 180")
+        alice.send(second)
+        full = alice.expect("SIP/2.0 503")
+        assert header(full, "Retry-After")
+        alice.send(ack(second, full))
+        bob.send(reply(invite, "486 Busy Here"))
+        bob.expect("ACK")
+        alice.send(ack(first, alice.expect("SIP/2.0 486")))
+        assert server.counters()["rejected_full"] == 1
 
 
 def test_drain():

@@ -133,6 +133,11 @@ cdef void forward_ack(Proxy* p, const Message* m, Routing* r) noexcept nogil:
             count_add(p.block, COUNT_dropped_unsendable, 1)
             return
     elif own_host(p, m.data, &r.target, &r.source):
+        # Where routes are recorded the ACK of a 2xx brings ours back; without it this is the ACK of a refusal that
+        # somebody else's To tag hides from is_answer_tag.
+        if p.settings.record_route and not r.token_valid and not r.trusted:
+            count_add(p.block, COUNT_dropped_stray, 1)
+            return
         if not find_binding(p, m, r, uri, &uri_length, &out):
             count_add(p.block, COUNT_dropped_stray, 1)
             return
