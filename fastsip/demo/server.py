@@ -15,8 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import orjson
-
+from fastsip.admin.client import Client, Failed, NoServer
 from fastsip.demo.transactions import Endpoint, TransactionTimeout
 from fastsip.demo.wire import message, new_branch, new_tag
 
@@ -112,14 +111,18 @@ class Server:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
 
     async def stats(self) -> dict[str, Any]:
-        """What `fastsip ctl stats --json` says."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "fastsip", "ctl", "--control", str(self.control), "stats", "--json",
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        out, error = await asyncio.wait_for(process.communicate(), 10)
-        if process.returncode:
-            raise ServerFailed(f"ctl stats: {error.decode(errors='replace').strip()}")
-        return dict(orjson.loads(out))
+        """What `fastsip ctl stats` says. Raises ServerFailed."""
+        try:
+            return await asyncio.to_thread(self._ask, "stats")
+        except (Failed, NoServer) as error:
+            raise ServerFailed(f"ctl stats: {error}") from None
+
+    def _ask(self, command: str) -> dict[str, Any]:
+        client = Client(self.control)
+        try:
+            return client.ask(command)
+        finally:
+            client.close()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
                         trace: TracebackType | None) -> None:
