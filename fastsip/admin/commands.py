@@ -10,8 +10,6 @@ from typing import Any, NoReturn
 
 import click
 import orjson
-from rich.console import Console
-from rich.table import Table
 
 from fastsip.config import ConfigurationError, load
 
@@ -113,19 +111,23 @@ def dialogs(target: Target, as_json: bool) -> None:
 
 
 @ctl.command()
+@AS_JSON
 @click.pass_obj
-def reload(target: Target) -> None:
+def reload(target: Target, as_json: bool) -> None:
     """Read the configuration again and follow it, or say what is wrong with it."""
     with target.client() as client:
-        client.ask("reload")
+        result = client.ask("reload")
+    _done(result, as_json, "the configuration was read again")
 
 
 @ctl.command()
+@AS_JSON
 @click.pass_obj
-def drain(target: Target) -> None:
+def drain(target: Target, as_json: bool) -> None:
     """Take no new calls, let those that are being set up finish, and end."""
     with target.client() as client:
-        client.ask("drain")
+        result = client.ask("drain")
+    _done(result, as_json, "draining")
 
 
 @ctl.group(invoke_without_command=True)
@@ -153,8 +155,9 @@ def users_list(target: Target, as_json: bool) -> None:
 @users.command("add")
 @click.argument("name")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
+@AS_JSON
 @click.pass_obj
-def users_add(target: Target, name: str, password_stdin: bool) -> None:
+def users_add(target: Target, name: str, password_stdin: bool, as_json: bool) -> None:
     """Add the user NAME (alice@example.com), or change the password of one that was added so.
 
     Asks for the password. It is hashed at once and kept as HA1 in the server's store.
@@ -168,17 +171,25 @@ def users_add(target: Target, name: str, password_stdin: bool) -> None:
     with target.client() as client:
         result = client.ask("users_add", username=name, password=password)
     done = "changed" if result.get("replaced") else "added"
-    click.echo(f"{done} {result['username']}@{result['domain']}")
+    _done(result, as_json, f"{done} {result['username']}@{result['domain']}")
 
 
 @users.command("remove")
 @click.argument("name")
+@AS_JSON
 @click.pass_obj
-def users_remove(target: Target, name: str) -> None:
+def users_remove(target: Target, name: str, as_json: bool) -> None:
     """Remove the user NAME, one that was added with `users add`."""
     with target.client() as client:
         result = client.ask("users_remove", username=name)
-    click.echo(f"removed {result['username']}@{result['domain']}")
+    _done(result, as_json, f"removed {result['username']}@{result['domain']}")
+
+
+def _done(result: dict[str, Any], as_json: bool, text: str) -> None:
+    if as_json:
+        _line(result)
+    else:
+        click.echo(text)
 
 
 def _line(document: dict[str, Any]) -> None:
@@ -186,6 +197,9 @@ def _line(document: dict[str, Any]) -> None:
 
 
 def _show_stats(result: dict[str, Any]) -> None:
+    from rich.console import Console  # a tenth of a second that only this command needs
+    from rich.table import Table
+
     console = Console(width=None if sys.stdout.isatty() else 160)
     table = Table(box=None, pad_edge=False, header_style="bold", caption=statistics.LEGEND, caption_justify="left")
     table.add_column("worker", no_wrap=True)

@@ -41,10 +41,12 @@ class Document:
             raise ConfigurationError([Problem(str(path), line, "", "not UTF-8 text")]) from None
 
     def line(self, key: str) -> int:
-        """The line on which the key, or the nearest table around it, stands; 0 if nowhere."""
+        """The line on which the key, or its first inner key, or the nearest table around it, stands; 0 if nowhere."""
         while key:
             if key in self._lines:
                 return self._lines[key]
+            if inner := [line for known, line in self._lines.items() if known.startswith(f"{key}.")]:
+                return min(inner)
             at = max(key.rfind("."), key.rfind("["))
             key = key[:at] if at > 0 else ""
         return 0

@@ -49,5 +49,7 @@ def shown(key: str, value: object) -> str:
         return "(not shown)"
     if isinstance(value, dict) and SECRET_KEYS & value.keys():
         return "{...}"
+    if isinstance(value, float):
+        return f"{value:g}"
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= VALUE_LIMIT else text[: VALUE_LIMIT - 3] + "..."

@@ -23,7 +23,7 @@ WAIT = 3.0
 class Store:
     """A store file held for this server. `lock_fd` is for the state process to inherit."""
 
-    def __init__(self, path: str, wait: float = WAIT) -> None:
+    def __init__(self, path: str) -> None:
         """Lock the file, creating it if it is not there. Raises CannotStart if it cannot be used."""
         self.path = path
         try:
@@ -31,7 +31,7 @@ class Store:
             self.lock_fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CannotStart(f"cannot write the store {path}: {error.strerror} (state.path)") from None
-        deadline = time.monotonic() + wait
+        deadline = time.monotonic() + WAIT
         while not self._locked():
             if time.monotonic() > deadline:
                 holder = os.pread(self.lock_fd, 32, 0).decode(errors="replace").strip()

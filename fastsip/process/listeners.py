@@ -25,11 +25,11 @@ WAIT = 3.0
 class Listeners:
     """All sockets. `bound` are the listen addresses with the ports they really have."""
 
-    def __init__(self, wanted: Sequence[Listen], workers: int, wait: float = WAIT) -> None:
+    def __init__(self, wanted: Sequence[Listen], workers: int) -> None:
         """Bind everything. Raises CannotStart, with the reason in words, if one address cannot be had."""
         self.bound: list[Listen] = []
         self._groups: list[list[socket.socket]] = []
-        deadline = time.monotonic() + wait
+        deadline = time.monotonic() + WAIT
         try:
             for listen in wanted:
                 group = _group(listen, workers, deadline)

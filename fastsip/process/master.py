@@ -212,7 +212,7 @@ class Master:
 
     def _start_state(self) -> None:
         tables, shared = self.configuration.tables, self.shared
-        self._state_incarnation = max(self._state_incarnation + 1, int(time.time()) & 0x7FFFFFFF)
+        self._state_incarnation = max(self._state_incarnation + 1, time.time_ns() // 1_000_000 & 0x7FFFFFFF)
         setup = StateSetup(
             incarnation=self._state_incarnation,
             control_fd=shared.control_fd,

@@ -24,6 +24,7 @@ me = setup.index
 calls = 0
 drain_until = None
 told = False
+adopted = {}
 selector = selectors.DefaultSelector()
 
 
@@ -31,6 +32,7 @@ def listen(fd):
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
     selector.register(sock, selectors.EVENT_READ, datagram)
+    return sock
 
 
 def in_hand(data):
@@ -70,8 +72,11 @@ def orders(_):
         if message["do"] == "drain":
             drain_until = time.monotonic() + setup.settings.drain_timeout / 1000
         if message["do"] == "adopt":
-            for fd in fds:
-                listen(fd)
+            adopted[message["worker"]] = [listen(fd) for fd in fds]
+        if message["do"] == "release":
+            for sock in adopted.pop(message["worker"], ()):
+                selector.unregister(sock)
+                sock.close()
         if message["do"] == "reload":
             channel.send({"is": "reloaded"})
     if channel.closed:

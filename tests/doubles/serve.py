@@ -1,8 +1,12 @@
-"""`fastsip` with doubles for children."""
+"""`fastsip` with doubles for children, and less patience."""
 
 from fastsip.cli import main
-from fastsip.process import master, workers
+from fastsip.process import keys, listeners, master, takeover, workers
 
 workers.MODULE = "double_worker"
 master.STATE_MODULE = "double_state"
+workers.HUNG_AFTER = 1.5
+takeover.RETRY = 2.0
+takeover.TRIAL = 3.0
+keys.WAIT = listeners.WAIT = 1.5
 main()

@@ -1,0 +1,294 @@
+"""A newcomer's mistakes: every message names file, line, key, value and what is allowed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fastsip.auth import ha1_md5, ha1_sha256
+from fastsip.config import ConfigurationError, Overrides, load
+from fastsip.config import setup as conversion
+
+
+def wrong(tmp_path: Path, text: str, users: str | None = None) -> list[str]:
+    """The lines that a configuration is refused with, the directory left out; empty if it is fine."""
+    path = tmp_path / "fastsip.toml"
+    path.write_text(text)
+    if users is not None:
+        (tmp_path / "users.csv").write_text(users)
+    try:
+        load(path)
+    except ConfigurationError as error:
+        return str(error).replace(f"{tmp_path}/", "").split("\n")
+    return []
+
+
+# One key alone: what is written, and what the message must say.
+MISTAKES = {
+    "workers too few": ("[server]\nworkers = 0", "fastsip.toml:2: server.workers = 0: expected a whole number from 1 to 64"),
+    "workers no number": ('[server]\nworkers = "4"', 'server.workers = "4": expected a whole number from 1 to 64'),
+    "flag": ('[server]\nrecord_route = "yes"', 'fastsip.toml:2: server.record_route = "yes": expected true or false'),
+    "transport": (
+        '[server]\nlisten = ["upd:127.0.0.1:5060"]',
+        'fastsip.toml:2: server.listen[0] = "upd:127.0.0.1:5060": expected an address such as "udp:192.0.2.1:5060"',
+    ),
+    "listen name": ('[server]\nlisten = "udp:localhost:5060"', 'server.listen[0] = "udp:localhost:5060": expected'),
+    "listen port": ('[server]\nlisten = "udp:127.0.0.1:70000"', "the host as numbers"),
+    "listen number": ("[server]\nlisten = 5060", "server.listen[0] = 5060: expected an address"),
+    "listen empty": ("[server]\nlisten = []", "server.listen = []: expected a list, each item an address"),
+    "listen table": (
+        '[server]\nlisten = [{ bind = "udp:127.0.0.1:5060", advertize = "192.0.2.1" }]',
+        'or a table { bind = "udp:10.0.0.5:5060", advertise = "203.0.113.9" }',
+    ),
+    "listen twice": (
+        '[server]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.1"]',
+        "server.listen[1]: udp:127.0.0.1:5060 is already in the list",
+    ),
+    "domain with port": (
+        '[server]\ndomains = ["example.com:5060"]',
+        'server.domains[0] = "example.com:5060": expected a host name or address without a port',
+    ),
+    "misspelt key": (
+        "[server]\nworkrs = 4",
+        'fastsip.toml:2: server.workrs: unknown key; did you mean "workers"? (known: listen, workers,',
+    ),
+    "misspelt table": ("[sever]\nworkers = 4", 'fastsip.toml:1: sever: unknown table; did you mean "server"? (known:'),
+    "table of later work": ("[tls]\ncertificate = 1", "fastsip.toml:1: tls: unknown table (known: server, state,"),
+    "not a table": ("server = 1", "fastsip.toml:1: server = 1: expected a table"),
+    "drain": ("[server]\ndrain_timeout = -1", "server.drain_timeout = -1: expected a number from 0 to 3600, in seconds"),
+    "udp_max": ("[server]\nudp_max = 70000", "server.udp_max = 70000: expected a whole number from 0 to 65507"),
+    "store path": ('[state]\npath = ""', 'state.path = "": expected a path, or ":memory:" to keep nothing'),
+    "method": ('[auth]\nrequired = ["INVITE", "invite"]', 'auth.required[1] = "invite": expected "*" or methods in upper'),
+    "never challenged": ('[auth]\nrequired = ["ACK"]', "ACK and CANCEL are never challenged"),
+    "algorithm": ('[auth]\nalgorithms = ["SHA1"]', 'auth.algorithms[0] = "SHA1": expected "SHA-256" and "MD5", or one'),
+    "network": (
+        '[auth]\ntrusted = ["10.0.0.1/8"]',
+        'fastsip.toml:2: auth.trusted[0] = "10.0.0.1/8": expected an address or a network, such as',
+    ),
+    "expires": (
+        "[registrar]\nmin_expires = 100\nmax_expires = 90",
+        "fastsip.toml:2: registrar.min_expires = 100: expected at most registrar.max_expires (90)",
+    ),
+    "contacts": ("[registrar]\nmax_contacts = 1000", "registrar.max_contacts = 1000: expected a whole number from 1 to 100"),
+    "user name": ('[users."b ob"]\npassword = "x"', 'fastsip.toml:1: users.b ob: expected a user such as "bob"'),
+    "user twice": (
+        '[server]\ndomains = "example.com"\n[users.bob]\npassword = "x"\n[users."bob@example.com"]\npassword = "y"',
+        "fastsip.toml:5: users.bob@example.com: the same user as users.bob: bob@example.com",
+    ),
+    "user no table": ('[users]\nbob = "secret"', "fastsip.toml:2: users.bob"),
+    "timers": ("[timers]\nt1 = 5\nt2 = 4", "timers.t1 = 5: expected at most timers.t2 (4)"),
+    "limits": ("[limits]\ntransactions = 1", "limits.transactions = 1: expected a whole number from 100 to 16000000"),
+    "log": ('[log]\nlevel = "loud"', 'log.level = "loud": expected "debug", "info", "warning" or "error"'),
+    "gateway without": ("[gateways.gw1]\nweight = 1", 'fastsip.toml:1: gateways.gw1: "uri" is missing: a SIP URI such as'),
+    "gateway uri": ('[gateways.gw1]\nuri = "gw1"', 'gateways.gw1.uri = "gw1": expected a SIP URI such as "sip:bob@example.com"'),
+    "route gateway": (
+        '[gateways.a]\nuri = "sip:a"\n[[routes]]\nprefix = "+1"\ngateways = ["a", "b"]',
+        'fastsip.toml:5: routes[0].gateways: no gateway is called "b" (there are: a)',
+    ),
+    "route twice": (
+        '[[routes]]\nprefix = "1"\ndomain = "example.com"\ngateways = "a"',
+        "fastsip.toml:1: routes[0]: expected exactly one of prefix, regex and domain, found 2",
+    ),
+    "route regex": ('[[routes]]\nregex = "("\ngateways = "a"', 'routes[0].regex = "(": expected a regular expression'),
+    "policy": ('[policy]\nmodule = "my routing"', "policy.module = \"my routing\": expected a Python module's name"),
+    "exposed": (
+        '[server]\nlisten = "udp:0.0.0.0:5060"',
+        "auth.required: anyone who reaches udp:0.0.0.0:5060 could register and call as anyone",
+    ),
+}  # fmt: skip
+
+# Valid, and refused as long as this version cannot do it.
+LATER = {
+    "tcp": ('[server]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]', "server.listen[1]: not supported in this version: tcp"),
+    "gateways": ('[gateways.a]\nuri = "sip:a"', "fastsip.toml:1: gateways: not supported in this version: gateways"),
+    "routes": (
+        '[gateways.a]\nuri = "sip:a"\n[[routes]]\nprefix = "+1"\ngateways = [["a"]]',
+        "fastsip.toml:3: routes: not supported in this version: routes by digits",
+    ),
+    "policy": ('[policy]\nmodule = "my.routing"', "policy: not supported in this version: routing in Python"),
+    "forward": (
+        '[users.bob]\nforward_always = "sip:a@b"',
+        "fastsip.toml:2: users.bob.forward_always: not supported in this version: services of users",
+    ),
+    "find_me": (
+        '[users.bob]\nfind_me = [["sip:a@b", "sip:c@d"], "sip:e@f"]',
+        "users.bob.find_me: not supported in this version",
+    ),
+    "block": ('[users.bob]\nblock_outgoing = "sip:+1900*"', "users.bob.block_outgoing: not supported in this version"),
+}  # fmt: skip
+
+ROWS = {
+    "header": ("name,password\nbob,x", "users.csv:1: expected the header username,password[,domain] or username,ha1,"),
+    "empty file": ("", "users.csv:1: expected the header"),
+    "columns": ("username,password\nbob", "users.csv:2: expected 2 columns (username,password), found 1"),
+    "no password": ("username,password\nalice,x\nbob,", "users.csv:3: bob has an empty password"),
+    "name": ("username,password\nb@b,x", 'users.csv:2: username = "b@b": expected a name without blanks, ":" or "@"'),
+    "domain": ("username,password,domain\nbob,x,-", 'users.csv:2: domain = "-": expected a host name'),
+    "twice": ("username,password\nbob,x\nbob,y", "users.csv:3: bob@example.com is already in users.csv:2"),
+    "in a table too": ("username,password\ncarol,x", "users.csv:2: carol@example.com is already in users.carol"),
+    "hash": ("username,ha1,ha1_sha256\nbob,abc,", "users.csv:2: ha1 of bob: expected 32 hexadecimal digits, or nothing"),
+    "no hash": ("username,ha1,ha1_sha256\nbob,,", "users.csv:2: bob has neither ha1 nor ha1_sha256"),
+    "quotes": ('username,password\nbob,"x', "users.csv:2: not CSV:"),
+}
+WITH_FILE = '[server]\ndomains = "example.com"\n[auth]\nusers_file = "users.csv"\n[users.carol]\npassword = "geheim"\n'
+
+
+@pytest.mark.parametrize("text, message", MISTAKES.values(), ids=MISTAKES)
+def test_mistake_is_named(tmp_path, text, message):
+    lines = wrong(tmp_path, text)
+    assert [line for line in lines if message in line], lines
+    assert all(line.startswith("fastsip.toml") for line in lines)
+
+
+@pytest.mark.parametrize("text, message", LATER.values(), ids=LATER)
+def test_what_is_not_supported_yet_is_refused_and_nothing_else_is_wrong(tmp_path, text, message):
+    lines = wrong(tmp_path, text)
+    assert [line for line in lines if message in line], lines
+    assert all("not supported in this version" in line for line in lines), lines
+
+
+@pytest.mark.parametrize("rows, message", ROWS.values(), ids=ROWS)
+def test_users_file_row_is_named(tmp_path, rows, message):
+    lines = wrong(tmp_path, WITH_FILE, rows)
+    assert len(lines) == 1 and message in lines[0], lines
+
+
+def test_users_file_missing(tmp_path):
+    assert wrong(tmp_path, WITH_FILE) == ["users.csv: cannot read it: No such file or directory"]
+
+
+def test_all_mistakes_at_once_in_the_order_of_the_file(tmp_path):
+    lines = wrong(tmp_path, '[server]\nworkers = 0\nudp_max = -1\n\n[log]\nlevel = 1\nformat = "xml"\n[nope]\n')
+    assert [int(line.split(":")[1]) for line in lines] == [2, 3, 6, 7, 8]
+
+
+def test_toml_mistake_has_line_column_and_source(tmp_path):
+    (line,) = wrong(tmp_path, "[server]\nworkers 4\n")
+    assert line.startswith("fastsip.toml:2: not TOML: expected '='") and line.endswith("workers 4")
+
+
+def test_unquoted_user_is_explained(tmp_path):
+    lines = wrong(tmp_path, "[users.bob@example.com]\npassword = 'x'\n")
+    assert lines[1] == '  a name with "@" needs quotes: [users."bob@example.com"]'
+
+
+def test_secret_is_never_repeated(tmp_path):
+    text = '[users.bob]\npassword = ["hunter2"]\nnope = 1\n[users.carol]\npassword = "hunter2"\n'
+    assert "hunter2" not in "".join(wrong(tmp_path, text))
+    (tmp_path / "fine.toml").write_text('[users.carol]\npassword = "hunter2"\n')
+    assert "hunter2" not in repr(load(tmp_path / "fine.toml"))
+
+
+def test_defaults_without_a_configuration():
+    configuration = load(None)
+    assert [str(listen) for listen in configuration.tables.server.listen] == ["udp:127.0.0.1:5060"]
+    assert configuration.tables.server.workers == min(len(os.sched_getaffinity(0)), 16)
+    assert (configuration.store, configuration.required, configuration.default_domain) == (":memory:", (), "127.0.0.1")
+    settings = conversion.settings(configuration, configuration.tables.server.listen)
+    assert settings.open_relay and settings.listen == [("127.0.0.1", 5060)]
+
+
+def test_required_defaults_to_all_methods_when_users_are_named(tmp_path):
+    path = tmp_path / "fastsip.toml"
+    for text, required in (
+        ("", ()),
+        ('[users.bob]\npassword = "x"', ("*",)),
+        ('[users.bob]\npassword = "x"\n[auth]\nrequired = []', ()),
+        ('[auth]\nrequired = "REGISTER"', ("REGISTER",)),
+    ):
+        path.write_text(text)
+        configuration = load(path)
+        assert configuration.required == required
+        assert conversion.settings(configuration, configuration.tables.server.listen).open_relay == (not required)
+
+
+def test_overrides_stand_above_the_file(tmp_path):
+    path = tmp_path / "fastsip.toml"
+    path.write_text('[server]\nworkers = 3\ndomains = "example.com"\n')
+    configuration = load(path, Overrides(("udp:127.0.0.2:5070",), 2, ("example.net", "example.org")))
+    assert [str(listen) for listen in configuration.tables.server.listen] == ["udp:127.0.0.2:5070"]
+    assert (configuration.tables.server.workers, configuration.default_domain) == (2, "example.net")
+
+
+def test_accounts_are_hashed_for_the_realm_they_will_be_asked_in(tmp_path):
+    path = tmp_path / "fastsip.toml"
+    (tmp_path / "users.csv").write_text(
+        "username,ha1,ha1_sha256,domain\n"
+        f"dave,{'A' * 32},,example.net\n"
+        f"erin,,{'b' * 64},\n"
+    )  # fmt: skip
+    path.write_text(WITH_FILE)
+    accounts = {account.username: account for account in load(path).accounts}
+    assert accounts["carol"].ha1_md5 == ha1_md5("carol", "example.com", "geheim")
+    assert accounts["carol"].ha1_sha256 == ha1_sha256("carol", "example.com", "geheim")
+    assert accounts["dave"] == ("dave", "example.net", "a" * 32, "")
+    assert accounts["erin"] == ("erin", "example.com", "", "b" * 64)
+    path.write_text(WITH_FILE.replace("[auth]", '[auth]\nrealm = "phones"'))
+    assert load(path).accounts[0].ha1_md5 == ha1_md5("carol", "phones", "geheim")
+
+
+def test_passwords_in_a_users_file_with_quotes_and_a_byte_order_mark(tmp_path):
+    (tmp_path / "users.csv").write_bytes("\ufeffusername,password\r\nbob,\"a,\"\"b\"\r\n\r\n".encode())
+    (tmp_path / "fastsip.toml").write_text(WITH_FILE)
+    bob = load(tmp_path / "fastsip.toml").accounts[1]
+    assert bob.ha1_md5 == ha1_md5("bob", "example.com", 'a,"b')
+
+
+@pytest.mark.parametrize(
+    "listen, host, public, domain",
+    [
+        ('"udp:[2001:DB8::1]:5070"', "2001:db8::1", ("2001:db8::1", 5070), "[2001:db8::1]"),
+        ('"udp:192.0.2.1"', "192.0.2.1", ("192.0.2.1", 5060), "192.0.2.1"),
+        ('{ bind = "udp:0.0.0.0:5070", advertise = "192.0.2.9" }', "0.0.0.0", ("192.0.2.9", 5070), "192.0.2.9"),
+        ('{ bind = "udp:[::]:5070", advertise = "[2001:db8::9]:5060" }', "::", ("2001:db8::9", 5060), "[2001:db8::9]"),
+    ],
+)
+def test_listen_addresses(tmp_path, listen, host, public, domain):
+    path = tmp_path / "fastsip.toml"
+    path.write_text(f"[server]\nlisten = {listen}\n[auth]\nrequired = '*'\n")
+    configuration = load(path)
+    (found,) = configuration.tables.server.listen
+    assert (found.host, found.public, found.wildcard) == (host, public, host in ("0.0.0.0", "::"))
+    assert configuration.default_domain == domain
+
+
+def test_a_changed_listen_workers_or_state_needs_a_restart(tmp_path):
+    running = load(None)
+    (tmp_path / "fastsip.toml").write_text('[server]\nworkers = 64\nlisten = "udp:127.0.0.1:5070"\n')
+    assert conversion.needs_restart(running, load(tmp_path / "fastsip.toml")) == [
+        "server.listen", "server.workers", "state.path",
+    ]  # fmt: skip
+    assert conversion.needs_restart(running, load(None)) == []
+
+
+def fastsip(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "fastsip", *arguments], capture_output=True, text=True, timeout=30)
+
+
+def test_check_says_nothing_when_nothing_is_wrong(tmp_path):
+    (tmp_path / "fastsip.toml").write_text('[users.bob]\npassword = "x"\n')
+    done = fastsip("check", str(tmp_path / "fastsip.toml"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_exit_code_is_2_for_a_wrong_configuration_and_for_wrong_usage(tmp_path):
+    path = tmp_path / "fastsip.toml"
+    path.write_text("[server]\nworkers = 0\n")
+    for arguments in (
+        ("check", str(path)), ("serve", "--config", str(path)), ("ctl", "--config", str(path), "stats"),
+        ("check", str(tmp_path / "none.toml")), ("serve", "--listen", "5060"), ("serve", "--workers", "0"),
+        ("serve", "--listen", "udp:0.0.0.0:5060"), ("check",), ("frobnicate",),
+    ):  # fmt: skip
+        done = fastsip(*arguments)
+        assert done.returncode == 2, (arguments, done)
+        assert done.stderr and "Traceback" not in done.stderr
+
+
+def test_help_and_version():
+    assert re.fullmatch(r"fastsip \d+\.\d+\.\d+\n", fastsip("--version").stdout)
+    text = fastsip("--help").stdout
+    assert all(word in text for word in ("serve", "check", "demo", "ctl")) and "load " not in text

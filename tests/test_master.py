@@ -1,0 +1,289 @@
+"""The master, with doubles for its children: they answer datagrams with their name and die, hang or hold up a drain on
+command. What the real children do is tested with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "doubles"))
+
+from server import ENVIRONMENT, ROOT, Server, alive, until  # noqa: E402
+
+
+@pytest.fixture
+def server(tmp_path):
+    with Server(tmp_path) as running:
+        yield running
+
+
+def test_serves_on_every_socket_and_says_so(tmp_path):
+    with Server(tmp_path, workers=3) as server:
+        assert f"serving on udp:127.0.0.1:{server.port} with 3 workers\n" in server.log
+        assert set(server.who()) == {0, 1, 2}
+        assert oct(server.control.stat().st_mode & 0o777) == "0o600"
+
+
+def test_killed_worker_is_back_within_a_second_and_the_other_notices_nothing(server):
+    pids = server.who()
+    sock = server.socket_of(0)
+    os.kill(pids[0], signal.SIGKILL)
+    sock.sendto(b"who", ("127.0.0.1", server.port))  # waits in the socket that outlives the worker
+    began = time.monotonic()
+    sock.settimeout(3)
+    answer = sock.recv(100).decode()
+    assert time.monotonic() - began < 1
+    assert answer.startswith("worker 0 ") and answer != f"worker 0 {pids[0]}"
+    assert server.who()[1] == pids[1]
+    stats = server.stats()
+    assert stats["restarts"] == {"workers": 1, "state": 0}
+    assert stats["workers"][0]["incarnation"] > stats["workers"][1]["incarnation"]
+
+
+def test_hung_worker_is_killed_and_replaced(server):
+    sock = server.socket_of(1)
+    before = server.who()
+    server.say("hang", sock)
+    took = until(lambda: server.who(8).get(1, before[1]) != before[1], 8)
+    assert 1 < took < 5
+    assert "worker 1" in server.log and "hangs (no turn of its loop for 1.5 s)" in server.log
+
+
+def test_a_master_that_was_stopped_does_not_take_its_children_for_hung(server):
+    pids = server.who()
+    for pid in [server.process.pid, *server.children()]:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(1.8)
+    for pid in [server.process.pid, *pids.values(), *server.children()]:
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(0.5)
+    assert server.who() == pids
+
+
+def test_datagram_in_hand_is_kept_in_a_crash_file_and_not_tried_again(tmp_path):
+    with Server(tmp_path, state="fastsip.db") as server:
+        for stale in range(40):
+            (tmp_path / f"crash-20200101T0000{stale:02}.000Z-0.sip").write_bytes(b"old")
+        sock = server.socket_of(0)
+        server.say("die of this", sock)
+        until(lambda: "it was working on is in" in server.log)
+        until(lambda: server.say("who", sock).startswith("worker 0 "))
+        kept = sorted(tmp_path.glob("crash-*.sip"))
+        assert kept[-1].read_bytes() == b"die of this" and len(kept) == 32
+        assert oct(kept[-1].stat().st_mode & 0o777) == "0o600"
+        assert server.stats()["restarts"]["workers"] == 1
+
+
+def test_worker_that_keeps_dying_is_taken_over_and_tried_again(tmp_path):
+    with Server(tmp_path, workers=3) as server:
+        sock = server.socket_of(1)
+        for _ in range(3):
+            until(lambda: server.say("who", sock), 5)
+            server.say("die", sock)
+        until(lambda: "worker 2 takes over for worker 1" in server.log)
+        assert server.say("who", sock).startswith("worker 2 ")
+        stats = server.stats()
+        assert [worker["taken_over_by"] for worker in stats["workers"]] == [None, 2, None]
+        assert "down, taken over by 2" in server.ctl("stats").stdout
+        # The neighbour's own successor goes on with both.
+        os.kill(stats["workers"][2]["pid"], signal.SIGKILL)
+        until(lambda: server.say("who", sock).startswith("worker 2 "), 5)
+        # Tried again, it serves for itself; one death on trial takes it out at once.
+        until(lambda: server.say("who", sock).startswith("worker 1 "), 8)
+        assert server.stats()["workers"][1]["taken_over_by"] is None
+        server.say("die", sock)
+        until(lambda: server.say("who", sock).startswith("worker 2 "), 5)
+
+
+def test_only_worker_that_keeps_dying_comes_back_every_second(tmp_path):
+    with Server(tmp_path, workers=1) as server:
+        for _ in range(4):
+            until(lambda: server.say("who"), 5)
+            server.say("die")
+        assert until(lambda: server.say("who"), 5) > 0.3
+
+
+def test_killed_state_process_is_replaced_and_workers_stay(server):
+    pids = server.who()
+    (state,) = set(server.children()) - set(pids.values())
+    os.kill(state, signal.SIGKILL)
+    until(lambda: "state serves again" in server.log, 3)
+    stats = server.stats()
+    assert stats["state"]["pid"] != state and stats["restarts"] == {"workers": 0, "state": 1}
+    assert server.who() == pids
+
+
+def test_children_end_when_the_master_is_killed_and_a_restart_serves_at_once(tmp_path):
+    with Server(tmp_path, state="fastsip.db") as server:
+        children = server.children()
+        server.signal(signal.SIGKILL)
+        server.start()
+        assert not any(map(alive, children))
+        assert set(server.who()) == {0, 1}
+
+
+def test_drain_waits_for_open_calls_then_ends_with_0(server):
+    children = server.children()
+    sock = server.socket_of(0)
+    server.say("open", sock)
+    server.signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert server.process.poll() is None and server.stats()["draining"]
+    server.say("close", sock)
+    assert server.end(1.5) == 0
+    assert not any(map(alive, children)) and not server.control.exists()
+
+
+def test_drain_ends_after_its_time(server):
+    server.say("open")
+    began = time.monotonic()
+    assert server.ctl("drain").stdout == "draining\n"
+    assert server.end() == 0
+    assert 1.8 < time.monotonic() - began < 4
+
+
+def test_second_signal_ends_at_once(server):
+    children = server.children()
+    server.say("open")
+    server.signal(signal.SIGTERM)
+    time.sleep(0.2)
+    server.signal(signal.SIGINT)
+    assert server.end(1) == 1
+    assert not any(map(alive, children))
+
+
+def test_reload_follows_users_and_refuses_what_needs_a_restart(server):
+    server.configure('[users.bob]\npassword = "x"\n')
+    server.signal(signal.SIGHUP)
+    until(lambda: "configuration read again" in server.log)
+    assert server.ctl("users").stdout == "bob@example.com  double\n"
+
+    server.configure('[users.carol]\npassword = "x"\n', port=server.port + 1)
+    done = server.ctl("reload")
+    assert (done.returncode, done.stderr) == (1, "server.listen changed: that needs a restart, nothing was changed now\n")
+
+    server.configure("[registrar]\nmax_contacts = 0\n[nope]\n")
+    done = server.ctl("reload")
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 2
+    assert f"{server.config}:10: registrar.max_contacts = 0: expected a whole number" in done.stderr
+    assert server.ctl("users", "--json").stdout == '{"username":"bob","domain":"example.com","from":"double"}\n'
+
+
+def test_replaced_state_process_has_the_users_of_the_last_reload(server):
+    server.configure('[users.bob]\npassword = "x"\n')
+    assert server.ctl("reload").returncode == 0
+    (state,) = set(server.children()) - set(server.who().values())
+    os.kill(state, signal.SIGKILL)
+    until(lambda: "state serves again" in server.log, 3)
+    assert server.ctl("users").stdout == "bob@example.com  double\n"
+
+
+def start_fails(config: Path, *more: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests/doubles/serve.py"), "serve", "--config", str(config), *more],
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=20,
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done
+    return done.stderr
+
+
+def test_port_taken_says_by_whom(tmp_path, server):
+    (tmp_path / "second").mkdir()
+    second = Server(tmp_path / "second")
+    second.configure(port=server.port)
+    error = start_fails(second.config)
+    assert f"cannot listen on udp:127.0.0.1:{server.port}: address already in use by " in error
+    assert f"(pid {server.process.pid})" in error
+
+
+def test_port_is_waited_for_while_children_of_a_killed_master_hold_it(tmp_path):
+    server = Server(tmp_path)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind(("127.0.0.1", server.port))
+        server.start(wait=False)
+        time.sleep(0.8)
+    try:
+        until(lambda: "serving on" in server.log, 5)
+    finally:
+        server.__exit__()
+
+
+def test_store_of_another_server_is_refused(tmp_path):
+    store = tmp_path / "fastsip.db"
+    (tmp_path / "second").mkdir()
+    with Server(tmp_path, state=str(store)) as server:
+        error = start_fails(Server(tmp_path / "second", state=str(store)).config)
+        assert f"the store {store} is in use by another server (process {server.process.pid})" in error
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ('state = { path = "none/fastsip.db" }', "cannot write the store {}/none/fastsip.db: No such file or directory"),
+        ('state = { path = "text.db" }', "cannot use the store {}/text.db: file is not a database (state.path)"),
+        ('server = { listen = "udp:192.0.2.1:5060" }\nauth = { required = "*" }', "no interface with the address 192.0.2.1"),
+        ('server = { control = "text.db" }', "{}/text.db exists and is no socket (server.control)"),
+        ('server = { control = "none/ctl" }', "cannot make the control socket {}/none/ctl: No such file or directory"),
+        (f'server = {{ control = "{"x" * 100}" }}', "the path of the control socket is longer than 107 bytes"),
+    ],
+    ids=["store folder", "store text", "interface", "control file", "control folder", "control length"],
+)  # fmt: skip
+def test_what_the_machine_refuses_is_said(tmp_path, given, message):
+    (tmp_path / "text.db").write_text("this is not a database, and longer than a header of one would be" * 20)
+    config = tmp_path / "fastsip.toml"
+    if "listen" not in given:
+        port = "listen = 'udp:127.0.0.1:0'"
+        given = given.replace("server = { ", f"server = {{ {port}, ") if "server" in given else f"server.{port}\n{given}"
+    if "state" not in given:
+        given = f"state.path = ':memory:'\n{given}"
+    config.write_text(given)
+    assert message.format(tmp_path) in start_fails(config)
+
+
+def test_child_that_cannot_start_ends_the_server_and_leaves_nothing(tmp_path):
+    server = Server(tmp_path)
+    (tmp_path / "double_worker.py").write_text("raise SystemExit(3)")
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ENVIRONMENT['PYTHONPATH']}"}
+    done = subprocess.run(
+        [sys.executable, "-P", str(ROOT / "tests/doubles/serve.py"), "serve", "--config", str(server.config)],
+        capture_output=True, text=True, env=environment, timeout=20,
+    )  # fmt: skip
+    assert done.returncode == 1 and "ended with status 3 before it served" in done.stderr
+
+
+def test_keys_survive_a_restart(tmp_path):
+    server = Server(tmp_path, state="fastsip.db")
+
+    def keys():
+        with server:
+            pass
+        with sqlite3.connect(tmp_path / "fastsip.db") as database:
+            return database.execute("SELECT * FROM keys").fetchall()
+
+    assert keys() == keys() != []
+
+
+def test_ctl_without_a_server_says_so(tmp_path):
+    server = Server(tmp_path)
+    done = server.ctl("stats")
+    assert done.returncode == 1 and done.stderr.startswith(f"no server at {server.control}: is it running?")
+
+
+def test_ctl_finds_the_server_by_its_configuration_and_survives_a_dead_state_process(server):
+    (state,) = set(server.children()) - set(server.who().values())
+    os.kill(state, signal.SIGSTOP)
+    done = subprocess.run(
+        [sys.executable, "-m", "fastsip", "ctl", "--config", str(server.config), "stats"],
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=20,
+    )  # fmt: skip
+    os.kill(state, signal.SIGCONT)
+    assert done.returncode == 0
+    assert "hand-offs" in done.stdout and "state process: down (calls go on, registrations wait)" in done.stdout
