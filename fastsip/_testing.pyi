@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-
 class ManualWheel:
     """A wheel with `count` timers, numbered, and no clock: every method is told what time it is, in milliseconds."""
 
@@ -37,7 +36,7 @@ class ManualTransaction:
     generation: int
     @property
     def state(self) -> str | None:
-        """"Calling", "Trying"... "" before client_start, None when it is gone."""
+        """ "Calling", "Trying"... "" before client_start, None when it is gone."""
     @property
     def status(self) -> int: ...
     @property

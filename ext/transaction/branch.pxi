@@ -68,6 +68,8 @@ cdef bint decode_branch(const HashKey* key, const uint8_t* data, Slice branch, O
     at += GENERATION_DIGITS
     check = <uint32_t>read_digits(at, CHECK_DIGITS, &bad)
     at += CHECK_DIGITS + 1
+    if read_digits(at, 1, &bad) > 15:    # thirteen digits have room for one bit more than the hash
+        return False
     out.loop_hash = read_digits(at, LOOP_DIGITS, &bad)
     return not bad and check == branch_check(key, out)
 

@@ -47,7 +47,7 @@ cdef Transaction* find_client(Transactions* layer, const Message* m) noexcept no
     if not decode_branch(&layer.setup.branch_key, m.data, m.via.branch, &b) or b.owner != layer.setup.owner:
         return NULL
     t = transaction_at(layer, b.slot, b.generation)
-    if t == NULL or is_server(t) or is_own_cancel(t):
+    if t == NULL or t.state == STATE_FREE or is_server(t) or is_own_cancel(t):
         return NULL
     if m.cseq_method == METHOD_CANCEL and t.machine == INVITE_CLIENT:
         return t.cancel

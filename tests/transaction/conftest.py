@@ -24,7 +24,10 @@ def new_layer() -> Iterator[Callable[..., ManualLayer]]:
         layer.advance(200 * T1)
         layer.take()
         assert {
-            "live": layer.live, "waiting": layer.waiting, "armed": layer.armed, "buffers": layer.buffers
+            "live": layer.live,
+            "waiting": layer.waiting,
+            "armed": layer.armed,
+            "buffers": layer.buffers,
         } == dict.fromkeys(("live", "waiting", "armed", "buffers"), 0)
         assert layer.close() == 0
 

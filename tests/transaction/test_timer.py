@@ -1,6 +1,6 @@
 """The wheel (`_timer`).
 
-1. never early, never late: a timer fires in the first sweep at or after its time (RFC 3261 17 gives every timer a value)
+1. never early, never late: a timer fires in the first sweep at or after its time (RFC 3261 17 gives each a value)
 2. in order of due time, however far `now` jumps
 3. arm again moves, cancel takes away, both at any time and from within a sweep
 4. a delay of 0 is due at once; rearmed with 0 within a sweep it waits for the next one
