@@ -226,6 +226,7 @@ cdef class Worker:
         segment_leave(self.segment, self.index)
         if p.facts_urgent or queue_used(self.facts) > FACTS_SIZE // 2:
             p.facts_urgent = False
+            count_add(self.block, COUNT_wakeups_service, 1)
             self.signal(self.service_wake)
         self.publish(now)
         transport_wait(self.transport, 0 if batches == TURN_BATCHES or count == TURN_TIMERS

@@ -43,6 +43,7 @@ def confirm(server, alice, bob, **extra):
         ("sip:nobody@example.com", (), {}, 404),
         ("tel:+15551234", (), {}, 416),
         ("weird:thing", (), {}, 416),
+        ("sips:bob@example.com", (), {}, 416),
         ("sip:bob@example.com", (), {"max_forwards": 0}, 483),
         ("sip:bob@example.com", ("Proxy-Require: foo, bar",), {}, 420),
         ("sip:example.com", (), {}, 405),

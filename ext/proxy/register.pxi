@@ -40,6 +40,7 @@ cdef bint send_fact(Proxy* p, Writer* w, bint urgent) noexcept nogil:
     if w.overflow or not queue_put(p.facts, w.start, <uint32_t>(w.at - w.start)):
         count_add(p.block, COUNT_dropped_facts, 1)
         return False
+    count_add(p.block, COUNT_facts_sent, 1)
     if urgent:
         p.facts_urgent = True
     return True

@@ -167,8 +167,8 @@ cdef int validate(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # 16.3 steps 1 to 5 for requests that are forwarded or served. 0, or the status to answer; 1 when answered.
     if not parse_uri(m.data, m.uri, &r.target):
         return 400
-    if r.target.scheme != SCHEME_SIP and r.target.scheme != SCHEME_SIPS:
-        return 416
+    if r.target.scheme != SCHEME_SIP:
+        return 416               # sips asks for TLS on every hop (RFC 5630 3), tel for a dial plan: neither is here yet
     if m.max_forwards == 0 and m.method != METHOD_OPTIONS:
         return 483
     r.loop_hash = loop_hash(p, m)
