@@ -13,7 +13,7 @@ cdef enum DigestResult:
     DIGEST_OK = 1
     DIGEST_WRONG = 2         # response does not match: challenge again, no stale
     DIGEST_STALE = 3         # our nonce, expired or evicted, response right: challenge with stale=true
-    DIGEST_REPLAY = 4        # right in all, but this nc was seen (or is 64 behind): challenge with stale=true
+    DIGEST_REPLAY = 4        # right in all, but this nc was seen, or is too far behind: challenge with stale=true
     DIGEST_MALFORMED = 5     # 400: missing field, unknown qop, nc no hex, uri not the Request-URI
     DIGEST_UNKNOWN = 6       # not our nonce, or an algorithm we did not offer: challenge
 
@@ -30,7 +30,8 @@ cdef int credentials_algorithm(const uint8_t* data, const Credentials* credentia
 # nc is spent only if the response is right. now_ms is wall clock.
 cdef int digest_check(Digest* digest, const Message* m, const Credentials* credentials, const char* ha1,
                       uint64_t now_ms) noexcept nogil
-# Work as long as digest_check for a user that does not exist, and say DIGEST_WRONG.
+# Work as long as digest_check for a user that does not exist, and say what a wrong password would be told: DIGEST_WRONG,
+# MALFORMED or UNKNOWN.
 cdef int digest_check_nobody(Digest* digest, const Message* m, const Credentials* credentials, uint64_t now_ms) noexcept nogil
 # Append one "WWW-Authenticate: Digest ..." (or Proxy-Authenticate) line per algorithm offered, SHA-256 first, each with
 # the same fresh nonce.

@@ -6,6 +6,7 @@ import hashlib
 import mmap
 import os
 import re
+import sys
 import time
 
 import pytest
@@ -281,6 +282,16 @@ def test_many_processes_share_one_table(table):
         assert os.waitpid(child, 0)[1] == 0
     for verdicts in zip(*results, strict=True):
         assert sorted(verdicts) == [OK, REPLAY, REPLAY, REPLAY]
+
+
+def test_libcrypto_is_found_without_hashlib(table, monkeypatch):
+    monkeypatch.setitem(sys.modules, "_hashlib", None)
+    try:
+        server = Authenticator(table, KEY)
+    except RuntimeError as error:                          # a machine without libcrypto of its own
+        assert "no libcrypto (OpenSSL 1.1.1 or 3) found" in str(error)
+    else:
+        assert verdict(server, request(fresh(server))) == OK
 
 
 def test_wrong_arguments(table):

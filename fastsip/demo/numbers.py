@@ -63,17 +63,17 @@ class Tally:
 
     def __rich__(self) -> Group:
         elapsed = max(self.elapsed, 1e-9)
-        table = Table.grid(padding=(0, 2))
+        table = Table.grid(padding=(0, 1))
         for _ in range(4):
-            table.add_column(justify="right")
-            table.add_column(justify="left", min_width=12)
+            table.add_column(justify="right", no_wrap=True, min_width=9)
+            table.add_column(justify="left", no_wrap=True, min_width=9)
         rate = f" [dim]{self.offered / elapsed:.0f}/s[/]" if self.started else ""
-        table.add_row("registered", f"[bold]{self.registered}[/]/{self.users}", "calls offered",
+        colour = "red" if self.failed else "green"
+        table.add_row("registered", f"[bold]{self.registered}[/]/{self.users}", "offered",
                       f"[bold]{self.offered}[/]{rate}", "in flight", f"[bold]{self.in_flight}[/]",
                       "setup p50", f"[bold]{self.setup(0.5)}[/]")
-        colour = "red" if self.failed else "green"
         table.add_row("", "", "done", f"[bold]{self.done}[/]", "failed", f"[bold {colour}]{self.failed}[/]",
-                      "setup p99", f"[bold]{self.setup(0.99)}[/]")
+                      "p99", f"[bold]{self.setup(0.99)}[/]")
         bar = ProgressBar(total=self.duration, completed=min(self.elapsed, self.duration), width=72)
         return Group(Text(), table, bar)
 
