@@ -1,4 +1,4 @@
-"""What the state process costs: CPU of one fact from its frame to its acknowledgement, published and noted for the store.
+"""What the state process costs: CPU of one fact from frame to acknowledgement, published and noted for the store.
 
 `python bench/state.py [--aors N]`. One process, no sockets: batches of 100 facts as they come from a worker. The real
 segment; the store's thread writes to a file in a temporary directory, and its CPU is shown beside. Then the same store
@@ -45,7 +45,13 @@ def main() -> None:
         run("REGISTER, new", intake, journal, lambda n: register(n, 1), aors)
         run("REGISTER, refresh", intake, journal, lambda n: register(n, 2), aors)
         run("REGISTER, repeated", intake, journal, lambda n: register(n, 2), aors)
-        run("dialog confirmed", intake, journal, lambda n: [2, b"%d@host" % n, b"from", b"to", b"sip:a@b", b"sip:c@d", n], aors)
+        run(
+            "dialog confirmed",
+            intake,
+            journal,
+            lambda n: [2, b"%d@host" % n, b"from", b"to", b"sip:a@b", b"sip:c@d", n],
+            aors,
+        )
         run("dialog ended", intake, journal, lambda n: [3, b"%d@host" % n, b"from", b"to"], aors)
         journal.flush(60)
         store.close(60)
@@ -58,7 +64,8 @@ def main() -> None:
             elapsed = time.perf_counter() - start
             print(f"{name:28} {elapsed / adopted.aors * 1e6:7.2f} us per address-of-record, {adopted.aors} of them")
         memory = table.memory()["resident"] / aors
-        print(f"{'segment':28} {memory:7.0f} bytes per binding; process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")
+        process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"{'segment':28} {memory:7.0f} bytes per binding; process {process} MB")
 
 
 def run(name: str, intake: Intake, journal: Journal, fact: Callable[[int], list[object]], count: int) -> None:
@@ -70,7 +77,8 @@ def run(name: str, intake: Intake, journal: Journal, fact: Callable[[int], list[
         journal._store.collect()
     spent, total = time.thread_time() - before, time.process_time() - process
     journal.flush(60)
-    print(f"{name:28} {spent / count * 1e6:7.2f} us of the loop, {(total - spent) / count * 1e6:7.2f} us of the store's thread")
+    store = total - spent
+    print(f"{name:28} {spent / count * 1e6:7.2f} us of the loop, {store / count * 1e6:7.2f} us of the store's thread")
 
 
 def frames(fact: Callable[[int], list[object]], count: int, before: int) -> Iterator[tuple[bytes, bytes]]:

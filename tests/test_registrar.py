@@ -78,13 +78,11 @@ def test_decision(case: tuple[list[Binding], Register, list[bytes] | None, int])
 
 
 def test_binding_takes_what_the_register_says() -> None:
-    contact = RegisterContact(A, 700, 90, b"+sip.instance=\"<urn:x>\"")
+    contact = RegisterContact(A, 700, 90, b'+sip.instance="<urn:x>"')
     request = Register(1, b"bob@example.com", b"x", 6, 0, Origin(6, b"\1" * 16, 7, 2, 3, 9), b"<sip:p>", (contact,))
     after, _ = decide((), request, NOW, 1)
     source = (6, b"\1" * 16, 7)
-    assert after == (
-        Binding(A, b"x", contact.parameters, b"<sip:p>", 700, 3, source, 6, 2, NOW + 90_000, NOW, 9),
-    )
+    assert after == (Binding(A, b"x", contact.parameters, b"<sip:p>", 700, 3, source, 6, 2, NOW + 90_000, NOW, 9),)
 
 
 def test_late_copy_of_a_removed_binding_is_refused_for_a_while() -> None:

@@ -51,7 +51,11 @@ class Phones:
             leaves = self.random.random() < 0.3
             contact = b"sip:phone@192.0.2.1:%d" % (phone + 1)
             fact = register(
-                self.token, self.aor(phone), (contact, 0 if leaves else 3600), call_id=b"%d" % phone, cseq=self.cseq[phone]
+                self.token,
+                self.aor(phone),
+                (contact, 0 if leaves else 3600),
+                call_id=b"%d" % phone,
+                cseq=self.cseq[phone],
             )
             self.waiting[self.token] = (phone, leaves, self.cseq[phone])
             facts.setdefault(phone % len(self.workers), []).append(fact)

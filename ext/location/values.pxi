@@ -86,6 +86,19 @@ def decode_bindings(value: bytes) -> tuple[int, list[tuple[object, ...]]]:
     return held.version, found
 
 
+def summarize_bindings(value: bytes) -> tuple[int, int, int]:
+    cdef const BindingSet* held = binding_set(<const uint8_t*> <const char*> value, <uint32_t> len(value))
+    if held == NULL:
+        raise ValueError("not a set of bindings")
+    cdef uint64_t earliest = 0
+    cdef const Binding* b = binding_first(held)
+    while b != NULL:
+        if not earliest or b.expires < earliest:
+            earliest = b.expires
+        b = binding_next(b)
+    return held.version, held.count, earliest
+
+
 def encode_user(ha1_md5: bytes, ha1_sha256: bytes, flags: int = 0) -> bytes:
     cdef User user
     if len(ha1_md5) not in (0, 32) or len(ha1_sha256) not in (0, 64) or not 0 <= flags <= 255:

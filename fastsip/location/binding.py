@@ -50,13 +50,3 @@ class BindingSet(msgspec.Struct, frozen=True, gc=False):
         """The set in the value of a location record. Raises ValueError if it is not one."""
         version, bindings = decode_bindings(value)
         return cls(version, tuple([Binding(*fields) for fields in bindings]))
-
-
-def record_version(value: bytes) -> int:
-    """The version in the value of a location record, without decoding the rest."""
-    return int.from_bytes(value[:8], "little")
-
-
-def is_tombstone(value: bytes) -> bool:
-    """Whether the value of a location record is a set without bindings."""
-    return value[8:10] == b"\0\0"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
-from fastsip._location import RECORD_BINDINGS
-from fastsip.location import Binding, BindingSet, LocationTable, is_tombstone, record_version
+from fastsip._location import RECORD_BINDINGS, summarize_bindings
+from fastsip.location import Binding, BindingSet, LocationTable
 from fastsip.registrar import Register, Removals, decide
 from fastsip.state.expiry import Expiry
 from fastsip.state.journal import Journal
@@ -31,9 +31,10 @@ class Bindings:
         self._require_store = require_store
         self._removals = Removals()
         self._expiry = Expiry()
-        self._version = 0
         self._full_logged = 0.0
         self.max_contacts = max_contacts
+        self.version = 0
+        """The highest of all records."""
         self.aors = 0
         self.bindings = 0
         self.registered = 0
@@ -75,7 +76,7 @@ class Bindings:
         """Take away up to `limit` addresses-of-record's bindings whose time has passed."""
         for aor in self._expiry.due(now, limit):
             value = self._table.get(RECORD_BINDINGS, aor)
-            if value is None or is_tombstone(value):
+            if value is None:
                 continue
             before = BindingSet.decode(value).bindings
             after = tuple(b for b in before if b.expires > now)
@@ -86,7 +87,7 @@ class Bindings:
                 except MemoryError:
                     self._log_full()
                     self._expiry.enter(aor, now + 1000)
-            else:
+            elif after:
                 self._enter(aor, after)
 
     def next_expiry(self) -> int | None:
@@ -97,39 +98,39 @@ class Bindings:
         value = self._table.get(RECORD_BINDINGS, aor)
         return BindingSet.decode(value).bindings if value is not None else ()
 
-    def adopt(self, aor: bytes, value: bytes) -> None:
-        """Count a record that is in the table already, and watch its expiry. Raises ValueError for a damaged one."""
-        self._version = max(self._version, record_version(value))
-        found = BindingSet.decode(value).bindings
-        if found:
+    def adopt(self, aor: bytes, value: bytes) -> tuple[int, int]:
+        """Count a record that is in the table already, and watch its expiry; its version and how many bindings it has.
+        Raises ValueError for a damaged one."""
+        version, count, earliest = summarize_bindings(value)
+        self.version = max(self.version, version)
+        if count:
             self.aors += 1
-            self.bindings += len(found)
-            self._enter(aor, found)
+            self.bindings += count
+            self._expiry.enter(aor, earliest)
+        return version, count
 
-    def load(self, aor: bytes, value: bytes, now: int) -> bool:
-        """Publish a record the store has and the table has not, without what expired meanwhile; whether all of it was
-        still good. Raises ValueError for a damaged one."""
-        self._version = max(self._version, record_version(value))
-        before = BindingSet.decode(value).bindings
-        after = tuple(b for b in before if b.expires > now)
-        if len(after) == len(before):
+    def load(self, aor: bytes, value: bytes, now: int) -> None:
+        """Publish a record the store has and the table has not, without what expired meanwhile. Raises ValueError for a
+        damaged one, MemoryError if it does not fit."""
+        version, _, earliest = summarize_bindings(value)
+        if earliest > now:
             self._table.put(RECORD_BINDINGS, aor, value)
             self.adopt(aor, value)
-            return True
-        if after:
-            self._publish(aor, (), after, now)
-        return False
+        else:
+            self.version = max(self.version, version)
+            left = tuple(b for b in BindingSet.decode(value).bindings if b.expires > now)
+            self._publish(aor, (), left, now)
 
     def _publish(self, aor: bytes, before: tuple[Binding, ...], after: tuple[Binding, ...], now: int) -> None:
         # Milliseconds above, a count below: greater than any version of before a restart, also of a name forgotten.
-        version = max(self._version + 1, now << VERSION_SHIFT)
+        version = max(self.version + 1, now << VERSION_SHIFT)
         if after or self._journal is not None:
             self._table.put(RECORD_BINDINGS, aor, BindingSet(version, after).encode())
         else:
             self._table.delete(RECORD_BINDINGS, aor)
-        self._version = version
+        self.version = version
         if self._journal is not None:
-            self._journal.note(aor, time.monotonic())
+            self._journal.note(aor, version)
         self.aors += bool(after) - bool(before)
         self.bindings += len(after) - len(before)
         if after:

@@ -13,8 +13,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from fastsip._location import RECORD_BINDINGS
-from fastsip.location import LocationTable, is_tombstone, record_version
+from fastsip._location import RECORD_BINDINGS, summarize_bindings
+from fastsip.location import LocationTable
 from fastsip.state.store import Store
 
 log = logging.getLogger(__name__)
@@ -28,10 +28,20 @@ RETRY = 0.25
 LATE = 5.0
 """Seconds after which a store that says nothing has lost durability too."""
 CAUGHT_UP = 1.0
+"""Seconds of lag at most when it is regained."""
+
+Rows = list[tuple[bytes, int, bytes]]
+"""Address-of-record, version, record."""
+Gone = list[tuple[bytes, int]]
+"""Address-of-record without bindings, version of that."""
 
 
 class Journal:
-    """Names with changes the store does not have. Times are seconds of time.monotonic."""
+    """Names with changes the store does not have. Times are seconds of time.monotonic.
+
+    `open` says that what the store had was read; nothing is written before. With every batch after which nothing waits
+    the store is told up to which version it is complete: what a new state process finds beyond that in the segment is
+    what it has to write (`recovery`)."""
 
     def __init__(self, table: LocationTable, store: Store, interval: float, tell: Callable[[bool], None]) -> None:
         self._table = table
@@ -43,14 +53,16 @@ class Journal:
         self._busy = False
         self._failing = False
         self._next = 0.0
-        self.durable = True
+        self._version = 0
         self.open = False
-        """Whether what the store had was read: nothing is written before."""
+        self.durable = True
         self.writes = 0
 
-    def note(self, aor: bytes, now: float) -> None:
-        """The record of `aor` changed; the store shall have it."""
-        self._waiting.setdefault(aor, now)
+    def note(self, aor: bytes, version: int) -> None:
+        """The record of `aor` is now that of `version`, the highest of all; the store shall have it."""
+        self._version = version
+        if aor not in self._waiting:
+            self._waiting[aor] = time.monotonic()
 
     def lag(self, now: float) -> float:
         """Seconds since the oldest change that is not on the disk."""
@@ -75,23 +87,25 @@ class Journal:
             return
         self._busy = True
         self._next = now + self._interval
-        rows: list[tuple[bytes, int, bytes]] = []
-        gone: list[tuple[bytes, int]] = []
+        rows: Rows = []
+        gone: Gone = []
         while self._waiting and len(self._writing) < BATCH:
             aor, since = self._waiting.popitem(last=False)
             self._writing[aor] = since
             value = self._table.get(RECORD_BINDINGS, aor)
-            if value is None:
-                gone.append((aor, 0))
-            elif is_tombstone(value):
-                gone.append((aor, record_version(value)))
+            version, count, _ = summarize_bindings(value) if value is not None else (0, 0, 0)
+            if value is not None and count:
+                rows.append((aor, version, value))
             else:
-                rows.append((aor, record_version(value), value))
+                gone.append((aor, version))
         rows.sort()
-        self._store.submit(lambda connection: _write(connection, rows, gone), lambda error: self._done(gone, error))
+        complete = None if self._waiting or not self._version else self._version
+        self._store.submit(
+            lambda connection: _write(connection, rows, gone, complete), lambda error: self._done(gone, error)
+        )
 
     def fail(self, error: Exception) -> None:
-        """The store could not be opened or read."""
+        """The store could not be opened, read or written."""
         self._failing = True
         self._next = time.monotonic() + RETRY
         self._lose(str(error))
@@ -107,7 +121,7 @@ class Journal:
             self._store.collect()
         return not self._waiting and not self._busy
 
-    def _done(self, gone: list[tuple[bytes, int]], error: Exception | None) -> None:
+    def _done(self, gone: Gone, error: Exception | None) -> None:
         now = time.monotonic()
         self._busy = False
         writing, self._writing = self._writing, {}
@@ -122,7 +136,7 @@ class Journal:
         self._failing = False
         for aor, version in gone:
             value = self._table.get(RECORD_BINDINGS, aor)
-            if value is not None and is_tombstone(value) and record_version(value) == version:
+            if value is not None and summarize_bindings(value)[:2] == (version, 0):
                 self._table.delete(RECORD_BINDINGS, aor)
         if not self.durable and self.lag(now) < CAUGHT_UP:
             self.durable = True
@@ -136,7 +150,7 @@ class Journal:
             log.error("the store fails (%s): registrations go on in memory and do not survive the machine", why)
 
 
-def _write(connection: sqlite3.Connection, rows: list[tuple[bytes, int, bytes]], gone: list[tuple[bytes, int]]) -> None:
+def _write(connection: sqlite3.Connection, rows: Rows, gone: Gone, complete: int | None) -> None:
     for start in range(0, len(rows), ROWS):
         part = rows[start : start + ROWS]
         places = ",".join(["(?,?,?)"] * len(part))
@@ -144,5 +158,5 @@ def _write(connection: sqlite3.Connection, rows: list[tuple[bytes, int, bytes]],
     for start in range(0, len(gone), ROWS):
         names = [aor for aor, _ in gone[start : start + ROWS]]
         connection.execute(f"DELETE FROM bindings WHERE aor IN ({','.join('?' * len(names))})", names)
-    if not rows and not gone:
-        connection.execute("INSERT OR REPLACE INTO meta VALUES ('tried', ?)", (time.time_ns(),))
+    if complete is not None:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('complete', ?)", (complete,))

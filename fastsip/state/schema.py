@@ -7,7 +7,8 @@ import secrets
 import sqlite3
 
 SCHEMA = 1
-"""Raised when a table changes its meaning; `meta` holds the one a file was written with."""
+"""Raised when a table changes its meaning. `meta` holds the one a file was written with, the file's `identity`, and the
+version of bindings up to which it is `complete`."""
 MEMORY = ":memory:"
 KEY_BYTES = 80
 
@@ -68,8 +69,10 @@ def _prepare(connection: sqlite3.Connection, path: str) -> None:
     known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
     if known is None:
         # Master and state process may meet here; IF NOT EXISTS and IGNORE let both win.
-        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
-        connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (SCHEMA,))
+        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES}")
+        rows = [("schema", SCHEMA), ("identity", secrets.token_hex(8))]
+        connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", rows)
+        connection.execute("COMMIT")
     row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
     if row is None or row[0] != SCHEMA:
         found = row[0] if row else None
