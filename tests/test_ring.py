@@ -11,6 +11,7 @@ import pytest
 from fastsip import _transport
 
 ROOT = Path(__file__).parent.parent
+FLAGS = ["-std=gnu11", "-O2", "-g", "-pthread", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
 MIB = 1 << 20
 Build = Callable[[str], Path]
 
@@ -24,7 +25,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
     def compile_with(sanitizer: str) -> Path:
         program = tmp_path_factory.mktemp("ring") / "ring_stress"
-        command = [compiler, *"-std=gnu11 -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -pthread".split()]
+        command = [compiler, *FLAGS]
         command += [f"-fsanitize={sanitizer}"] if sanitizer else []
         command += ["-I", str(ROOT / "ext"), str(ROOT / "tests/c/ring_stress.c"), "-o", str(program)]
         done = subprocess.run(command, capture_output=True, text=True)
