@@ -1,5 +1,6 @@
 # The Python face. The master needs sizes; everything below them is for tests and benchmarks.
-from posix.time cimport CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
+from posix.types cimport clockid_t
 
 from fastsip._address cimport ADDRESS_TEXT, address_host, address_parse
 
@@ -22,9 +23,9 @@ cdef object pair_of(const Address* address):
     return text[:address_host(address, text, False)].decode(), address.port
 
 
-cdef uint64_t cpu_ns() noexcept nogil:
+cdef uint64_t clock_ns(clockid_t clock) noexcept nogil:
     cdef timespec now
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
+    clock_gettime(clock, &now)
     return <uint64_t>now.tv_sec * 1000000000u + <uint64_t>now.tv_nsec
 
 
@@ -180,6 +181,7 @@ cdef class Endpoint:
         cdef Flow flow
         cdef Packet* packets
         cdef uint64_t done = 0, word = 0, luck = 88172645463325252
+        cdef uint64_t deadline
         cdef uint32_t turns
         cdef int got = 0
         memset(&flow, 0, sizeof(flow))
@@ -199,10 +201,11 @@ cdef class Endpoint:
                     turns -= 1
                     self.state.ring_batches = 0
                     got = transport_receive(self.state, &packets)
-                if got == 0:
+                deadline = clock_ns(CLOCK_MONOTONIC) + ms * <uint64_t>1000000
+                while got == 0 and clock_ns(CLOCK_MONOTONIC) < deadline:     # waking for nothing is allowed
                     transport_wait(self.state, ms)
                     got = transport_receive(self.state, &packets)
-                if got != 1:
+                if got != 1 or clock_ns(CLOCK_MONOTONIC) >= deadline:        # what came by timeout was not announced
                     break
                 memcpy(&word, packets[0].data, sizeof(word))
                 word += 1
@@ -223,7 +226,7 @@ cdef class Endpoint:
         memset(&flow, 0, sizeof(flow))
         with nogil:
             while done < count:
-                started = cpu_ns()
+                started = clock_ns(CLOCK_THREAD_CPUTIME_ID)
                 n = 0
                 while n < batch and ring_write(&self.state.writers[worker], &flow, &view[0], <uint32_t>view.shape[0]):
                     n += 1
@@ -231,7 +234,7 @@ cdef class Endpoint:
                 if n:
                     self.state.touched |= 1ull << worker
                     transport_flush(self.state)
-                    spent += cpu_ns() - started
+                    spent += clock_ns(CLOCK_THREAD_CPUTIME_ID) - started
                     done += n
         return spent
 
@@ -242,11 +245,11 @@ cdef class Endpoint:
         cdef int got
         with nogil:
             while done < count:
-                started = cpu_ns()
+                started = clock_ns(CLOCK_THREAD_CPUTIME_ID)
                 self.state.ring_batches = 0
                 got = transport_receive(self.state, &packets)
                 if got:
-                    spent += cpu_ns() - started
+                    spent += clock_ns(CLOCK_THREAD_CPUTIME_ID) - started
                     done += <uint64_t>got
         return spent
 
@@ -259,7 +262,7 @@ cdef class Endpoint:
         cdef uint64_t done = 0, started, ended
         cdef int got, i
         with nogil:
-            started = cpu_ns()
+            started = clock_ns(CLOCK_THREAD_CPUTIME_ID)
             transport_wait(self.state, 0)
             while True:
                 got = transport_receive(self.state, &packets)
@@ -273,7 +276,7 @@ cdef class Endpoint:
                     buffer_release(&self.pool, buffer)
                 done += <uint64_t>got
             transport_flush(self.state)
-            ended = cpu_ns()
+            ended = clock_ns(CLOCK_THREAD_CPUTIME_ID)
         return done, ended - started
 
     def forward_bare(self, remote, uint32_t listener=0):
@@ -286,7 +289,7 @@ cdef class Endpoint:
         cdef socklen_t length = address_to_sockaddr(&target, &name)
         cdef int fd = self.state.listeners[listener].fd, got, i
         with nogil:
-            started = cpu_ns()
+            started = clock_ns(CLOCK_THREAD_CPUTIME_ID)
             epoll_wait(self.state.epoll, &event, 1, 0)
             while True:
                 got = recvmmsg(fd, self.state.headers, RECEIVE_BATCH, MSG_DONTWAIT, NULL)
@@ -305,5 +308,5 @@ cdef class Endpoint:
                 done += <uint64_t>got
                 if got < RECEIVE_BATCH:
                     break
-            ended = cpu_ns()
+            ended = clock_ns(CLOCK_THREAD_CPUTIME_ID)
         return done, ended - started
