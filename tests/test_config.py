@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fastsip.auth import ha1_md5, ha1_sha256
 from fastsip.config import ConfigurationError, Overrides, load
 from fastsip.config import setup as conversion
@@ -29,7 +30,10 @@ def wrong(tmp_path: Path, text: str, users: str | None = None) -> list[str]:
 
 # One key alone: what is written, and what the message must say.
 MISTAKES = {
-    "workers too few": ("[server]\nworkers = 0", "fastsip.toml:2: server.workers = 0: expected a whole number from 1 to 64"),
+    "workers too few": (
+        "[server]\nworkers = 0",
+        "fastsip.toml:2: server.workers = 0: expected a whole number from 1 to 64",
+    ),
     "workers no number": ('[server]\nworkers = "4"', 'server.workers = "4": expected a whole number from 1 to 64'),
     "flag": ('[server]\nrecord_route = "yes"', 'fastsip.toml:2: server.record_route = "yes": expected true or false'),
     "transport": (
@@ -59,10 +63,16 @@ MISTAKES = {
     "misspelt table": ("[sever]\nworkers = 4", 'fastsip.toml:1: sever: unknown table; did you mean "server"? (known:'),
     "table of later work": ("[tls]\ncertificate = 1", "fastsip.toml:1: tls: unknown table (known: server, state,"),
     "not a table": ("server = 1", "fastsip.toml:1: server = 1: expected a table"),
-    "drain": ("[server]\ndrain_timeout = -1", "server.drain_timeout = -1: expected a number from 0 to 3600, in seconds"),
+    "drain": (
+        "[server]\ndrain_timeout = -1",
+        "server.drain_timeout = -1: expected a number from 0 to 3600, in seconds",
+    ),
     "udp_max": ("[server]\nudp_max = 70000", "server.udp_max = 70000: expected a whole number from 0 to 65507"),
     "store path": ('[state]\npath = ""', 'state.path = "": expected a path, or ":memory:" to keep nothing'),
-    "method": ('[auth]\nrequired = ["INVITE", "invite"]', 'auth.required[1] = "invite": expected "*" or methods in upper'),
+    "method": (
+        '[auth]\nrequired = ["INVITE", "invite"]',
+        'auth.required[1] = "invite": expected "*" or methods in upper',
+    ),
     "never challenged": ('[auth]\nrequired = ["ACK"]', "ACK and CANCEL are never challenged"),
     "algorithm": ('[auth]\nalgorithms = ["SHA1"]', 'auth.algorithms[0] = "SHA1": expected "SHA-256" and "MD5", or one'),
     "network": (
@@ -73,7 +83,10 @@ MISTAKES = {
         "[registrar]\nmin_expires = 100\nmax_expires = 90",
         "fastsip.toml:2: registrar.min_expires = 100: expected at most registrar.max_expires (90)",
     ),
-    "contacts": ("[registrar]\nmax_contacts = 1000", "registrar.max_contacts = 1000: expected a whole number from 1 to 100"),
+    "contacts": (
+        "[registrar]\nmax_contacts = 1000",
+        "registrar.max_contacts = 1000: expected a whole number from 1 to 100",
+    ),
     "user name": ('[users."b ob"]\npassword = "x"', 'fastsip.toml:1: users.b ob: expected a user such as "bob"'),
     "user twice": (
         '[server]\ndomains = "example.com"\n[users.bob]\npassword = "x"\n[users."bob@example.com"]\npassword = "y"',
@@ -83,8 +96,14 @@ MISTAKES = {
     "timers": ("[timers]\nt1 = 5\nt2 = 4", "timers.t1 = 5: expected at most timers.t2 (4)"),
     "limits": ("[limits]\ntransactions = 1", "limits.transactions = 1: expected a whole number from 100 to 16000000"),
     "log": ('[log]\nlevel = "loud"', 'log.level = "loud": expected "debug", "info", "warning" or "error"'),
-    "gateway without": ("[gateways.gw1]\nweight = 1", 'fastsip.toml:1: gateways.gw1: "uri" is missing: a SIP URI such as'),
-    "gateway uri": ('[gateways.gw1]\nuri = "gw1"', 'gateways.gw1.uri = "gw1": expected a SIP URI such as "sip:bob@example.com"'),
+    "gateway without": (
+        "[gateways.gw1]\nweight = 1",
+        'fastsip.toml:1: gateways.gw1: "uri" is missing: a SIP URI such as',
+    ),
+    "gateway uri": (
+        '[gateways.gw1]\nuri = "gw1"',
+        'gateways.gw1.uri = "gw1": expected a SIP URI such as "sip:bob@example.com"',
+    ),
     "route gateway": (
         '[gateways.a]\nuri = "sip:a"\n[[routes]]\nprefix = "+1"\ngateways = ["a", "b"]',
         'fastsip.toml:5: routes[0].gateways: no gateway is called "b" (there are: a)',
@@ -94,16 +113,19 @@ MISTAKES = {
         "fastsip.toml:1: routes[0]: expected exactly one of prefix, regex and domain, found 2",
     ),
     "route regex": ('[[routes]]\nregex = "("\ngateways = "a"', 'routes[0].regex = "(": expected a regular expression'),
-    "policy": ('[policy]\nmodule = "my routing"', "policy.module = \"my routing\": expected a Python module's name"),
+    "policy": ('[policy]\nmodule = "my routing"', 'policy.module = "my routing": expected a Python module\'s name'),
     "exposed": (
         '[server]\nlisten = "udp:0.0.0.0:5060"',
         "auth.required: anyone who reaches udp:0.0.0.0:5060 could register and call as anyone",
     ),
-}  # fmt: skip
+}
 
 # Valid, and refused as long as this version cannot do it.
 LATER = {
-    "tcp": ('[server]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]', "server.listen[1]: not supported in this version: tcp"),
+    "tcp": (
+        '[server]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]',
+        "server.listen[1]: not supported in this version: tcp",
+    ),
     "gateways": ('[gateways.a]\nuri = "sip:a"', "fastsip.toml:1: gateways: not supported in this version: gateways"),
     "routes": (
         '[gateways.a]\nuri = "sip:a"\n[[routes]]\nprefix = "+1"\ngateways = [["a"]]',
@@ -119,7 +141,7 @@ LATER = {
         "users.bob.find_me: not supported in this version",
     ),
     "block": ('[users.bob]\nblock_outgoing = "sip:+1900*"', "users.bob.block_outgoing: not supported in this version"),
-}  # fmt: skip
+}
 
 ROWS = {
     "header": ("name,password\nbob,x", "users.csv:1: expected the header username,password[,domain] or username,ha1,"),
@@ -130,7 +152,10 @@ ROWS = {
     "domain": ("username,password,domain\nbob,x,-", 'users.csv:2: domain = "-": expected a host name'),
     "twice": ("username,password\nbob,x\nbob,y", "users.csv:3: bob@example.com is already in users.csv:2"),
     "in a table too": ("username,password\ncarol,x", "users.csv:2: carol@example.com is already in users.carol"),
-    "hash": ("username,ha1,ha1_sha256\nbob,abc,", "users.csv:2: ha1 of bob: expected 32 hexadecimal digits, or nothing"),
+    "hash": (
+        "username,ha1,ha1_sha256\nbob,abc,",
+        "users.csv:2: ha1 of bob: expected 32 hexadecimal digits, or nothing",
+    ),
     "no hash": ("username,ha1,ha1_sha256\nbob,,", "users.csv:2: bob has neither ha1 nor ha1_sha256"),
     "quotes": ('username,password\nbob,"x', "users.csv:2: not CSV:"),
 }
@@ -232,7 +257,7 @@ def test_accounts_are_hashed_for_the_realm_they_will_be_asked_in(tmp_path):
 
 
 def test_passwords_in_a_users_file_with_quotes_and_a_byte_order_mark(tmp_path):
-    (tmp_path / "users.csv").write_bytes("\ufeffusername,password\r\nbob,\"a,\"\"b\"\r\n\r\n".encode())
+    (tmp_path / "users.csv").write_bytes('\ufeffusername,password\r\nbob,"a,""b"\r\n\r\n'.encode())
     (tmp_path / "fastsip.toml").write_text(WITH_FILE)
     bob = load(tmp_path / "fastsip.toml").accounts[1]
     assert bob.ha1_md5 == ha1_md5("bob", "example.com", 'a,"b')

@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "doubles"))
 
-from server import ENVIRONMENT, ROOT, Server, alive, until  # noqa: E402
+from server import ENVIRONMENT, ROOT, Server, alive, until
 
 
 @pytest.fixture
@@ -168,7 +168,10 @@ def test_reload_follows_users_and_refuses_what_needs_a_restart(server):
 
     server.configure('[users.carol]\npassword = "x"\n', port=server.port + 1)
     done = server.ctl("reload")
-    assert (done.returncode, done.stderr) == (1, "server.listen changed: that needs a restart, nothing was changed now\n")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "server.listen changed: that needs a restart, nothing was changed now\n",
+    )
 
     server.configure("[registrar]\nmax_contacts = 0\n[nope]\n")
     done = server.ctl("reload")
@@ -227,21 +230,29 @@ def test_store_of_another_server_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "given, message",
     [
-        ('state = { path = "none/fastsip.db" }', "cannot write the store {}/none/fastsip.db: No such file or directory"),
+        (
+            'state = { path = "none/fastsip.db" }',
+            "cannot write the store {}/none/fastsip.db: No such file or directory",
+        ),
         ('state = { path = "text.db" }', "cannot use the store {}/text.db: file is not a database (state.path)"),
-        ('server = { listen = "udp:192.0.2.1:5060" }\nauth = { required = "*" }', "no interface with the address 192.0.2.1"),
+        (
+            'server = { listen = "udp:192.0.2.1:5060" }\nauth = { required = "*" }',
+            "no interface with the address 192.0.2.1",
+        ),
         ('server = { control = "text.db" }', "{}/text.db exists and is no socket (server.control)"),
         ('server = { control = "none/ctl" }', "cannot make the control socket {}/none/ctl: No such file or directory"),
         (f'server = {{ control = "{"x" * 100}" }}', "the path of the control socket is longer than 107 bytes"),
     ],
     ids=["store folder", "store text", "interface", "control file", "control folder", "control length"],
-)  # fmt: skip
+)
 def test_what_the_machine_refuses_is_said(tmp_path, given, message):
     (tmp_path / "text.db").write_text("this is not a database, and longer than a header of one would be" * 20)
     config = tmp_path / "fastsip.toml"
     if "listen" not in given:
         port = "listen = 'udp:127.0.0.1:0'"
-        given = given.replace("server = { ", f"server = {{ {port}, ") if "server" in given else f"server.{port}\n{given}"
+        given = (
+            given.replace("server = { ", f"server = {{ {port}, ") if "server" in given else f"server.{port}\n{given}"
+        )
     if "state" not in given:
         given = f"state.path = ':memory:'\n{given}"
     config.write_text(given)

@@ -1,8 +1,8 @@
 """The store file before any child opens it: one server at a time, and the keys that survive restarts.
 
 The lock lies beside the store (`<store>.lock`, flock) because SQLite's own locks last one transaction. The state
-process inherits the descriptor: whoever kills the master and starts another at once waits here until the old state process has
-ended too, so that two never write one store.
+process inherits the descriptor: whoever kills the master and starts another at once waits here until the old state
+process has ended too, so that two never write one store.
 """
 
 from __future__ import annotations

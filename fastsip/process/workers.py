@@ -63,8 +63,8 @@ class Workers:
 
     def start(self, index: int) -> None:
         """Start worker `index` anew. Raises CannotStart if the system refuses a process."""
-        # Wall-clock milliseconds seed the incarnation, so that answers to branches from before a restart of the whole server
-        # meet no transaction of this one.
+        # Wall-clock milliseconds seed the incarnation, so that answers to branches from before a restart of the whole
+        # server meet no transaction of this one.
         self._incarnations[index] = max(self._incarnations[index] + 1, time.time_ns() // 1_000_000 & 0x7FFFFFFF)
         control = self._shared.control
         control.set_incarnation(index, self._incarnations[index])

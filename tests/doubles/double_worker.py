@@ -1,5 +1,6 @@
 """A worker for tests of the master. A datagram is a command: `who` is answered with worker and pid, `die` kills the
-worker with the datagram in hand, `hang` stops its loop; `open` and `close` begin and end a call that holds up a drain."""
+worker with the datagram in hand, `hang` stops its loop; `open` and `close` begin and end a call that holds up a drain.
+"""
 
 import mmap
 import os
