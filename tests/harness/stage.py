@@ -50,13 +50,13 @@ class House:
         hosts = [ATLANTA, BILOXI][: self.hops]
         made = []
         for index, host in enumerate(hosts):
-            domains = [host, hosts[0]] if self.realms else [host]
+            domains = list(dict.fromkeys([host, hosts[0]])) if self.realms else [host]
             users = [(f"u{n:03}", PASSWORD, domain) for domain in domains for n in range(USERS)]
             made.append(
                 kind(
                     host=host,
                     workers=self.workers,
-                    domains=domains if not self.realms or index else [host],
+                    domains=domains,
                     users=users if self.required else (),
                     required=self.required,
                     realm=self.realms[index] if self.realms else None,
