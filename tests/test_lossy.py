@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from harness import PASSWORD, Flow, Played, Scene, Sipp, requires_peer
+from harness import Flow, Played, Scene, Sipp, requires_peer
 from harness.stage import ALICE, BOB
 from lossy import Relay, Weather
 
@@ -23,7 +23,6 @@ DIGEST = ("REGISTER", "INVITE")
 def play_lossy(flow: Flow, scene: Scene, seed: int) -> Played:
     """As play_call, with a relay at each end. The relays' books go to `Played.relays`."""
     weather = Weather(seed)
-    callers, callees = scene.users[: flow.calls], scene.users[flow.calls : 2 * flow.calls]
     bob = Sipp(flow.bob, host=BOB, calls=flow.calls, linger=4000, timeout=60)
     with (
         Relay(weather, scene.first.address, ALICE) as before,
@@ -32,14 +31,11 @@ def play_lossy(flow: Flow, scene: Scene, seed: int) -> Played:
         bob.keys = {**scene.keys(bob), "contact": f"{BOB}:{behind.back[1]}"}
         bob.options = (*PATIENT, "-d", str(flow.pause), "-cid_str", f"b%u-{seed}")
         bob.start().listening()
-        scene.register(callees, behind.back)
+        scene.register(behind.back)
         alice = Sipp(flow.alice, before.front, host=ALICE, calls=flow.calls, linger=4000, timeout=60)
         alice.keys = {**scene.keys(alice), "contact": f"{ALICE}:{before.back[1]}"}
-        alice.options = (*PATIENT, "-d", str(flow.pause), "-cid_str", f"%u-{seed}-{flow.alice}")
-        alice.rows = [
-            (caller, f"[authentication username={caller} password={PASSWORD}]", callee)
-            for caller, callee in zip(callers, callees, strict=True)
-        ]
+        alice.options = (*PATIENT, "-d", str(flow.pause), "-cid_str", f"%u-{seed}-{flow.alice}", *scene.credentials_uri())
+        alice.rows = scene.rows(flow.calls)
         outcome = alice.start().wait()
         return Played(scene, outcome, bob.wait() if outcome.status == 0 else bob.stop(), relays=(before, behind))
 

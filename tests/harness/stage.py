@@ -96,13 +96,27 @@ class Scene:
             "direct": "no" if self.house.record_route else "yes",
         }
 
-    def register(self, users: Iterable[str], contact: tuple[str, int]) -> None:
-        """Bind users of the last server's domain to one contact address."""
+    @property
+    def callee(self) -> str:
+        return self.users[-1]
+
+    def register(self, contact: tuple[str, int]) -> None:
+        """Bind the callee to an address."""
         with Phone(self.last.address, host=BOB) as phone:
-            for user in users:
-                uri = f"sip:{user}@{contact[0]}:{contact[1]}"
-                answer = phone.register(f"{user}@{self.last.host}", uri, PASSWORD, timeout=5)
-                assert answer and answer.status == 200, f"REGISTER of {user}: {answer}"
+            uri = f"sip:{self.callee}@{contact[0]}:{contact[1]}"
+            answer = phone.register(f"{self.callee}@{self.last.host}", uri, PASSWORD, timeout=5)
+            assert answer and answer.status == 200, f"REGISTER of {self.callee}: {answer}"
+
+    def rows(self, calls: int) -> list[tuple[str, ...]]:
+        """Caller, her credentials and the callee of each call."""
+        return [
+            (caller, f"[authentication username={caller} password={PASSWORD}]", self.callee)
+            for caller in self.users[:calls]
+        ]
+
+    def credentials_uri(self) -> tuple[str, str]:
+        """SIPp's option for the digest-uri, one for a whole run: the Request-URI of a call to the callee."""
+        return "-auth_uri", f"{self.callee}@{self.last.hostport}"
 
 
 @dataclass(frozen=True)
@@ -157,20 +171,16 @@ class Flow:
 
 def play_call(flow: Flow, scene: Scene, **more_keys: str) -> Played:
     """Bob registers and waits, Alice calls."""
-    callers, callees = scene.users[: flow.calls], scene.users[flow.calls : 2 * flow.calls]
     bob = Sipp(flow.bob, host=BOB, calls=flow.calls)
     bob_pause = flow.pause if flow.bob_pause is None else flow.bob_pause
     bob.keys, bob.options = scene.keys(bob), ("-d", str(bob_pause))
     bob.start().listening()
-    scene.register(callees, bob.address)
-    alice = Sipp(flow.alice, scene.first.address, host=ALICE, calls=flow.calls, options=("-d", str(flow.pause)))
+    scene.register(bob.address)
+    alice = Sipp(flow.alice, scene.first.address, host=ALICE, calls=flow.calls)
+    alice.options = ("-d", str(flow.pause), *scene.credentials_uri())
     alice.keys = {**scene.keys(alice), **more_keys}
-    alice.rows = [
-        (caller, f"[authentication username={caller} password={PASSWORD}]", callee)
-        for caller, callee in zip(callers, callees, strict=True)
-    ]
-    alice.start()
-    outcome = alice.wait()
+    alice.rows = scene.rows(flow.calls)
+    outcome = alice.start().wait()
     return Played(scene, outcome, bob.wait() if outcome.status == 0 else bob.stop())
 
 
@@ -222,7 +232,7 @@ class Stage:
         free = iter(f"u{n:03}" for n in range(USERS))
         with ThreadPoolExecutor(len(flows) + 1) as pool:
             for flow in flows:
-                scene = Scene(house, servers, list(itertools.islice(free, 2 * flow.calls)))
+                scene = Scene(house, servers, list(itertools.islice(free, flow.calls + 1)))
                 pool.submit(self._play, self._plays[house, flow], flow, scene)
         try:
             for server in servers:
