@@ -43,8 +43,11 @@ cdef struct TransportState   # opaque
 cpdef size_t rings_size(uint32_t workers, size_t budget) noexcept nogil
 cdef TransportState* transport_new(const TransportSetup* setup) noexcept nogil       # NULL with errno
 cdef void transport_free(TransportState* t) noexcept nogil
-# Add a bound, non-blocking socket; returns its listener number or -1 with errno.
+# Add a bound, non-blocking socket; returns its listener number or -1 with errno. A socket that is there already, by
+# whatever descriptor, is not added twice: if the listener returned has another fd, the one given may be closed.
 cdef int transport_listen(TransportState* t, int fd, int index, const Address* advertise, bint adopted) noexcept nogil
+# Read an adopted socket no longer: its own worker is back. The number is free for the next; the descriptor stays open.
+cdef void transport_forget(TransportState* t, uint32_t number) noexcept nogil
 cdef uint32_t transport_listeners(TransportState* t) noexcept nogil
 cdef Listener* transport_listener(TransportState* t, uint32_t number) noexcept nogil
 # Watch one more descriptor (the service thread's eventfd); transport_wait says when it is readable.
@@ -59,7 +62,7 @@ cdef int transport_receive(TransportState* t, Packet** packets) noexcept nogil
 # Mark which packet is being worked on, for the crash file; NULL for none.
 cdef void transport_in_hand(TransportState* t, const Packet* packet) noexcept nogil
 # Queue for sending; takes a reference. -1 if it can never leave: larger than a datagram, no such listener, family
-# mismatch or an address that is not sendable.
+# mismatch or an address that is not sendable; then it is counted as dropped_unsendable here.
 cdef int transport_send(TransportState* t, const Flow* flow, Buffer* buffer) noexcept nogil
 # One sendmmsg per socket for all that was queued, then wake the workers whose rings got something and who sleep.
 cdef void transport_flush(TransportState* t) noexcept nogil

@@ -210,6 +210,23 @@ def test_an_adopted_socket_is_read_and_answered_by_the_own_one() -> None:
         assert peer.recvfrom(10) == (b"answer", own.getsockname())
 
 
+def test_a_socket_is_adopted_once_and_forgotten_when_its_worker_is_back() -> None:
+    endpoint = Shared().endpoint()
+    with listening(endpoint, "127.0.0.1") as own, sockets.bind_udp("127.0.0.1", 0) as other, client() as peer:
+        assert endpoint.listen(other.fileno(), 0, None, True) == 1
+        with other.dup() as again:
+            assert endpoint.listen(again.fileno(), 0, None, True) == 1
+        assert endpoint.listeners() == 2
+        endpoint.forget(1)
+        endpoint.forget(0)
+        peer.sendto(b"to the neighbour", other.getsockname())
+        peer.sendto(b"to us", own.getsockname())
+        assert [data for data, *_ in take(endpoint, 2, 50)] == [b"to us"]
+        assert endpoint.send(b"x", peer.getsockname(), None, 1) == -1
+        assert endpoint.listen(other.fileno(), 0, None, True) == 1
+        assert [data for data, *_ in take(endpoint, 1)] == [b"to the neighbour"]
+
+
 def test_routes_lead_to_a_socket_that_can_reach_the_peer() -> None:
     endpoint = Shared().endpoint()
     with (
@@ -254,14 +271,15 @@ def test_only_udp_sockets_are_listened_to() -> None:
         endpoint.listen(987)
     assert caught.value.errno == errno.EBADF
     with sockets.bind_udp("127.0.0.1", 0) as sock:
-        for n in range(32):
-            endpoint.listen(os.dup(sock.fileno()), n)
+        others = [sockets.bind_udp("127.0.0.1", sock.getsockname()[1]) for _ in range(32)]
+        for n, other in enumerate(others):
+            assert endpoint.listen(other.fileno(), n) == n
         with pytest.raises(OSError) as caught:
-            endpoint.listen(os.dup(sock.fileno()), 32)
+            endpoint.listen(sock.fileno(), 32)
         assert caught.value.errno == errno.ENOSPC
         assert endpoint.listeners() == 32
-        for n in range(32):
-            os.close(endpoint.listener(n)["fd"])
+        for other in others:
+            other.close()
 
 
 def test_the_watched_descriptor_ends_the_wait() -> None:

@@ -78,6 +78,9 @@ cdef class Endpoint:
             raise OSError(errno, "transport_listen")
         return number
 
+    def forget(self, uint32_t number):
+        transport_forget(self.state, number)
+
     def listener(self, uint32_t number):
         cdef Listener* found = transport_listener(self.state, number)
         if found == NULL:

@@ -50,7 +50,8 @@ cdef int transport_wait(TransportState* t, uint32_t ms) noexcept nogil:
     if found == 0 and timeout:
         # Nothing came: the drops at the end of a burst, which no later datagram will report.
         for i in range(<int>t.listener_count):
-            note_drops(t, &t.listeners[i], socket_drops(t.listeners[i].fd))
+            if t.listeners[i].fd >= 0:
+                note_drops(t, &t.listeners[i], socket_drops(t.listeners[i].fd))
     return watched
 
 

@@ -19,7 +19,7 @@ cdef bint ask_kernel(TransportState* t, const Address* remote, Address* local) n
 
 cdef bint listener_reaches(const Listener* listener, const Address* remote) noexcept nogil:
     # A socket bound to loopback reaches loopback only.
-    return listener.address.family == remote.family and (
+    return listener.fd >= 0 and listener.address.family == remote.family and (
         listener.wildcard or not address_is_loopback(&listener.address) or address_is_loopback(remote))
 
 

@@ -30,7 +30,7 @@ cdef int transport_send(TransportState* t, const Flow* flow, Buffer* buffer) noe
     cdef SendQueue* queue
     cdef msghdr* message
     cdef uint32_t at
-    if (flow.listener >= t.listener_count or buffer.length > RING_MESSAGE or not address_is_sendable(&flow.remote)
+    if (flow.listener >= t.listener_count or t.listeners[flow.listener].fd < 0 or buffer.length > RING_MESSAGE or not address_is_sendable(&flow.remote)
             or flow.remote.family != t.listeners[flow.listener].address.family):
         count_add(t.block, COUNT_dropped_unsendable, 1)
         return -1

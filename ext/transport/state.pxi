@@ -35,7 +35,8 @@ cdef struct TransportState:
     uint64_t touched         # bit per worker: its ring got something since the last flush
     int16_t by_index[256]    # own listener of a listen address, -1 if none
     uint8_t batches[MAX_LISTENERS]
-    Listener listeners[MAX_LISTENERS]
+    Listener listeners[MAX_LISTENERS]    # fd -1: forgotten, its place is free
+    uint64_t cookies[MAX_LISTENERS]      # the kernel's name of the socket, the same for every descriptor of it
     SendQueue* queues[MAX_LISTENERS]
     RingWriter writers[64]   # by target worker
     RingReader readers[64]   # by source worker
@@ -113,7 +114,9 @@ cdef void transport_free(TransportState* t) noexcept nogil:
     cdef uint32_t i, k
     if t == NULL:
         return
-    for i in range(t.listener_count):
+    for i in range(MAX_LISTENERS):
+        if t.queues[i] == NULL:
+            continue
         for k in range(t.queues[i].count):
             buffer_release(t.pool, t.queues[i].buffers[k])
         free(t.queues[i])
@@ -145,21 +148,32 @@ cdef bint is_unspecified(const Address* address) noexcept nogil:
 
 
 cdef int transport_listen(TransportState* t, int fd, int index, const Address* advertise, bint adopted) noexcept nogil:
-    cdef uint32_t number = t.listener_count
-    cdef Listener* listener = &t.listeners[number]
+    cdef uint32_t i, number = t.listener_count
+    cdef Listener* listener
     cdef sockaddr_storage name
     cdef socklen_t length = sizeof(int)
+    cdef uint64_t cookie = 0
     cdef int kind = 0, on = 1
     cdef epoll_event event
-    if number == MAX_LISTENERS or index < 0 or index > 255:
-        (&errno)[0] = ENOSPC
-        return -1
     if getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &length) < 0:
         return -1
     if kind != SOCK_DGRAM:
         (&errno)[0] = EPROTOTYPE
         return -1
+    length = sizeof(cookie)
+    if getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) < 0:
+        return -1
+    for i in range(t.listener_count):
+        if t.listeners[i].fd < 0:
+            number = i
+        elif t.cookies[i] == cookie:
+            return <int>i
+    if number == MAX_LISTENERS or index < 0 or index > 255:
+        (&errno)[0] = ENOSPC
+        return -1
+    listener = &t.listeners[number]
     memset(listener, 0, sizeof(Listener))
+    listener.fd = -1                         # until all went well
     length = sizeof(name)
     if getsockname(fd, <sockaddr*>&name, &length) < 0:
         return -1
@@ -167,7 +181,6 @@ cdef int transport_listen(TransportState* t, int fd, int index, const Address* a
     if listener.address.family == 0:
         (&errno)[0] = EPROTOTYPE
         return -1
-    listener.fd = fd
     listener.index = <uint8_t>index
     listener.adopted = adopted
     listener.transport = TRANSPORT_UDP
@@ -184,18 +197,32 @@ cdef int transport_listen(TransportState* t, int fd, int index, const Address* a
             return -1
     setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on))
     listener.overflow = socket_drops(fd)     # what came before is counted by whoever had the socket then
-    t.queues[number] = send_queue_new()
     if t.queues[number] == NULL:
-        return -1
+        t.queues[number] = send_queue_new()
     event.events = EPOLLIN
     event.data.u32 = number
-    if epoll_ctl(t.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
-        free(t.queues[number])
+    if t.queues[number] == NULL or epoll_ctl(t.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
         return -1
-    t.listener_count += 1
+    listener.fd = fd
+    t.cookies[number] = cookie
+    if number == t.listener_count:
+        t.listener_count += 1
     if not adopted or t.by_index[index] < 0:
         t.by_index[index] = <int16_t>number
     return <int>number
+
+
+cdef void transport_forget(TransportState* t, uint32_t number) noexcept nogil:
+    cdef Listener* listener
+    if number >= t.listener_count or not t.listeners[number].adopted or t.listeners[number].fd < 0:
+        return
+    listener = &t.listeners[number]
+    flush_queue(t, listener, t.queues[number])
+    epoll_ctl(t.epoll, EPOLL_CTL_DEL, listener.fd, NULL)
+    t.ready &= ~(1u << number)
+    if t.by_index[listener.index] == <int16_t>number:
+        t.by_index[listener.index] = -1
+    listener.fd = -1
 
 
 cdef uint32_t transport_listeners(TransportState* t) noexcept nogil:

@@ -35,7 +35,8 @@ cdef extern from "<sys/socket.h>" nogil:
         int cmsg_type
     struct sockaddr:
         pass
-    int AF_INET, AF_INET6, SOCK_DGRAM, SOCK_CLOEXEC, SOL_SOCKET, SO_TYPE, SO_RXQ_OVFL, SO_MEMINFO, MSG_DONTWAIT
+    int AF_INET, AF_INET6, SOCK_DGRAM, SOCK_CLOEXEC
+    int SOL_SOCKET, SO_TYPE, SO_RXQ_OVFL, SO_MEMINFO, SO_COOKIE, MSG_DONTWAIT
     int socket(int domain, int kind, int protocol)
     int connect(int fd, const sockaddr* address, socklen_t length)
     int getsockname(int fd, sockaddr* address, socklen_t* length)
@@ -66,7 +67,7 @@ cdef extern from "<netinet/in.h>" nogil:
         unsigned int ipi6_ifindex
 
 cdef extern from "<sys/epoll.h>" nogil:
-    enum: EPOLLIN, EPOLLET, EPOLL_CTL_ADD, EPOLL_CLOEXEC
+    enum: EPOLLIN, EPOLLET, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
     ctypedef union epoll_data_t:
         uint32_t u32
     struct epoll_event:
