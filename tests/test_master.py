@@ -3,6 +3,7 @@ command. What the real children do is tested with them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -119,6 +120,14 @@ def test_killed_state_process_is_replaced_and_workers_stay(server):
     stats = server.stats()
     assert stats["state"]["pid"] != state and stats["restarts"] == {"workers": 0, "state": 1}
     assert server.who() == pids
+
+
+def test_hung_state_process_is_killed_and_replaced(server):
+    (state,) = set(server.children()) - set(server.who().values())
+    os.kill(state, signal.SIGSTOP)
+    assert 1 < until(lambda: "state serves again" in server.log, 8) < 6
+    assert "hangs (no answer for 2 s)" in server.log
+    assert server.stats()["restarts"] == {"workers": 0, "state": 1}
 
 
 def test_children_end_when_the_master_is_killed_and_a_restart_serves_at_once(tmp_path):
@@ -295,6 +304,7 @@ def test_ctl_finds_the_server_by_its_configuration_and_survives_a_dead_state_pro
         [sys.executable, "-m", "fastsip", "ctl", "--config", str(server.config), "stats"],
         capture_output=True, text=True, env=ENVIRONMENT, timeout=20,
     )  # fmt: skip
-    os.kill(state, signal.SIGCONT)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(state, signal.SIGCONT)
     assert done.returncode == 0
     assert "hand-offs" in done.stdout and "state process: down (calls go on, registrations wait)" in done.stdout

@@ -39,6 +39,8 @@ class Child:
         self.incarnation = setup.incarnation
         self.ready = False
         self.told_to_end = False
+        self.silent_since = self.started
+        """When it was last heard of, or its channel was found closed."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         setup_fd = os.memfd_create("fastsip-setup", os.MFD_CLOEXEC)
         try:

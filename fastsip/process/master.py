@@ -54,6 +54,11 @@ TICK = 0.25
 STATE_START_LIMIT = 300.0
 """Seconds: a store with millions of registrations takes a while to read."""
 STATE_PAUSE = 1.0
+STATE_HUNG_AFTER = 15.0
+"""Seconds without an answer to a ping. Its longest turn is reading a store that was away, or a reload."""
+PING = 1.0
+DEAF_LIMIT = 2.0
+"""Seconds a child may outlive its end of the channel."""
 STOP_LIMIT = 7.0
 """Seconds the state process has to write what it holds."""
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -72,6 +77,7 @@ class Master:
         self._state_retry_at = 0.0
         self._state_deaths: deque[float] = deque(maxlen=3)
         self._state_incarnation = 0
+        self._next_ping = 0.0
         self._ending = 0
         self._drain_deadline = 0.0
         self._reload: Reload | None = None
@@ -167,6 +173,8 @@ class Master:
             self._forgive_until = now + 2.0
         self._last_turn = now
         self.workers.tick(now, forgive=now < self._forgive_until)
+        self._see_to_state(now)
+        self._end_the_deaf(now)
         if self.state is None and self.serving and self._state_retry_at <= now:
             self._start_state()
         if self._reload is not None and self._reload.expired(now):
@@ -259,6 +267,24 @@ class Master:
         too_often = len(self._state_deaths) == 3 and now - self._state_deaths[0] < 10
         self._state_retry_at = now + STATE_PAUSE if too_often else 0.0
 
+    def _see_to_state(self, now: float) -> None:
+        """Ping the state process; kill it when it hangs. Workers need no ping: their hot loop has a heartbeat."""
+        child = self.state
+        if child is None or not child.ready or child.told_to_end:
+            return
+        if self._reload is not None or now < self._forgive_until:
+            child.silent_since = now
+        elif now - child.silent_since > STATE_HUNG_AFTER:
+            child.kill(f"hangs (no answer for {STATE_HUNG_AFTER:g} s)")
+        if now >= self._next_ping:
+            self._next_ping = now + PING
+            child.send({"do": "ping"})
+
+    def _end_the_deaf(self, now: float) -> None:
+        for child in [*self.workers.alive(), *([self.state] if self.state else [])]:
+            if child.channel.closed and now - child.silent_since > DEAF_LIMIT:
+                child.kill("closed its channel and goes on")
+
     def _state_message(self, message: dict[str, object]) -> None:
         child = self.state
         if child is None:
@@ -280,6 +306,7 @@ class Master:
     def _watch(self, child: Child, received: Callable[[dict[str, object]], None]) -> None:
         def readable() -> None:
             try:
+                child.silent_since = time.monotonic()
                 for message, fds in child.channel.receive():
                     for fd in fds:
                         os.close(fd)

@@ -21,6 +21,7 @@ from fastsip import log
 from fastsip._worker import Worker
 from fastsip.launch import Channel, ListenerSetup, Settings, WorkerSetup, child_channel
 from fastsip.process.facts import FactLine
+from fastsip.process.orphan import end_with_parent
 
 logger = logging.getLogger("fastsip.worker")
 
@@ -112,6 +113,7 @@ class ServiceLoop:
 
 def main(setup_fd: int, channel_fd: int) -> int:
     """Run one worker from its inherited descriptors; the exit code."""
+    end_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     with os.fdopen(setup_fd, "rb") as pipe:

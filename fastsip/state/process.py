@@ -238,6 +238,8 @@ class StateProcess:
             match message.get("do"):
                 case "stop":
                     self._ending = STOP_COMMIT
+                case "ping":
+                    self._channel.send({"is": "pong"})
                 case "reload":
                     self._reload(message.get("settings"))
                 case other:

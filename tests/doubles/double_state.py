@@ -32,6 +32,8 @@ while not channel.closed:
         for message, _ in channel.receive():
             if message["do"] == "stop":
                 sys.exit(0)
+            if message["do"] == "ping":
+                channel.send({"is": "pong"})
             if message["do"] == "reload":
                 users = [list(user[:2]) for user in message["settings"]["users"]]
                 channel.send({"is": "reloaded"})
