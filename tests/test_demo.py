@@ -26,7 +26,7 @@ def run(**options):
 def test_two_seconds():
     code, shown = run(duration=2, users=20, rate=50, hold=0.5)
     assert code == 0, shown
-    assert "registered 20/20" in shown
+    assert "registered 20/20" in shown and "sent again" in shown
     assert re.search(r"calls +100 of 100 done", shown)
     assert "no call failed" in shown
     for drawn in ("F1 INVITE", "407 Proxy Authentication Required", "180 Ringing", "F16 200 OK", "Alice -> fastsip"):

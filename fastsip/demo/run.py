@@ -63,6 +63,7 @@ class Demonstration:
         self.random = random.Random(seed)
         self.tally = Tally(users, duration)
         self.phones: list[Phone] = []
+        self.endpoints: list[Endpoint] = []
 
     async def run(self) -> int:
         async with AsyncExitStack() as stack:
@@ -87,6 +88,7 @@ class Demonstration:
         for _ in range(min(DESKS, max(1, len(self.names) - 2)) + 2):
             endpoint = await Endpoint.open(server.host)
             stack.callback(endpoint.close)
+            self.endpoints.append(endpoint)
             desks.append(Desk(endpoint))
         for index, name in enumerate(self.names):
             desk = desks[index] if index < 2 else desks[2 + index % (len(desks) - 2)]
@@ -173,6 +175,7 @@ class Demonstration:
         table.add_row("registered", f"{tally.registered} of {tally.users} phones")
         table.add_row("calls", f"{tally.done} of {tally.offered} done, {per_second:.0f}/s")
         table.add_row("INVITE to 180", f"p50 {tally.setup(0.5)}, p99 {tally.setup(0.99)}")
+        table.add_row("sent again", f"{sum(endpoint.repeated for endpoint in self.endpoints)} messages")
         for why, count in tally.failures.most_common(8):
             table.add_row("[red]failed[/]", f"{count} x {why}")
         self.console.print(table, highlight=False)

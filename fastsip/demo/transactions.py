@@ -35,6 +35,7 @@ class ClientTransaction:
         endpoint.send(data, to)
 
     def _retransmit(self) -> None:
+        self._endpoint.repeated += 1
         self._endpoint.send(self._data, self._to)
         self._interval = self._interval * 2 if self._invite else min(self._interval * 2, T2)
         self._resend = self._endpoint.loop.call_later(self._interval, self._retransmit)
@@ -109,6 +110,7 @@ class ServerTransaction:
             self.endpoint.send(self._last, self.source)
 
     def _retransmit(self) -> None:
+        self.endpoint.repeated += 1
         self.repeat()
         self._interval = min(self._interval * 2, T2)
         self._resend = self.endpoint.loop.call_later(self._interval, self._retransmit)
@@ -123,7 +125,8 @@ class ServerTransaction:
 class Endpoint(asyncio.DatagramProtocol):
     """A UDP socket. Requests that start a transaction go to `on_request`, every ACK to `on_acknowledgement`.
 
-    `trace`, if set, is given every message: (seconds, True if it came in, bytes).
+    `trace`, if set, is given every message: (seconds, True if it came in, bytes). `repeated` counts what was sent again
+    because no answer came in time.
     """
 
     on_request: Callable[[ServerTransaction], None]
@@ -134,6 +137,7 @@ class Endpoint(asyncio.DatagramProtocol):
         self.clients: dict[tuple[str, str], ClientTransaction] = {}
         self.servers: dict[tuple[str, str], ServerTransaction] = {}
         self.trace: Callable[[float, bool, bytes], None] | None = None
+        self.repeated = 0
         self.host, self.port = "", 0
 
     @classmethod
