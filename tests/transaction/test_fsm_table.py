@@ -196,7 +196,7 @@ def test_what_sends_a_buffer_again_keeps_it() -> None:
 
 
 def test_the_drawing_shows_every_arrow() -> None:
-    script = Path(__file__).parents[2] / "docs" / "draw_machines.py"
+    script = Path(__file__).parents[2] / "ext" / "draw_machines.py"
     drawn = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=20).stdout
     assert drawn.count("digraph") == len(FIGURES)
     assert drawn.count(" -> ") == len(TABLE)

@@ -1,6 +1,6 @@
 """Draw the transaction machines from the table the server runs (ext/fsm.h).
 
-python docs/draw_machines.py | dot -Tsvg -O
+python ext/draw_machines.py | dot -Tsvg -O
 """
 
 from __future__ import annotations
