@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,7 +58,8 @@ class Server:
         segment_format(self.segment_fd, self.control_fd)
         self.control = ControlView(self.control_fd)
         self.reader = SegmentReader(self.segment_fd, self.control_fd)
-        self.endpoint = f"ipc://@fastsip-{secrets.token_hex(8)}"
+        self.runtime = tempfile.mkdtemp(prefix="fastsip-")  # short: a socket's path has 107 characters
+        self.endpoint = f"ipc://{self.runtime}/state"
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.process: subprocess.Popen[str] | None = None
         self.channel: Channel | None = None
@@ -168,6 +171,7 @@ class Server:
         self.control.close()
         os.close(self.control_fd)
         os.close(self.segment_fd)
+        shutil.rmtree(self.runtime)
 
 
 class Worker:

@@ -44,33 +44,35 @@ class Bindings:
     def register(self, register: Register, now: int) -> tuple[int, int]:
         """Apply one REGISTER at `now` (Unix milliseconds): status and Retry-After in seconds (0 for none)."""
         if self._require_store and self._journal is not None and not self._journal.durable:
-            self.refused += 1
-            return 503, RETRY_AFTER
-        aor = register.aor
-        value = self._table.get(RECORD_BINDINGS, aor)
-        before = BindingSet.decode(value).bindings if value is not None else ()
-        after, status = decide(before, register, now, self.max_contacts)
-        if after is not None:
-            adds = any(contact.expires for contact in register.contacts)
-            if adds and self._removals.forbids(aor, register.call_id, register.cseq, now):
-                status = 500
-            else:
-                try:
-                    self._publish(aor, before, after, now)
-                except MemoryError:
-                    self._log_full()
-                    self.refused += 1
-                    return 503, RETRY_AFTER
-                except ValueError as error:
-                    log.warning("a REGISTER for %r cannot be kept: %s", aor, error)
-                    status = 500
-                else:
-                    self._remember_removed(register, before, after, now)
+            status = 503
+        else:
+            try:
+                status = self._register(register, now)
+            except MemoryError:
+                self._log_full()
+                status = 503
         if status == 200:
             self.registered += 1
         else:
             self.refused += 1
-        return status, 0
+        return status, RETRY_AFTER if status == 503 else 0
+
+    def _register(self, register: Register, now: int) -> int:
+        aor = register.aor
+        before = self.get(aor)
+        after, status = decide(before, register, now, self.max_contacts)
+        if after is None:
+            return status
+        adds = any(contact.expires for contact in register.contacts)
+        if adds and self._removals.forbids(aor, register.call_id, register.cseq, now):
+            return 500
+        try:
+            self._publish(aor, before, after, now)
+        except ValueError as error:
+            log.warning("a REGISTER for %r cannot be kept: %s", aor, error)
+            return 500
+        self._remember_removed(register, before, after, now)
+        return 200
 
     def expire(self, now: int, limit: int) -> None:
         """Take away up to `limit` addresses-of-record's bindings whose time has passed."""
@@ -87,14 +89,16 @@ class Bindings:
                 except MemoryError:
                     self._log_full()
                     self._expiry.enter(aor, now + 1000)
-            elif after:
-                self._enter(aor, after)
+                    continue
+            if after:
+                self._expiry.enter(aor, min(b.expires for b in after))
 
     def next_expiry(self) -> int | None:
         """The Unix millisecond at which `expire` has something to do, None if never."""
         return self._expiry.next()
 
     def get(self, aor: bytes) -> tuple[Binding, ...]:
+        """The bindings, expired ones too. Raises ValueError if the record is damaged."""
         value = self._table.get(RECORD_BINDINGS, aor)
         return BindingSet.decode(value).bindings if value is not None else ()
 
@@ -137,9 +141,6 @@ class Bindings:
             earliest = min(b.expires for b in after)
             if not before or earliest < min(b.expires for b in before):
                 self._expiry.enter(aor, earliest)
-
-    def _enter(self, aor: bytes, bindings: tuple[Binding, ...]) -> None:
-        self._expiry.enter(aor, min(b.expires for b in bindings))
 
     def _remember_removed(
         self, register: Register, before: tuple[Binding, ...], after: tuple[Binding, ...], now: int

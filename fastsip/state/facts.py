@@ -26,6 +26,7 @@ applied: the answer says what is, and the worker sends again from there. Without
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 import msgpack
@@ -110,7 +111,7 @@ def decode_body(body: bytes, count: int) -> list[tuple[Any, ...]]:
     unpacker = msgpack.Unpacker(None, raw=True, use_list=False, max_buffer_size=BODY_LIMIT)
     try:
         unpacker.feed(body)
-        facts = list(unpacker)
+        facts = list(islice(unpacker, count))
     except (ValueError, msgpack.UnpackException, msgpack.BufferFull) as error:
         raise Malformed(f"facts: {error}") from None
     if len(facts) != count or unpacker.tell() != len(body):

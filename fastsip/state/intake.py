@@ -75,11 +75,11 @@ class Intake:
     def _register(self, fact: tuple[Any, ...], now: int) -> Outcome:
         try:
             register = facts.decode_register(fact)
-        except Malformed:
+            status, retry_after = self._bindings.register(register, now)
+        except ValueError:
             if len(fact) < 2 or not isinstance(fact[1], int):
                 raise
             self.malformed += 1
             log.exception("a REGISTER was refused")
             return fact[1], 500, 0
-        status, retry_after = self._bindings.register(register, now)
         return register.token, status, retry_after

@@ -7,6 +7,7 @@ to the master, and the store's answers; a second one waits for the disk.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -44,6 +45,7 @@ SECOND = 1.0
 LAST_COMMIT = 0.7
 """Seconds for the last commit when the master is gone; every child ends within one."""
 STOP_COMMIT = 5.0
+PR_SET_PDEATHSIG = 1
 
 
 class StateProcess:
@@ -84,7 +86,8 @@ class StateProcess:
             poller.register(self._store.fileno(), zmq.POLLIN)
         gc.collect()
         gc.freeze()
-        self._channel.send({"is": "ready"})
+        _when_parent_dies(0)  # from here on the loop sees it, and commits before it ends
+        self._tell({"is": "ready"})
         while self._ending is None:
             ready = dict(poller.poll(self._patience()))
             if self._channel.fileno() in ready:
@@ -179,6 +182,9 @@ class StateProcess:
         """Milliseconds until something is due."""
         now = time.monotonic()
         due = self._next_second
+        next_expiry = self._bindings.next_expiry()
+        if next_expiry is not None:
+            due = min(due, now + next_expiry / 1000 - time.time())
         if self._journal is not None and (tick := self._journal.due()) is not None:
             due = min(due, tick)
         return max(0, int((due - now) * 1000) + 1) if due > now else 0
@@ -261,10 +267,14 @@ class StateProcess:
             self._bindings.max_contacts = reload.max_contacts
         except (ValueError, MemoryError) as error:
             log.error("nothing was reloaded: %s", error)
-            self._channel.send({"is": "reloaded", "error": str(error)})
+            self._tell({"is": "reloaded", "error": str(error)})
             return
         log.info("reloaded: %d users", self._users.count)
-        self._channel.send({"is": "reloaded"})
+        self._tell({"is": "reloaded"})
+
+    def _tell(self, message: dict[str, object]) -> None:
+        with contextlib.suppress(OSError):  # a master that is gone is noticed where the channel is read
+            self._channel.send(message)
 
     def _end(self, patience: float) -> None:
         self._on_messages()
@@ -296,7 +306,13 @@ def attach(setup: StateSetup) -> SegmentWriter:
             time.sleep(0.01)
 
 
+def _when_parent_dies(number: int) -> None:
+    """Have the kernel send this process a signal when its parent ends; 0 for none."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
 def main(arguments: list[str]) -> int:
+    _when_parent_dies(signal.SIGKILL)  # until it serves, nothing it has is worth keeping
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with open(int(arguments[0]), "rb") as pipe:
@@ -313,8 +329,6 @@ def main(arguments: list[str]) -> int:
     except Conflict as error:
         log.error("%s", error)
         return 2
-    except BrokenPipeError:
-        return 0  # the master went while we told it something
 
 
 if __name__ == "__main__":
