@@ -41,7 +41,7 @@ def play_wrong_password(flow: Flow, scene: Scene) -> Played:
 def _register(flow: Flow, scene: Scene, scenario: str, password: str) -> Outcome:
     users = scene.users[: flow.calls]
     phone = Sipp(scenario, scene.first.address, host=BOB, calls=flow.calls, rate=200)
-    phone.keys = {**scene.keys(phone), "contact": f"{BOB}:5060"}
+    phone.keys = {**scene.keys(phone), "contact": f"{BOB}:5060", "second": f"{BOB}:5070"}
     phone.rows = [(user, f"[authentication username={user} password={password}]") for user in users]
     return phone.start().wait()
 
@@ -64,7 +64,7 @@ def test_registration(played: Played) -> None:
         assert found.keys() == new.keys()
         for user, answer in found.items():
             contacts = _contacts(answer)
-            first, second = f"sip:{user}@{BOB}:5060", f"sip:{user}@{BOB}:5060;line=2"
+            first, second = f"sip:{user}@{BOB}:5060", f"sip:{user}@{BOB}:5070"
             assert contacts.keys() == {first, second}, str(answer)
             assert contacts[first][0] == 1.0 and 3550 <= contacts[first][1] <= 3600
             assert contacts[second][0] == 0.5 and 1750 <= contacts[second][1] <= 1800

@@ -11,12 +11,12 @@ from functools import partial
 
 import pytest
 from harness import Flow, Played, Scene, Sipp, requires_peer
+from harness.sipp import PATIENT
 from harness.stage import ALICE, BOB
 from lossy import Relay, Weather
 
 pytestmark = [requires_peer("sipp")]
 
-PATIENT = ("-default_behaviors", "all,-abortunexp,-bye", "-max_retrans", "20")
 DIGEST = ("REGISTER", "INVITE")
 
 

@@ -45,6 +45,21 @@ def arrows(messages: Iterable[Message]) -> list[str]:
     return [f"{'>' if message.sent else '<'} {message.name}" for message in messages]
 
 
+def kinds(calls: list[Call]) -> str:
+    """The different ways calls went, the rarest last and with its messages."""
+    ways: dict[tuple[str, str], list[Call]] = {}
+    for call in calls:
+        ways.setdefault((" ".join(arrows(call.alice)), " ".join(arrows(call.bob))), []).append(call)
+    lines = []
+    for (alice, bob), same in sorted(ways.items(), key=lambda way: -len(way[1])):
+        lines.append(f"{len(same)} calls\n  alice {alice}\n  bob   {bob}")
+    rarest = min(ways.values(), key=len, default=[])
+    for call in rarest[:1]:
+        for end in ("alice", "bob"):
+            lines += [f"{end} {message.time:.3f}\n{message}" for message in getattr(call, end)]
+    return "\n".join(lines)
+
+
 def check_order(messages: list[Message], *expected: str) -> None:
     """Exactly these arrows in this order, as in check_order(call.alice, "> INVITE", "< 100", "< 200", "> ACK")."""
     found = arrows(messages)

@@ -15,6 +15,8 @@ from .ports import free_port
 from .wire import Message
 
 SCENARIOS = Path(__file__).parent.parent / "sipp"
+PATIENT = ("-default_behaviors", "all,-abortunexp,-bye")
+"""Options for an end that may meet retransmissions late: what it does not expect is logged and otherwise ignored."""
 _ENTRY = re.compile(rb"^-{40,} (\S+ \S+)\r?\nUDP message (sent|received) \[?\(?(\d+)\]? bytes\)?\s*:\r?\n\r?\n", re.M)
 
 

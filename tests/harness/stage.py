@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from .ladder import Call, once
+from .ladder import Call, kinds, once
 from .phone import Phone
 from .server import Kamailio, Server
-from .sipp import Outcome, Sipp
+from .sipp import PATIENT, Outcome, Sipp
 
 ALICE, BOB = "127.0.0.11", "127.0.0.12"
 ATLANTA, BILOXI = "127.0.0.2", "127.0.0.3"
@@ -132,10 +132,14 @@ class Played:
     @cached_property
     def calls(self) -> list[Call]:
         """Every call, retransmissions taken out. Raises AssertionError if SIPp counted a failed one."""
-        self.alice.check()
-        self.bob.check()
         bob = self.bob.by_call()
-        return [Call(once(seen), once(bob.get(call_id, []))) for call_id, seen in self.alice.by_call().items()]
+        calls = [Call(once(seen), once(bob.get(call_id, []))) for call_id, seen in self.alice.by_call().items()]
+        try:
+            self.alice.check()
+            self.bob.check()
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{kinds(calls)}") from None
+        return calls
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,7 @@ def play_call(flow: Flow, scene: Scene, **more_keys: str) -> Played:
     """Bob registers and waits, Alice calls."""
     bob = Sipp(flow.bob, host=BOB, calls=flow.calls)
     bob_pause = flow.pause if flow.bob_pause is None else flow.bob_pause
-    bob.keys, bob.options = scene.keys(bob), ("-d", str(bob_pause))
+    bob.keys, bob.options = scene.keys(bob), (*PATIENT, "-d", str(bob_pause))
     bob.start().listening()
     scene.register(bob.address)
     alice = Sipp(flow.alice, scene.first.address, host=ALICE, calls=flow.calls)
