@@ -346,7 +346,7 @@ cdef int check(Digest* digest, const Message* m, const Credentials* c, const cha
     spent = nonce_spend(digest.table, nonce.serial, <uint32_t>nc)
     if spent == NONCE_FRESH:
         return DIGEST_OK
-    return DIGEST_REPLAY if spent == NONCE_SEEN else DIGEST_STALE
+    return DIGEST_REPLAY if spent == NONCE_SEEN else DIGEST_FORGOTTEN
 
 
 cdef int digest_check(Digest* digest, const Message* m, const Credentials* credentials, const char* ha1,
@@ -391,8 +391,8 @@ cdef void put_challenge(Digest* digest, Writer* w, bint proxy, const uint8_t* re
 
 # --- for the tests and the bench: no part of the server uses what follows ----------------------------------------------
 
-OK, WRONG, STALE, REPLAY, MALFORMED, UNKNOWN = (
-    DIGEST_OK, DIGEST_WRONG, DIGEST_STALE, DIGEST_REPLAY, DIGEST_MALFORMED, DIGEST_UNKNOWN)
+OK, WRONG, STALE, REPLAY, MALFORMED, UNKNOWN, FORGOTTEN = (
+    DIGEST_OK, DIGEST_WRONG, DIGEST_STALE, DIGEST_REPLAY, DIGEST_MALFORMED, DIGEST_UNKNOWN, DIGEST_FORGOTTEN)
 MD5, SHA256 = DIGEST_MD5, DIGEST_SHA256
 SLOTS = NONCE_SLOTS
 

@@ -13,6 +13,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+from posix.unistd cimport close as close_fd
 from posix.unistd cimport write as write_fd
 
 from fastsip._address cimport *
@@ -40,6 +41,8 @@ cdef enum OrderKind:
     ORDER_DRAIN = 4
     ORDER_FINISH = 5
     ORDER_STOP = 6
+    ORDER_RELEASE = 7            # a neighbour is back: its sockets are its own again
+    ORDER_ACKNOWLEDGED = 8       # so many facts were applied; only counted
 
 cdef struct Order:
     uint32_t kind
@@ -89,6 +92,7 @@ cdef class Worker:
     cdef int running
     cdef int* wakes
     cdef bytearray taken
+    cdef int64_t adopted_from[MAX_LISTENERS]     # the neighbour a listener belongs to, -1 for our own
 
     def __cinit__(self, setup):
         cdef TransportSetup transport
@@ -100,6 +104,8 @@ cdef class Worker:
         self.index = setup.index
         self.taken = bytearray(1 << 17)
         pool_init(&self.pool)
+        for i in range(MAX_LISTENERS):
+            self.adopted_from[i] = -1
         self.control = <Control*>map_shared(setup.control_fd, sizeof(Control))
         self.block = &self.control.worker[self.index]
         self.wakes = <int*>calloc(setup.workers, sizeof(int))
@@ -257,13 +263,35 @@ cdef class Worker:
                 self.proxy.settings = <Settings*>order.settings
                 settings_free(old)
             elif order.kind == ORDER_LISTEN:
-                transport_listen(self.transport, order.fd, order.index, &order.advertise, True)
+                self.listen_too(&order)
+            elif order.kind == ORDER_RELEASE:
+                self.listen_no_more(<int64_t>order.token)
+            elif order.kind == ORDER_ACKNOWLEDGED:
+                count_add(self.block, COUNT_facts_acknowledged, order.token)
             elif order.kind == ORDER_DRAIN:
                 self.proxy.draining = True
             elif order.kind == ORDER_FINISH:
                 proxy_finish(self.proxy)
             elif order.kind == ORDER_STOP:
                 self.running = 0
+
+    cdef void listen_too(self, const Order* order) noexcept nogil:
+        cdef int number = transport_listen(self.transport, order.fd, order.index, &order.advertise, True)
+        if number < 0:
+            close_fd(order.fd)
+        elif transport_listener(self.transport, number).fd != order.fd:
+            close_fd(order.fd)               # it is read already
+        else:
+            self.adopted_from[number] = <int64_t>order.token
+
+    cdef void listen_no_more(self, int64_t neighbour) noexcept nogil:
+        cdef int number, fd
+        for number in range(MAX_LISTENERS):
+            if self.adopted_from[number] == neighbour:
+                self.adopted_from[number] = -1
+                fd = transport_listener(self.transport, number).fd
+                transport_forget(self.transport, number)
+                close_fd(fd)
 
     cdef bint give(self, const Order* order):
         cdef bint given = queue_put(self.orders, order, sizeof(Order))
@@ -304,20 +332,34 @@ cdef class Worker:
             settings_free(<Settings*>order.settings)
             raise RuntimeError("the worker does not take orders")
 
-    def adopt(self, listener) -> None:
-        """Read a dead neighbour's socket too."""
+    def acknowledged(self, uint64_t count) -> None:
+        """Count facts that the state process has applied."""
+        cdef Order order
+        memset(&order, 0, sizeof(order))
+        order.kind = ORDER_ACKNOWLEDGED
+        order.token = count
+        queue_put(self.orders, &order, sizeof(Order))
+
+    def adopt(self, uint64_t neighbour, listener) -> None:
+        """Read a dead neighbour's socket too. The descriptor is the engine's from now on."""
         cdef Order order
         memset(&order, 0, sizeof(order))
         order.kind = ORDER_LISTEN
+        order.token = neighbour
         order.fd = listener.fd
         order.index = listener.index
         self.read_advertise(listener, &order.advertise)
         self.give(&order)
 
-    cdef void order(self, int kind):
+    def release(self, uint64_t neighbour) -> None:
+        """The neighbour is back: leave its sockets to it."""
+        self.order(ORDER_RELEASE, neighbour)
+
+    cdef void order(self, int kind, uint64_t token=0):
         cdef Order order
         memset(&order, 0, sizeof(order))
         order.kind = kind
+        order.token = token
         self.give(&order)
 
     def drain(self) -> None:

@@ -12,10 +12,11 @@ cdef enum DigestAlgorithm:
 cdef enum DigestResult:
     DIGEST_OK = 1
     DIGEST_WRONG = 2         # response does not match: challenge again, no stale
-    DIGEST_STALE = 3         # our nonce, expired or evicted, response right: challenge with stale=true
+    DIGEST_STALE = 3         # our nonce, out of its time, response right: challenge with stale=true
     DIGEST_REPLAY = 4        # right in all, but this nc was seen, or is too far behind: challenge with stale=true
     DIGEST_MALFORMED = 5     # 400: missing field, unknown qop, nc no hex, uri not the Request-URI
     DIGEST_UNKNOWN = 6       # not our nonce, or an algorithm we did not offer: challenge
+    DIGEST_FORGOTTEN = 7     # right and in time, but the table cannot vouch for its nc (evicted, or a new table): stale=true
 
 cdef struct Digest           # opaque: one per worker, made by digest_new
 

@@ -8,6 +8,7 @@ from typing_extensions import Buffer
 OK: int
 WRONG: int
 STALE: int
+FORGOTTEN: int
 REPLAY: int
 MALFORMED: int
 UNKNOWN: int

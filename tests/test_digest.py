@@ -12,7 +12,7 @@ import time
 import pytest
 
 from fastsip import _digest
-from fastsip._digest import MALFORMED, OK, REPLAY, STALE, UNKNOWN, WRONG, Authenticator
+from fastsip._digest import FORGOTTEN, MALFORMED, OK, REPLAY, STALE, UNKNOWN, WRONG, Authenticator
 
 KEY = bytes(range(16))
 NOW = 1_900_000_000_000          # later than any table these tests make
@@ -184,8 +184,8 @@ def test_counts_in_any_order_within_the_window(server):
 def test_a_count_beyond_what_a_nonce_is_good_for(server):
     nonce = fresh(server)
     assert verdict(server, request(nonce, nc=(1 << 21) - 1)) == OK
-    assert verdict(server, request(nonce, nc=1 << 21)) == STALE
-    assert verdict(server, request(nonce, nc="ffffffff")) == STALE
+    assert verdict(server, request(nonce, nc=1 << 21)) == FORGOTTEN
+    assert verdict(server, request(nonce, nc="ffffffff")) == FORGOTTEN
 
 
 def test_expiry(server):
@@ -208,7 +208,7 @@ def test_nonces_of_an_earlier_table_are_stale(server):
     nonce = fresh(server)
     time.sleep(0.002)
     later = Authenticator(mmap.mmap(-1, _digest.table_size()), KEY)
-    assert verdict(later, request(nonce)) == STALE
+    assert verdict(later, request(nonce)) == FORGOTTEN
     assert verdict(later, request(fresh(later))) == OK
 
 
@@ -221,8 +221,8 @@ def test_eviction_is_for_good_and_only_by_success(server):
     assert verdict(server, request(new, password="wrong")) == WRONG
     assert verdict(server, request(old, nc=2)) == OK, "a challenge or a wrong password evicts nobody"
     assert verdict(server, request(new)) == OK
-    assert verdict(server, request(old, nc=3)) == STALE
-    assert verdict(server, request(old)) == STALE
+    assert verdict(server, request(old, nc=3)) == FORGOTTEN
+    assert verdict(server, request(old)) == FORGOTTEN
     assert verdict(server, request(new)) == REPLAY
     assert verdict(server, request(new, nc=2)) == OK
 

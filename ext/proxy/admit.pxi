@@ -98,7 +98,7 @@ cdef int authenticate(Proxy* p, const Message* m, const Routing* r, bint proxy, 
                 result = digest_check(p.digest, m, &c, ha1, p.wall)
         else:
             result = digest_check_nobody(p.digest, m, &c, p.wall)
-        if result == DIGEST_OK or result == DIGEST_REPLAY or result == DIGEST_STALE:
+        if result == DIGEST_OK or result == DIGEST_REPLAY or result == DIGEST_FORGOTTEN or result == DIGEST_STALE:
             if not bytes_equal(key, key_length, aor, aor_length):
                 count_add(p.block, COUNT_auth_failures, 1)
                 answer(p, m, &r.answer, 403)
@@ -108,10 +108,10 @@ cdef int authenticate(Proxy* p, const Message* m, const Routing* r, bint proxy, 
         if result == DIGEST_MALFORMED:
             answer(p, m, &r.answer, 400)
             return AUTH_ANSWERED
-        if result == DIGEST_REPLAY or result == DIGEST_STALE:
+        if result == DIGEST_REPLAY or result == DIGEST_FORGOTTEN or result == DIGEST_STALE:
             if result == DIGEST_REPLAY:
                 count_add(p.block, COUNT_auth_replays, 1)
-            if m.method == METHOD_REGISTER:
+            if m.method == METHOD_REGISTER and result != DIGEST_STALE:
                 return AUTH_REPLAYED
             challenge(p, m, &r.answer, proxy, realm, realm_length, True)
             return AUTH_ANSWERED

@@ -133,9 +133,7 @@ cdef void send_buffer(Proxy* p, const Flow* flow, Buffer* buffer) noexcept nogil
     # Send and let go, for what nobody will ask for again.
     if buffer == NULL:
         return
-    if transport_send(p.transport, flow, buffer) < 0:
-        count_add(p.block, COUNT_dropped_unsendable, 1)
-    else:
+    if transport_send(p.transport, flow, buffer) == 0:
         count_add(p.block, COUNT_responses_out, 1)
     buffer_release(p.pool, buffer)
 

@@ -164,8 +164,6 @@ cdef void forward_ack(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     buffer = buffer_copy(p.pool, w.start, <uint32_t>(w.at - w.start))
     if buffer == NULL:
         return
-    if transport_send(p.transport, &out, buffer) < 0:
-        count_add(p.block, COUNT_dropped_unsendable, 1)
-    else:
+    if transport_send(p.transport, &out, buffer) == 0:
         count_add(p.block, COUNT_requests_out, 1)
     buffer_release(p.pool, buffer)

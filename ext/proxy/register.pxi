@@ -287,7 +287,6 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     if not (p.settings.open_relay or is_trusted(p, &r.source)) and (p.settings.required >> METHOD_REGISTER) & 1:
         status = authenticate(p, m, r, False, aor, length)
         if status == AUTH_ANSWERED:
-            count_add(p.block, COUNT_registers_failed, 1)
             return
         if status == AUTH_REPLAYED:
             flags = FLAG_ONLY_IF_APPLIED
@@ -348,7 +347,6 @@ cdef void proxy_registered(Proxy* p, uint64_t token, int status, uint32_t retry_
     cdef const Message* m
     cdef Buffer* buffer
     cdef Writer w
-    count_add(p.block, COUNT_facts_acknowledged, 1)
     if server == NULL or server.user == NULL or server.branch == LINKED:
         return
     ctx = <ResponseContext*>server.user

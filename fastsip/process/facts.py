@@ -38,6 +38,7 @@ class FactLine:
         self._sequence = 1
         self._unacknowledged: deque[tuple[int, list[bytes]]] = deque()
         self._kept = 0
+        self._applied = 0
         self._state_incarnation = -1
         self._last_sent = 0.0
         self._last_heard = time.monotonic()
@@ -105,6 +106,7 @@ class FactLine:
                 return
             self._unacknowledged.popleft()
             self._kept -= len(batch)
+            self._applied += len(batch)
 
     def _resend(self) -> None:
         for first, batch in self._unacknowledged:
@@ -120,6 +122,11 @@ class FactLine:
             self._resend()
         if now - self._last_sent > HELLO:
             self._hello()
+
+    def take_acknowledged(self) -> int:
+        """How many facts were acknowledged since this was last asked."""
+        applied, self._applied = self._applied, 0
+        return applied
 
     @property
     def kept(self) -> int:

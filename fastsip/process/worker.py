@@ -63,6 +63,9 @@ class ServiceLoop:
             results = self.line.receive()
             if results:
                 self.engine.give_results(results)
+            acknowledged = self.line.take_acknowledged()
+            if acknowledged:
+                self.engine.acknowledged(acknowledged)
             self.line.tick()
             if self.channel.fileno() in events:
                 self._orders()
@@ -97,7 +100,9 @@ class ServiceLoop:
             elif order == "adopt":
                 listeners = msgspec.convert(message["listeners"], list[ListenerSetup])
                 for listener, fd in zip(listeners, fds, strict=True):
-                    self.engine.adopt(msgspec.structs.replace(listener, fd=fd))
+                    self.engine.adopt(msgspec.convert(message["worker"], int), msgspec.structs.replace(listener, fd=fd))
+            elif order == "release":
+                self.engine.release(msgspec.convert(message["worker"], int))
         if self.channel.closed:
             self.running = False
 
