@@ -14,10 +14,13 @@ import time
 from pathlib import Path
 
 import pytest
+from doubles.server import ENVIRONMENT, ROOT, Server, alive, until
 
-sys.path.insert(0, str(Path(__file__).parent / "doubles"))
-
-from server import ENVIRONMENT, ROOT, Server, alive, until
+from fastsip.admin.client import Client, NoServer
+from fastsip.config import Listen
+from fastsip.process.listeners import Listeners
+from fastsip.process.problems import CannotStart
+from fastsip.state.schema import connect
 
 
 @pytest.fixture
@@ -126,7 +129,7 @@ def test_hung_state_process_is_killed_and_replaced(server):
     (state,) = set(server.children()) - set(server.who().values())
     os.kill(state, signal.SIGSTOP)
     assert 1 < until(lambda: "state serves again" in server.log, 8) < 6
-    assert "hangs (no answer for 2 s)" in server.log
+    assert "hangs (no answer for 3 s)" in server.log
     assert server.stats()["restarts"] == {"workers": 0, "state": 1}
 
 
@@ -308,3 +311,43 @@ def test_ctl_finds_the_server_by_its_configuration_and_survives_a_dead_state_pro
         os.kill(state, signal.SIGCONT)
     assert done.returncode == 0
     assert "hand-offs" in done.stdout and "state process: down (calls go on, registrations wait)" in done.stdout
+
+
+@contextlib.contextmanager
+def unprivileged():
+    """As an ordinary user, if the tests run as root."""
+    if os.getuid() == 0:
+        "a".encode("idna")  # loaded while the interpreter's files can still be read
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(os.getuid())
+
+
+def test_ctl_without_permission_says_so(server):
+    for folder in (server.folder, *server.folder.parents[:3]):
+        folder.chmod(0o755)
+    server.control.chmod(0)
+    with unprivileged(), pytest.raises(NoServer, match=r"no permission to use .*: run as the user the server runs as"):
+        Client(server.control)
+
+
+def test_low_port_without_permission_says_so():
+    lowest = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text().strip()
+    if int(lowest) <= 1:
+        pytest.skip("this machine lets anyone listen on any port")
+    with unprivileged(), pytest.raises(CannotStart, match="permission denied; ports below 1024 need root or CAP_NET"):
+        Listeners([Listen("udp", "127.0.0.1", 1)], 1)
+
+
+def test_a_name_both_in_the_store_and_in_the_configuration_is_wrong_configuration(tmp_path):
+    """What the state process says when it finds one: exit code 2, and the name."""
+    server = Server(tmp_path, state="fastsip.db", text='[users.bob]\npassword = "x"\n')
+    with contextlib.closing(connect(str(tmp_path / "fastsip.db"))) as store:
+        store.execute("INSERT INTO users VALUES ('bob', 'example.com', 'example.com', '', '', 0)")
+    done = subprocess.run(
+        [sys.executable, "-m", "fastsip", "serve", "--config", str(server.config)],
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=20,
+    )  # fmt: skip
+    assert done.returncode == 2 and "bob@example.com" in done.stderr

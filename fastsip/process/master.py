@@ -76,6 +76,7 @@ class Master:
         self.serving = False
         self._state_retry_at = 0.0
         self._state_deaths: deque[float] = deque(maxlen=3)
+        self._stopping = False
         self._state_incarnation = 0
         self._next_ping = 0.0
         self._ending = 0
@@ -175,7 +176,7 @@ class Master:
         self.workers.tick(now, forgive=now < self._forgive_until)
         self._see_to_state(now)
         self._end_the_deaf(now)
-        if self.state is None and self.serving and self._state_retry_at <= now:
+        if self.state is None and not self._stopping and self._state_retry_at <= now:
             self._start_state()
         if self._reload is not None and self._reload.expired(now):
             self._reload = None
@@ -191,7 +192,7 @@ class Master:
         for index, child in enumerate(self.workers.children):
             if child is not None and child.process.poll() is not None:
                 self._unwatch(child)
-                if not self.serving and not self._ending:
+                if not self.serving and not child.ready and not self._ending:
                     raise CannotStart(f"{child.name} {child.exit_text()} before it served; see above")
                 self.workers.died(index)
                 if self._reload is not None:
@@ -254,7 +255,7 @@ class Master:
         if child.told_to_end:
             return
         wrong = child.process.returncode == CONFLICT
-        if not self.serving:
+        if not self.serving and not child.ready:
             raise CannotStart(
                 f"the state process {child.exit_text()} before it was ready; see above", 2 if wrong else 1
             )
@@ -427,6 +428,7 @@ class Master:
     def _end(self) -> int:
         """Stop the workers, then the state process, which writes what it holds. 0, or 1 if it was cut short."""
         self.serving = False
+        self._stopping = True
         at_once = self._ending > 1
         if not at_once:
             for child in self.workers.alive():

@@ -6,7 +6,7 @@ from fastsip.process import keys, listeners, master, takeover, workers
 workers.MODULE = "double_worker"
 master.STATE_MODULE = "double_state"
 workers.HUNG_AFTER = 1.5
-master.STATE_HUNG_AFTER = 2.0
+master.STATE_HUNG_AFTER = 3.0
 takeover.RETRY = 2.0
 takeover.TRIAL = 3.0
 keys.WAIT = listeners.WAIT = 1.5

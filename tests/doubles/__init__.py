@@ -1,0 +1,1 @@
+"""Stand-ins for the children of the master that do what a test tells them."""
