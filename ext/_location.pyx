@@ -167,6 +167,7 @@ cdef class SegmentReader:
     cdef Segment* _segment
     cdef Control* _control
     cdef int64_t _reader                     # index in Control.worker, -1 for none
+    cdef bint _inside                        # between enter and leave
 
     def __init__(self, fd: int, control_fd: int, reader: int | None = None) -> None:
         if self._control != NULL:
@@ -199,6 +200,19 @@ cdef class SegmentReader:
     def __len__(self) -> int:
         return header_records(self._open())
 
+    def enter(self) -> None:
+        self._open()
+        if self._reader < 0:
+            raise ValueError("location segment: a reader without an index cannot hold it")
+        segment_enter(self._segment, <uint32_t> self._reader)
+        self._inside = True
+
+    def leave(self) -> None:
+        self._open()
+        self._inside = False
+        if self._reader >= 0:
+            segment_leave(self._segment, <uint32_t> self._reader)
+
     def find(self, kind: int, key: bytes) -> bytes | None:
         self._open()
         return self._whole(known_kind(kind), key, None, 0)
@@ -211,6 +225,8 @@ cdef class SegmentReader:
         """A copy that nobody wrote into: under an announced epoch, or between two equal readings of it."""
         cdef uint64_t before
         cdef object found
+        if self._inside:
+            return self._copy(kind, key, cursor, limit)
         if self._reader >= 0:
             segment_enter(self._segment, <uint32_t> self._reader)
             try:

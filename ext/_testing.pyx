@@ -3,3 +3,4 @@
 include "testing/wheel.pxi"
 include "testing/machines.pxi"
 include "testing/transactions.pxi"
+include "testing/lookups.pxi"

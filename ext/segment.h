@@ -108,6 +108,7 @@
 
 #define INDEX_LEVEL_MIN 10
 #define INDEX_LEVEL_MAX 29
+#define INDEX_LINE 8u                      /* slots of a cache line, searched together */
 #define INDEX_SPILL 512u                   /* slots past 2^level: one page */
 
 #define TAG_BITS 30
@@ -170,7 +171,11 @@ static inline Slot *index_current(const Segment *s, uint32_t *level) {
     return (Slot *)(s->base + index_offset(s, *level, root & 1));
 }
 
-static inline uint64_t index_home(uint64_t tag, uint32_t level) { return tag >> (TAG_BITS - level); }
+/* The first slot of the cache line the tag's top bits name. */
+static inline uint64_t index_home(uint64_t tag, uint32_t level) {
+    return tag >> (TAG_BITS - level) & ~(uint64_t)(INDEX_LINE - 1);
+}
+
 static inline uint64_t slot_tag(uint64_t word) { return word >> SLOT_TAG_SHIFT; }
 static inline uint32_t slot_kind(uint64_t word) { return word >> SLOT_KIND_SHIFT & (RECORD_KINDS - 1); }
 static inline uint64_t slot_offset(uint64_t word) { return (word & SLOT_UNIT_MASK) * SEGMENT_UNIT; }
@@ -202,12 +207,26 @@ static inline int segment_find(Segment *s, int kind, const uint8_t *key, uint32_
     uint32_t level;
     Slot *index = index_current(s, &level);
     if (!index) return 0;
-    for (uint64_t i = index_home(tag, level), end = index_slots(level); i < end; i++) {
-        uint64_t word = atomic_load_explicit(&index[i], memory_order_seq_cst);
-        if (word == SLOT_EMPTY) return 0;
-        if ((word & ~SLOT_UNIT_MASK) != want) continue;
-        const Record *record = segment_record(s, word, value, length);
-        if (record && record->key_length == key_length && !memcmp(record->key, key, key_length)) return 1;
+    for (uint64_t i = index_home(tag, level), end = index_slots(level); i < end; i += INDEX_LINE) {
+        uint64_t word[INDEX_LINE];
+        uint32_t match = 0, empty = 0;
+#pragma GCC unroll 8
+        for (uint32_t j = 0; j < INDEX_LINE; j++) {                /* no branch, so nothing to predict wrongly */
+            word[j] = atomic_load_explicit(&index[i + j], memory_order_seq_cst);
+            match |= (uint32_t)((word[j] & ~SLOT_UNIT_MASK) == want) << j;
+            empty |= word[j] == SLOT_EMPTY;
+        }
+        for (; match; match &= match - 1) {
+            /* Where the value begins follows from our own key, so that it is fetched beside the record's head. */
+            uint64_t offset = slot_offset(word[__builtin_ctz(match)]), head = record_head(key_length);
+            if (offset < s->heap_start || offset + head > s->size) continue;
+            const Record *record = (const Record *)(s->base + offset);
+            if (record->key_length != key_length || memcmp(record->key, key, key_length)) continue;
+            *value = s->base + offset + head;
+            *length = record->value_length;
+            return offset + head + *length <= s->size;
+        }
+        if (empty) return 0;
     }
     return 0;
 }
@@ -249,9 +268,10 @@ static inline int segment_scan(const Segment *s, uint64_t cursor, uint64_t limit
     for (uint64_t i = start, end = index_slots(level); i < end; i++) {
         uint64_t word = atomic_load_explicit(&index[i], memory_order_seq_cst);
         if (word == SLOT_EMPTY) {
-            /* Whatever has its home below i lies below i, by (1): a place to stop. */
-            if ((scan->count >= limit || i - start >= SCAN_STEP) && i < 1ULL << level && i > start) {
-                scan->next = i << (TAG_BITS - level);
+            /* What has its home in this line or below lies below i, by (1): a place to stop. */
+            uint64_t line = (i | (INDEX_LINE - 1)) + 1;
+            if ((scan->count >= limit || i - start >= SCAN_STEP) && line < 1ULL << level) {
+                scan->next = line << (TAG_BITS - level);
                 break;
             }
             continue;

@@ -55,6 +55,7 @@ typedef struct SegmentWriter {
     Slot *index;
     uint32_t level, side;
     uint64_t records, tombstones, kinds[RECORD_KINDS];
+    uint64_t rebuild_at;           /* after a rebuild that failed: slots used when the next is tried */
     uint64_t block_bytes, chunk_bytes, damaged;
 } SegmentWriter;
 
@@ -311,6 +312,7 @@ static inline int index_fill(SegmentWriter *w, Slot *to, uint32_t level) {
 static inline int index_rebuild(SegmentWriter *w, uint32_t level) {
     Segment *s = &w->segment;
     while (level < s->level_max && (w->records + 1) * 2 > 1ULL << level) level++;
+    if (level == w->level && w->tombstones < 1ULL << level >> 3) return -ENOSPC;      /* the largest, and little to gain */
     for (; level <= s->level_max; level++) {
         if (w->area_busy[level][0] && w->area_busy[level][1]) segment_reclaim(w);
         uint32_t side = w->area_busy[level][0] ? 1 : 0;
@@ -328,6 +330,7 @@ static inline int index_rebuild(SegmentWriter *w, uint32_t level) {
             w->level = level;
             w->side = side;
             w->tombstones = 0;
+            w->rebuild_at = 0;
             return 0;
         }
         pages_give(w->fd, offset, bytes);
@@ -354,9 +357,11 @@ static inline int segment_put(SegmentWriter *w, int kind, const uint8_t *key, ui
     Slot *vacant, *slot = index_locate(w, tag, kind, key, key_length, &vacant);
     if (!slot && (!vacant || *vacant == SLOT_EMPTY)) {
         uint64_t slots = 1ULL << w->level, used = w->records + w->tombstones + 1;
-        if (!vacant || used * 10 > slots * 7) {
+        int crowded = !vacant || used * 10 > slots * 9;
+        if (crowded || (used * 10 > slots * 7 && used >= w->rebuild_at)) {
             error = index_rebuild(w, vacant ? INDEX_LEVEL_MIN : w->level + 1);
-            if (error && (!vacant || used * 10 > slots * 9)) return error;
+            if (error && crowded) return error;
+            if (error) w->rebuild_at = used + slots / 64;
             index_locate(w, tag, kind, key, key_length, &vacant);
             if (!vacant) return -ENOSPC;
         }

@@ -92,6 +92,10 @@ class SegmentReader:
         """The value published under the key, None if there is none."""
     def scan(self, cursor: int, limit: int, kind: int) -> tuple[int | None, list[tuple[bytes, bytes]]]:
         """As SegmentWriter.scan."""
+    def enter(self) -> None:
+        """Keep every record that can be found from now on until `leave`, whatever becomes of its key: what a worker
+        does for a turn. Only with an index, ValueError without."""
+    def leave(self) -> None: ...
     def close(self) -> None: ...
 
 class SegmentWriter:
