@@ -109,3 +109,6 @@ def measure_lookups(fd: int, control_fd: int, keys: list[bytes], turn: int, roun
     """Look the keys' binding sets up in a location segment, `turn` of them between two segment_enter: CPU nanoseconds
     a lookup for each round over all keys, and how many were found. Each set is checked and its first URI touched, as a
     proxy would. The first round also maps the segment's pages."""
+
+def measure_transactions(request: bytes, answer: bytes, count: int) -> dict[str, float]:
+    """Nanoseconds per transaction of each step of `count` non-INVITE transactions; see bench/transactions.py."""

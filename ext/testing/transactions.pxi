@@ -3,7 +3,7 @@
 from fastsip._address cimport Flow, address_parse
 from fastsip._hash cimport HashKey
 from fastsip._memory cimport Buffer, BufferPool, buffer_copy, buffer_release, pool_init, pool_live, pool_trim
-from fastsip._message cimport DATAGRAM, KIND_REQUEST, METHOD_ACK, Message, Slice, method_id, parse_message
+from fastsip._message cimport DATAGRAM, Message, Slice, method_id, parse_message, slice_length
 from fastsip._transaction cimport (
     BRANCH_LENGTH, MATCH_ABSORBED, MATCH_ACK_ACCEPTED, MATCH_NONE, TIMER_USER, Transaction, Transactions,
     TransactionSetup, client_cancel, client_discard, client_start, client_transaction, find_cancelled, match_request,

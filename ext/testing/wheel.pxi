@@ -1,7 +1,7 @@
 # A wheel with numbered timers and a clock that stands still until it is told.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastsip._timer cimport (
     Timer, Wheel, timer_arm, timer_cancel, timer_init, timer_is_armed, wheel_armed, wheel_expire, wheel_free,

@@ -3,10 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from wire import T1
 
 from fastsip._testing import ManualLayer
-
-T1, T2, T4 = 500, 4000, 5000
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def new_layer() -> Iterator[Callable[..., ManualLayer]]:
     yield new
     for layer in made:
         layer.fail_sends, layer.on_event = False, None
-        layer.advance(200 * T1)
+        layer.advance(400 * T1)
         layer.take()
         assert {
             "live": layer.live,

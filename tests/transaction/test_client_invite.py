@@ -3,7 +3,7 @@
 1. Calling: Timer A doubles without a cap, Timer B tells the TU
 2. a provisional response stops both; all of them go up
 3. 2xx: Accepted, every 2xx goes up, Timer M, no ACK
-4. 300-699: ACK (17.1.1.3), once up, the ACK again for each retransmission, Timer D of at least 32 s
+4. 300-699: ACK (17.1.1.3), once up, the ACK again for each retransmission, Timer D: 32 s with the default T1
 5. reliable transports: no A, D of zero, M as ever
 6. transport errors: the TU is told, then it ends
 7. CANCEL: not before a provisional, not after the final response, built from the INVITE, its own machine
@@ -12,9 +12,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from conftest import T1, T4
-from wire import headers, request, response
+from wire import T1, T4, headers, request, response
 
 from fastsip._testing import ManualLayer, ManualTransaction
 
@@ -105,7 +106,7 @@ def test_refused__late_provisionals_and_2xx_are_dropped(layer: ManualLayer) -> N
 
 
 @pytest.mark.parametrize(("t1", "timer_d"), [(500, 32_000), (10, 640), (1000, 64_000)])
-def test_timer_d_follows_t1(new_layer, t1: int, timer_d: int) -> None:  # type: ignore[no-untyped-def]
+def test_timer_d_follows_t1(new_layer: Callable[..., ManualLayer], t1: int, timer_d: int) -> None:
     layer = new_layer(t1=t1)
     client, _ = called(layer, 486)
     layer.advance(timer_d - 1)

@@ -11,8 +11,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import T1, T2, T4
-from wire import request, response
+from wire import T1, T2, T4, request, response
 
 from fastsip._testing import ManualLayer, ManualTransaction
 

@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import T1
-from wire import ack, cancel, request, response
+from wire import T1, ack, cancel, request, response
 
 from fastsip._testing import ManualLayer, ManualTransaction
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import T1
-from wire import request, response
+from wire import T1, request, response
 
 from fastsip._testing import ManualLayer, ManualTransaction
 

@@ -13,8 +13,7 @@
 
 from __future__ import annotations
 
-from conftest import T1, T2, T4
-from wire import ack, request, response
+from wire import T1, T2, T4, ack, request, response
 
 from fastsip._testing import ManualLayer, ManualTransaction
 

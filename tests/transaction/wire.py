@@ -1,6 +1,8 @@
-"""SIP text by name, for the transaction tests."""
+"""SIP text by name, and the RFC's timer values in milliseconds, for the transaction tests."""
 
 from __future__ import annotations
+
+T1, T2, T4 = 500, 4000, 5000
 
 
 def request(
