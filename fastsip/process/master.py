@@ -30,7 +30,6 @@ from fastsip.admin.paths import base_directory, control_path
 from fastsip.admin.server import ControlServer, SocketTaken
 from fastsip.config import MEMORY, Configuration, ConfigurationError, Overrides, load
 from fastsip.config import setup as conversion
-from fastsip.launch import StateSetup, WorkerSetup
 from fastsip.state.schema import read_keys
 from fastsip.version import __version__
 
@@ -40,23 +39,16 @@ from .keys import Store
 from .listeners import Listeners
 from .problems import CannotStart
 from .reload import Reload
+from .setups import state_setup, worker_setup
 from .shared import Shared
+from .statekeeper import StateKeeper
 from .workers import Workers
 
 log = logging.getLogger(__name__)
 
-STATE_MODULE = "fastsip.state.process"
-STORE_INTERVAL = 50
-"""Milliseconds between group commits of the store."""
-CONFLICT = 2
-"""Exit status of a state process that finds a name both in the configuration and among the users added."""
 TICK = 0.25
 STATE_START_LIMIT = 300.0
 """Seconds: a store with millions of registrations takes a while to read."""
-STATE_PAUSE = 1.0
-STATE_HUNG_AFTER = 15.0
-"""Seconds without an answer to a ping. Its longest turn is reading a store that was away, or a reload."""
-PING = 1.0
 DEAF_LIMIT = 2.0
 """Seconds a child may outlive its end of the channel."""
 STOP_LIMIT = 7.0
@@ -71,14 +63,9 @@ class Master:
         self.configuration = configuration
         self.overrides = overrides or Overrides()
         self.started = time.time()
-        self.state: Child | None = None
-        self.state_restarts = 0
         self.serving = False
-        self._state_retry_at = 0.0
-        self._state_deaths: deque[float] = deque(maxlen=3)
-        self._stopping = False
-        self._state_incarnation = 0
-        self._next_ping = 0.0
+        self.workers: Workers
+        self.state: StateKeeper
         self._ending = 0
         self._drain_deadline = 0.0
         self._reload: Reload | None = None
@@ -109,13 +96,13 @@ class Master:
         self._install_signals()
         self.listeners = Listeners(tables.server.listen, tables.server.workers)
         defer(self.listeners.close)
-        self._store_fds: list[int] = []
+        store_fds: list[int] = []
         keys = read_keys(MEMORY)
         if self.configuration.store != MEMORY:
             store = Store(self.configuration.store)
             defer(store.close)
             keys = store.keys()
-            self._store_fds = [store.lock_fd]
+            store_fds = [store.lock_fd]
         self.shared = Shared(tables.server.workers, keys)
         defer(self.shared.close)
         try:
@@ -131,14 +118,28 @@ class Master:
             raise CannotStart(f"no place for the control socket: {error}") from None
         defer(shutil.rmtree, directory, ignore_errors=True)
         self.endpoint = f"ipc://{directory}/state"
-        self.workers = Workers(self.shared, self.listeners, self._worker_setup, crash_directory, self._watch)
-        self.workers.on_message = self._worker_message
+        self.state = StateKeeper(
+            lambda incarnation: state_setup(self.configuration, self.shared, self.endpoint, incarnation),
+            [self.shared.control_fd, self.shared.segment_fd, *store_fds],
+            self._watch,
+            self._state_follows,
+        )
+        self.workers = Workers(
+            self.shared,
+            self.listeners,
+            lambda index, incarnation: worker_setup(
+                self.configuration, self.listeners, self.shared, self.endpoint, index, incarnation
+            ),
+            crash_directory,
+            self._watch,
+            self._worker_follows,
+        )
         defer(self._kill_children)
 
     def _start_children(self) -> bool:
         """State first: a worker must find every registration when its first datagram comes. False if told to end."""
-        self._start_state()
-        if not self._await("the state process", lambda: bool(self.state and self.state.ready), STATE_START_LIMIT):
+        self.state.start()
+        if not self._await("the state process", lambda: self.state.ready, STATE_START_LIMIT):
             return False
         for index in range(self.workers.count):
             self.workers.start(index)
@@ -173,11 +174,12 @@ class Master:
         if now - self._last_turn > 4 * TICK:
             self._forgive_until = now + 2.0
         self._last_turn = now
-        self.workers.tick(now, forgive=now < self._forgive_until)
-        self._see_to_state(now)
-        self._end_the_deaf(now)
-        if self.state is None and not self._stopping and self._state_retry_at <= now:
-            self._start_state()
+        forgive = now < self._forgive_until
+        self.workers.tick(now, forgive)
+        self.state.tick(now, busy=forgive or self._reload is not None)
+        for child in self._children():
+            if child.channel.closed and now - child.silent_since > DEAF_LIMIT:
+                child.kill("closed its channel and goes on")
         if self._reload is not None and self._reload.expired(now):
             self._reload = None
 
@@ -187,8 +189,10 @@ class Master:
         return self._ending > 1 or self.workers.finished or time.monotonic() > self._drain_deadline
 
     def _reap(self) -> None:
-        if self.state is not None and self.state.process.poll() is not None:
-            self._state_died(self.state)
+        state = self.state.child
+        if state is not None and state.process.poll() is not None:
+            self._unwatch(state)
+            self.state.died(state)
         for index, child in enumerate(self.workers.children):
             if child is not None and child.process.poll() is not None:
                 self._unwatch(child)
@@ -200,108 +204,15 @@ class Master:
 
     # Children
 
-    def _worker_setup(self, index: int, incarnation: int, slots_fd: int) -> WorkerSetup:
-        tables, shared = self.configuration.tables, self.shared
-        return WorkerSetup(
-            index=index,
-            workers=tables.server.workers,
-            incarnation=incarnation,
-            listeners=self.listeners.setups(index),
-            control_fd=shared.control_fd,
-            rings_fd=shared.rings_fd,
-            slots_fd=slots_fd,
-            segment_fd=shared.segment_fd,
-            nonces_fd=shared.nonces_fd,
-            wake_fds=shared.wake_fds,
-            state_endpoint=self.endpoint,
-            settings=conversion.settings(self.configuration, self.listeners.bound),
-            log_level=tables.log.level,
-            log_format=tables.log.format,
-        )
+    def _children(self) -> list[Child]:
+        return [*self.workers.alive(), *([self.state.child] if self.state.child else [])]
 
-    def _start_state(self) -> None:
-        tables, shared = self.configuration.tables, self.shared
-        self._state_incarnation = max(self._state_incarnation + 1, time.time_ns() // 1_000_000 & 0x7FFFFFFF)
-        setup = StateSetup(
-            incarnation=self._state_incarnation,
-            control_fd=shared.control_fd,
-            segment_fd=shared.segment_fd,
-            endpoint=self.endpoint,
-            store=self.configuration.store,
-            require_store=tables.state.require_store,
-            store_interval=STORE_INTERVAL,
-            users=conversion.users(self.configuration),
-            realm=tables.auth.realm,
-            default_domain=self.configuration.default_domain,
-            max_contacts=tables.registrar.max_contacts,
-            workers=tables.server.workers,
-            log_level=tables.log.level,
-            log_format=tables.log.format,
-        )
-        try:
-            child = Child("state", STATE_MODULE, setup, [shared.control_fd, shared.segment_fd, *self._store_fds])
-        except CannotStart as problem:
-            if not self.serving:
-                raise
-            log.error("%s", problem)
-            self._state_retry_at = time.monotonic() + STATE_PAUSE
-            return
-        self.state = child
-        self._watch(child, self._state_message)
+    def _state_follows(self, refusal: str | None) -> None:
+        if self._reload is not None:
+            self._reload.state_answered(refusal)
 
-    def _state_died(self, child: Child) -> None:
-        self._unwatch(child)
-        self.state = None
-        if child.told_to_end:
-            return
-        wrong = child.process.returncode == CONFLICT
-        if not self.serving and not child.ready:
-            raise CannotStart(
-                f"the state process {child.exit_text()} before it was ready; see above", 2 if wrong else 1
-            )
-        if wrong and self._reload is not None:
-            self._reload.state_answered("a user is both in the configuration and added by ctl; see the log")
-        log.error("state (pid %d) %s: calls go on, registrations wait", child.pid, child.exit_text())
-        self.state_restarts += 1
-        now = time.monotonic()
-        self._state_deaths.append(now)
-        too_often = len(self._state_deaths) == 3 and now - self._state_deaths[0] < 10
-        self._state_retry_at = now + STATE_PAUSE if too_often else 0.0
-
-    def _see_to_state(self, now: float) -> None:
-        """Ping the state process; kill it when it hangs. Workers need no ping: their hot loop has a heartbeat."""
-        child = self.state
-        if child is None or not child.ready or child.told_to_end:
-            return
-        if self._reload is not None or now < self._forgive_until:
-            child.silent_since = now
-        elif now - child.silent_since > STATE_HUNG_AFTER:
-            child.kill(f"hangs (no answer for {STATE_HUNG_AFTER:g} s)")
-        if now >= self._next_ping:
-            self._next_ping = now + PING
-            child.send({"do": "ping"})
-
-    def _end_the_deaf(self, now: float) -> None:
-        for child in [*self.workers.alive(), *([self.state] if self.state else [])]:
-            if child.channel.closed and now - child.silent_since > DEAF_LIMIT:
-                child.kill("closed its channel and goes on")
-
-    def _state_message(self, message: dict[str, object]) -> None:
-        child = self.state
-        if child is None:
-            return
-        if message.get("is") == "ready":
-            if self.serving:
-                log.info("state serves again (pid %d)", child.pid)
-            child.ready = True
-            if self._reload is not None:
-                self._reload.state_answered(None)
-        elif message.get("is") == "reloaded" and self._reload is not None:
-            error = message.get("error")
-            self._reload.state_answered(None if error is None else str(error))
-
-    def _worker_message(self, index: int, message: dict[str, object]) -> None:
-        if message.get("is") in ("reloaded", "ready") and self._reload is not None:
+    def _worker_follows(self, index: int) -> None:
+        if self._reload is not None:
             self._reload.answered(f"worker {index}")
 
     def _watch(self, child: Child, received: Callable[[dict[str, object]], None]) -> None:
@@ -389,7 +300,7 @@ class Master:
             "durable": self.shared.control.durable,
             "workers": workers,
             "total": statistics.total(map(self.shared.control.counters, range(self.workers.count))),
-            "restarts": {"workers": self.workers.replaced, "state": self.state_restarts},
+            "restarts": {"workers": self.workers.replaced, "state": self.state.restarts},
         }
 
     def reload(self) -> Future[dict[str, Any]]:
@@ -428,7 +339,7 @@ class Master:
     def _end(self) -> int:
         """Stop the workers, then the state process, which writes what it holds. 0, or 1 if it was cut short."""
         self.serving = False
-        self._stopping = True
+        self.workers.draining = True
         at_once = self._ending > 1
         if not at_once:
             for child in self.workers.alive():
@@ -436,11 +347,10 @@ class Master:
             self._wait_until(lambda: not self.workers.alive(), 1.0)
             for child in self.workers.alive():
                 child.end()
-            if self.state is not None:
-                self.state.stop()
-                self._wait_until(lambda: self.state is None, STOP_LIMIT)
-                if self.state is not None:
-                    log.error("state did not end in %g s: killed", STOP_LIMIT)
+            self.state.stop()
+            self._wait_until(lambda: self.state.child is None, STOP_LIMIT)
+            if self.state.child is not None and self._ending < 2:
+                log.error("state did not end in %g s: killed", STOP_LIMIT)
         return 1 if self._ending > 1 else 0
 
     def _wait_until(self, condition: Callable[[], bool], limit: float) -> None:
@@ -449,7 +359,7 @@ class Master:
             self._turn()
 
     def _kill_children(self) -> None:
-        for child in [*self.workers.alive(), *([self.state] if self.state else [])]:
+        for child in self._children():
             child.end()
             child.process.wait()
             child.channel.close()

@@ -28,18 +28,17 @@ class Reload:
         self._waiting: set[str] | None = None
         # A state process that dies now is started again with the new users, which is the same as being told.
         master.configuration = wanted
-        if master.state is not None:
-            master.state.send(
-                {
-                    "do": "reload",
-                    "settings": {
-                        "users": conversion.users(wanted),
-                        "realm": wanted.tables.auth.realm,
-                        "default_domain": wanted.default_domain,
-                        "max_contacts": wanted.tables.registrar.max_contacts,
-                    },
-                }
-            )
+        master.state.tell(
+            {
+                "do": "reload",
+                "settings": {
+                    "users": conversion.users(wanted),
+                    "realm": wanted.tables.auth.realm,
+                    "default_domain": wanted.default_domain,
+                    "max_contacts": wanted.tables.registrar.max_contacts,
+                },
+            }
+        )
 
     def state_answered(self, error: str | None) -> None:
         """The state process follows, or says why it does not; then nothing has changed."""

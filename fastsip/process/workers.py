@@ -15,6 +15,7 @@ from . import crashfile, takeover
 from .children import Child
 from .listeners import Listeners
 from .problems import CannotStart
+from .setups import worker_fds
 from .shared import Shared
 
 log = logging.getLogger(__name__)
@@ -32,22 +33,25 @@ class Workers:
     """All workers of a server. Used by the master's loop only.
 
     `children[i]` is None while worker i is not running: dead and waiting for its next attempt (`retry_at`), or, when
-    draining, finished. `adopted_by[i]` is the neighbour that reads its sockets and owns its buckets.
+    draining, finished. `adopted_by[i]` is the neighbour that reads its sockets and owns its buckets. `follows` is
+    called with a worker that follows the newest configuration.
     """
 
     def __init__(
         self,
         shared: Shared,
         listeners: Listeners,
-        setup: Callable[[int, int, int], WorkerSetup],
+        setup: Callable[[int, int], WorkerSetup],
         crash_directory: Path,
         watch: Callable[[Child, Callable[[dict[str, object]], None]], None],
+        follows: Callable[[int], None],
     ) -> None:
         self._shared = shared
         self._listeners = listeners
         self._setup = setup
         self._crash_directory = crash_directory
         self._watch = watch
+        self._follows = follows
         self.count = len(shared.wake_fds)
         self.children: list[Child | None] = [None] * self.count
         self.draining = False
@@ -57,7 +61,6 @@ class Workers:
         self._deaths = [takeover.Deaths() for _ in range(self.count)]
         self._retry_at: dict[int, float] = {}
         self._incarnations = [0] * self.count
-        self.on_message: Callable[[int, dict[str, object]], None] = lambda worker, message: None
 
     # Starting
 
@@ -69,12 +72,8 @@ class Workers:
         control = self._shared.control
         control.set_incarnation(index, self._incarnations[index])
         control.beat(index)
-        setup = self._setup(index, self._incarnations[index], self._shared.slots_fds[index])
-        fds = [
-            setup.control_fd, setup.rings_fd, setup.slots_fd, setup.segment_fd, setup.nonces_fd,
-            *setup.wake_fds, *self._listeners.fds(index),
-        ]  # fmt: skip
-        child = Child(f"worker {index}", MODULE, setup, fds)
+        setup = self._setup(index, self._incarnations[index])
+        child = Child(f"worker {index}", MODULE, setup, worker_fds(setup))
         self.children[index] = child
         self._retry_at.pop(index, None)
         self._watch(child, lambda message: self._received(index, message))
@@ -145,7 +144,8 @@ class Workers:
                 child.send({"do": "drain"})
         elif kind == "drained":
             self.drained.add(index)
-        self.on_message(index, message)
+        if kind in ("ready", "reloaded"):
+            self._follows(index)
 
     def _try_start(self, index: int, now: float) -> None:
         try:

@@ -1,12 +1,12 @@
 """`fastsip` with doubles for children, and less patience."""
 
 from fastsip.cli import main
-from fastsip.process import keys, listeners, master, takeover, workers
+from fastsip.process import keys, listeners, statekeeper, takeover, workers
 
 workers.MODULE = "double_worker"
-master.STATE_MODULE = "double_state"
+statekeeper.MODULE = "double_state"
 workers.HUNG_AFTER = 1.5
-master.STATE_HUNG_AFTER = 3.0
+statekeeper.HUNG_AFTER = 3.0
 takeover.RETRY = 2.0
 takeover.TRIAL = 3.0
 keys.WAIT = listeners.WAIT = 1.5

@@ -1,0 +1,63 @@
+"""What each child is handed when it starts."""
+
+from __future__ import annotations
+
+from fastsip.config import Configuration
+from fastsip.config import setup as conversion
+from fastsip.launch import StateSetup, WorkerSetup
+
+from .listeners import Listeners
+from .shared import Shared
+
+STORE_INTERVAL = 50
+"""Milliseconds between group commits of the store."""
+
+
+def worker_setup(
+    configuration: Configuration, listeners: Listeners, shared: Shared, endpoint: str, index: int, incarnation: int
+) -> WorkerSetup:
+    tables = configuration.tables
+    return WorkerSetup(
+        index=index,
+        workers=tables.server.workers,
+        incarnation=incarnation,
+        listeners=listeners.setups(index),
+        control_fd=shared.control_fd,
+        rings_fd=shared.rings_fd,
+        slots_fd=shared.slots_fds[index],
+        segment_fd=shared.segment_fd,
+        nonces_fd=shared.nonces_fd,
+        wake_fds=shared.wake_fds,
+        state_endpoint=endpoint,
+        settings=conversion.settings(configuration, listeners.bound),
+        log_level=tables.log.level,
+        log_format=tables.log.format,
+    )
+
+
+def worker_fds(setup: WorkerSetup) -> list[int]:
+    """The descriptors a worker inherits, besides its setup and channel."""
+    return [
+        setup.control_fd, setup.rings_fd, setup.slots_fd, setup.segment_fd, setup.nonces_fd,
+        *setup.wake_fds, *(listener.fd for listener in setup.listeners),
+    ]  # fmt: skip
+
+
+def state_setup(configuration: Configuration, shared: Shared, endpoint: str, incarnation: int) -> StateSetup:
+    tables = configuration.tables
+    return StateSetup(
+        incarnation=incarnation,
+        control_fd=shared.control_fd,
+        segment_fd=shared.segment_fd,
+        endpoint=endpoint,
+        store=configuration.store,
+        require_store=tables.state.require_store,
+        store_interval=STORE_INTERVAL,
+        users=conversion.users(configuration),
+        realm=tables.auth.realm,
+        default_domain=configuration.default_domain,
+        max_contacts=tables.registrar.max_contacts,
+        workers=tables.server.workers,
+        log_level=tables.log.level,
+        log_format=tables.log.format,
+    )
