@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from harness import Flow, House, Played, Stage, peers
+from harness import Flow, House, Played, Stage, peers, report
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,6 +45,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if lines := report.lines():
+        terminalreporter.section("measured")
+        for line in lines:
+            terminalreporter.write_line(line)
     if lines := peers.summary():
         terminalreporter.section("left out")
         for line in lines:

@@ -99,7 +99,11 @@ class Server:
                 "drain_timeout": self.drain_timeout,
             },
             "state": {"path": self.store},
-            "auth": {"required": list(self.required), "algorithms": list(self.algorithms), "trusted": list(self.trusted)},
+            "auth": {
+                "required": list(self.required),
+                "algorithms": list(self.algorithms),
+                "trusted": list(self.trusted),
+            },
             "timers": dict(self.timers),
         }
         if self.realm is not None:
@@ -190,7 +194,7 @@ class Server:
             return [json.loads(line) for line in done.stdout.splitlines()]
 
     def live(self) -> dict[str, int]:
-        """What is alive in the workers now and must be zero when nothing happens: transactions, contexts, buffers, timers."""
+        """What is alive in the workers now and falls to zero when nothing happens: transactions, buffers, timers."""
         return {name: value for name, value in _walk(self.ctl("stats")) if value and _is_live(name)}
 
     def quiet(self, timeout: float = 12) -> None:
