@@ -34,7 +34,14 @@ def play_lossy(flow: Flow, scene: Scene, seed: int) -> Played:
         scene.register(behind.back)
         alice = Sipp(flow.alice, before.front, host=ALICE, calls=flow.calls, linger=4000, timeout=60)
         alice.keys = {**scene.keys(alice), "contact": f"{ALICE}:{before.back[1]}"}
-        alice.options = (*PATIENT, "-d", str(flow.pause), "-cid_str", f"%u-{seed}-{flow.alice}", *scene.credentials_uri())
+        alice.options = (
+            *PATIENT,
+            "-d",
+            str(flow.pause),
+            "-cid_str",
+            f"%u-{seed}-{flow.alice}",
+            *scene.credentials_uri(),
+        )
         alice.rows = scene.rows(flow.calls)
         outcome = alice.start().wait()
         return Played(scene, outcome, bob.wait() if outcome.status == 0 else bob.stop(), relays=(before, behind))
