@@ -139,9 +139,9 @@ def demo() -> None:
 
     Takes about fifteen seconds and only loopback addresses. Ends with 0 if no call failed.
     """
-    from fastsip import demo as demonstration
+    from fastsip.demo import main as demonstrate
 
-    sys.exit(demonstration.main())
+    sys.exit(demonstrate())
 
 
 command.add_command(ctl)

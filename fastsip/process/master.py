@@ -69,6 +69,7 @@ class Master:
         self._ending = 0
         self._drain_deadline = 0.0
         self._reload: Reload | None = None
+        self._reload_later = False
         self._last_turn = time.monotonic()
         self._forgive_until = 0.0
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
@@ -163,6 +164,9 @@ class Master:
         with contextlib.suppress(OSError):
             print(f"fastsip {__version__} serving on {addresses} with {workers}", flush=True)
 
+        if self._reload_later:
+            self._hang_up()
+
     # One turn
 
     def _turn(self) -> None:
@@ -251,14 +255,21 @@ class Master:
             for number in self._wake_reader.recv(4096):
                 if number in ENDING:
                     self.drain()
-                elif number == signal.SIGHUP and self.serving:
-                    self.reload().add_done_callback(lambda future: log_reload(future.result()))
+                elif number == signal.SIGHUP:
+                    self._hang_up()
         while self._calls:
             work, future = self._calls.popleft()
             try:
                 future.set_result(work())
             except Exception as error:  # whatever it is belongs to the thread that asked
                 future.set_exception(error)
+
+    def _hang_up(self) -> None:
+        """SIGHUP. While the children are starting it waits for them."""
+        if self.serving:
+            self.reload().add_done_callback(lambda future: log_reload(future.result()))
+        else:
+            self._reload_later = True
 
     def call(self, work: Callable[[], Any]) -> Future[Any]:
         """Have the master's thread do something; for other threads."""
@@ -314,10 +325,12 @@ class Master:
             # Not in the master's thread: a million users take seconds to hash.
             try:
                 wanted = load(self.configuration.path, self.overrides)
+                self.call(lambda: self._apply(wanted, answer)).result()
             except ConfigurationError as error:
                 answer.set_result({"ok": False, "errors": [str(problem) for problem in error.problems]})
-                return
-            self.call(lambda: self._apply(wanted, answer))
+            except Exception as error:
+                log.exception("reload")
+                answer.set_result({"ok": False, "errors": [f"{type(error).__name__}: {error}"]})
 
         threading.Thread(target=read, name="reload", daemon=True).start()
         return answer
