@@ -8,8 +8,7 @@ from fastsip.errors import ParseError
 cdef extern from "names.h" nogil:
     const char* const header_names[]
     int header_id_padded(const uint8_t* name, uint32_t length) noexcept
-    enum:
-        NAME_KEY_BYTES
+    int method_id_padded(const uint8_t* name, uint32_t length) noexcept
 
 cdef extern from "scan.h" nogil:
     enum:
@@ -21,6 +20,12 @@ cdef extern from "scan.h" nogil:
     uint64_t scan_tail_lines(const uint8_t* at, uint32_t left) noexcept
     uint32_t scan_byte(const uint8_t* data, uint32_t start, uint32_t end, uint8_t byte) noexcept
     uint32_t scan_blank(const uint8_t* data, uint32_t start, uint32_t end) noexcept
+    uint32_t scan_byte_within(const uint8_t* data, uint32_t start, uint32_t end, uint32_t readable,
+                              uint8_t byte) noexcept
+    uint32_t scan_blank_within(const uint8_t* data, uint32_t start, uint32_t end, uint32_t readable, uint8_t) noexcept
+    uint32_t scan_bracket_within(const uint8_t* data, uint32_t start, uint32_t end, uint32_t readable,
+                                 uint8_t) noexcept
+    uint32_t scan_value_within(const uint8_t* data, uint32_t start, uint32_t end, uint32_t readable, uint8_t) noexcept
 
 cdef extern from "chars.h" nogil:
     const uint8_t char_class[256]

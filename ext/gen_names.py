@@ -20,18 +20,17 @@ def fold(name: str) -> bytes:
     return name.lower().encode()
 
 
+def word(part: bytes) -> int:
+    return int.from_bytes(part.ljust(8, b"\0"), "little")
+
+
 def key(name: bytes) -> tuple[int, int, int]:
-    padded = name.ljust(KEY_BYTES, b"\0")
-    return (
-        int.from_bytes(padded[0:8], "little"),
-        int.from_bytes(padded[8:16], "little"),
-        int.from_bytes(padded[16:24], "little"),
-    )
+    """First and last eight bytes, and the eight behind the first of a name above sixteen."""
+    return word(name[:8]), word(name[-8:]) if len(name) > 8 else 0, word(name[8:16]) if len(name) > 16 else 0
 
 
 def slot(words: tuple[int, int, int], multiplier: int, bits: int) -> int:
-    mixed = words[0] ^ (words[1] * 3 & WORD) ^ (words[2] * 5 & WORD)
-    return (mixed * multiplier & WORD) >> (64 - bits)
+    return ((words[0] ^ (words[1] * 3 & WORD)) * multiplier & WORD) >> (64 - bits)
 
 
 def find_multiplier(names: Sequence[bytes], bits: int) -> int:
@@ -56,7 +55,7 @@ def enum(title: str, prefix: str, names: Sequence[str]) -> list[str]:
 
 
 def table(function: str, pairs: Sequence[tuple[bytes, str]], bits: int) -> list[str]:
-    """The slots of one perfect hash: three words of the name, then its id."""
+    """The slots of one perfect hash: three words of the name, its length and its id."""
     multiplier = find_multiplier([name for name, _ in pairs], bits)
     filled = {slot(key(name), multiplier, bits): (name, ident) for name, ident in pairs}
     lines = [
@@ -67,16 +66,17 @@ def table(function: str, pairs: Sequence[tuple[bytes, str]], bits: int) -> list[
     for index in sorted(filled):
         name, ident = filled[index]
         a, b, c = key(name)
-        lines.append(f"    [{index}] = {{0x{a:x}, 0x{b:x}, 0x{c:x}, {ident}}}, /* {name.decode()} */")
+        lines.append(f"    [{index}] = {{0x{a:x}, 0x{b:x}, 0x{c:x}, {len(name)}, {ident}}}, /* {name.decode()} */")
     return [*lines, "};", ""]
 
 
 HEAD = """\
 /* Made by ext/gen_names.py from fastsip/names.py: do not edit, run that.
  *
- * A name's key is its bytes in three words, zero behind the end. Header names are folded to lower case by setting bit
- * 0x20 where bit 0x40 is set: a letter has no other preimage, and "-" and digits stay, so equal keys are equal names and
- * a name that is found needs no check of its characters. One multiplication gives a slot without collisions. */
+ * A name's key is its first and its last eight bytes, and the eight behind the first where it has more than sixteen.
+ * Header names are folded to lower case by setting bit 0x20 where bit 0x40 is set: a letter has no other preimage, and
+ * "-" stays, so equal keys and lengths are equal names, and a name that is found needs no check of its characters. One
+ * multiplication gives each name a slot of its own. */
 #ifndef FASTSIP_NAMES_H
 #define FASTSIP_NAMES_H
 
@@ -92,7 +92,7 @@ HEAD = """\
 BODY = """\
 typedef struct NameSlot {
     uint64_t a, b, c;
-    uint64_t id;
+    uint32_t length, id;
 } NameSlot;
 
 #define NAME_KEY_BYTES 24
@@ -100,50 +100,58 @@ typedef struct NameSlot {
 """
 
 FUNCTIONS = """\
-/* Bytes of ones that a name's length slides over. */
-static const uint8_t name_masks[2 * NAME_KEY_BYTES] = {
-    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-};
-
 static inline uint64_t name_word(const uint8_t *at) {
     uint64_t word;
     memcpy(&word, at, 8);
     return word;
 }
 
+/* The first `length` bytes (1 to 8) of a word. */
+static inline uint64_t name_short(uint64_t word, uint32_t length) {
+    return word & (~0ULL >> (64 - 8 * length));
+}
+
 static inline uint64_t name_fold(uint64_t word) {
     return word | ((word & 0x4040404040404040ULL) >> 1);
 }
 
-static inline int name_find(const NameSlot *slots, unsigned bits, uint64_t multiplier, uint64_t a, uint64_t b,
-                            uint64_t c) {
-    const NameSlot *slot = &slots[((a ^ (b * 3) ^ (c * 5)) * multiplier) >> (64 - bits)];
-    return (slot->a == a) & (slot->b == b) & (slot->c == c) ? (int)slot->id : 0;
-}
-
-/* As header_id, where NAME_KEY_BYTES from `name` on may be read whatever the length. */
+/* As header_id, where eight bytes from `name` on may be read whatever the length. */
 static inline int header_id_padded(const uint8_t *name, uint32_t length) {
-    if (length > NAME_KEY_BYTES) return HDR_UNKNOWN;
-    const uint8_t *mask = name_masks + NAME_KEY_BYTES - length;
-    return name_find(header_id_slots, HEADER_ID_BITS, HEADER_ID_MULTIPLIER,
-                     name_fold(name_word(name) & name_word(mask)),
-                     name_fold(name_word(name + 8) & name_word(mask + 8)),
-                     name_fold(name_word(name + 16) & name_word(mask + 16)));
+    uint64_t a = name_word(name), b = 0, c = 0;
+    if (length - 1 >= NAME_KEY_BYTES) return HDR_UNKNOWN;
+    if (length <= 8) {
+        a = name_short(a, length);
+    } else {
+        b = name_fold(name_word(name + length - 8));
+        if (length > 16) c = name_fold(name_word(name + 8));
+    }
+    a = name_fold(a);
+    const NameSlot *slot = &header_id_slots[((a ^ (b * 3)) * HEADER_ID_MULTIPLIER) >> (64 - HEADER_ID_BITS)];
+    return slot->a == a && slot->length == length && slot->b == b && slot->c == c ? (int)slot->id : HDR_UNKNOWN;
 }
 
 static inline int header_id(const uint8_t *name, uint32_t length) {
-    uint8_t key[NAME_KEY_BYTES] = {0};
-    if (length == 0 || length > NAME_KEY_BYTES) return HDR_UNKNOWN;
-    memcpy(key, name, length);
+    uint8_t key[8] = {0};
+    if (length >= 8) return header_id_padded(name, length);
+    for (uint32_t i = 0; i < length; i++) key[i] = name[i];
     return header_id_padded(key, length);
 }
 
+/* As method_id, where eight bytes from `name` on may be read whatever the length. */
+static inline int method_id_padded(const uint8_t *name, uint32_t length) {
+    uint64_t a = name_word(name), b = 0;
+    if (length - 1 >= METHOD_LONGEST) return METHOD_UNKNOWN;
+    if (length <= 8) a = name_short(a, length);
+    else b = name_word(name + length - 8);
+    const NameSlot *slot = &method_id_slots[((a ^ (b * 3)) * METHOD_ID_MULTIPLIER) >> (64 - METHOD_ID_BITS)];
+    return slot->a == a && slot->length == length && slot->b == b ? (int)slot->id : METHOD_UNKNOWN;
+}
+
 static inline int method_id(const uint8_t *name, uint32_t length) {
-    uint8_t key[NAME_KEY_BYTES] = {0};
-    if (length == 0 || length > METHOD_LONGEST) return METHOD_UNKNOWN;
+    uint8_t key[8] = {0};
+    if (length >= 8) return method_id_padded(name, length);
     for (uint32_t i = 0; i < length; i++) key[i] = name[i];
-    return name_find(method_id_slots, METHOD_ID_BITS, METHOD_ID_MULTIPLIER, name_word(key), name_word(key + 8), 0);
+    return method_id_padded(key, length);
 }
 
 """

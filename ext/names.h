@@ -1,8 +1,9 @@
 /* Made by ext/gen_names.py from fastsip/names.py: do not edit, run that.
  *
- * A name's key is its bytes in three words, zero behind the end. Header names are folded to lower case by setting bit
- * 0x20 where bit 0x40 is set: a letter has no other preimage, and "-" and digits stay, so equal keys are equal names and
- * a name that is found needs no check of its characters. One multiplication gives a slot without collisions. */
+ * A name's key is its first and its last eight bytes, and the eight behind the first where it has more than sixteen.
+ * Header names are folded to lower case by setting bit 0x20 where bit 0x40 is set: a letter has no other preimage, and
+ * "-" stays, so equal keys and lengths are equal names, and a name that is found needs no check of its characters. One
+ * multiplication gives each name a slot of its own. */
 #ifndef FASTSIP_NAMES_H
 #define FASTSIP_NAMES_H
 
@@ -143,104 +144,98 @@ static const char *const header_names[HDR_COUNT] = {
 
 typedef struct NameSlot {
     uint64_t a, b, c;
-    uint64_t id;
+    uint32_t length, id;
 } NameSlot;
 
 #define NAME_KEY_BYTES 24
 
 #define HEADER_ID_BITS 8
-#define HEADER_ID_MULTIPLIER 0xe371be646699dc9fULL
+#define HEADER_ID_MULTIPLIER 0x1b028a96b9a50e47ULL
 static const NameSlot header_id_slots[256] = {
-    [0] = {0x6e6f73616572, 0x0, 0x0, HDR_REASON}, /* reason */
-    [3] = {0x747065636361, 0x0, 0x0, HDR_ACCEPT}, /* accept */
-    [6] = {0x2d79726f74736968, 0x6f666e69, 0x0, HDR_HISTORY_INFO}, /* history-info */
-    [7] = {0x73657269707865, 0x0, 0x0, HDR_EXPIRES}, /* expires */
-    [10] = {0x2d746e65746e6f63, 0x676e69646f636e65, 0x0, HDR_CONTENT_ENCODING}, /* content-encoding */
-    [14] = {0x64692d6c6c6163, 0x0, 0x0, HDR_CALL_ID}, /* call-id */
-    [15] = {0x74, 0x0, 0x0, HDR_TO}, /* t */
-    [16] = {0x6b, 0x0, 0x0, HDR_SUPPORTED}, /* k */
-    [17] = {0x62, 0x0, 0x0, HDR_REFERRED_BY}, /* b */
-    [22] = {0x616572622d78616d, 0x687464, 0x0, HDR_MAX_BREADTH}, /* max-breadth */
-    [25] = {0x75612d79786f7270, 0x616369746e656874, 0x6574, HDR_PROXY_AUTHENTICATE}, /* proxy-authenticate */
-    [27] = {0x726576726573, 0x0, 0x0, HDR_SERVER}, /* server */
-    [44] = {0x73, 0x0, 0x0, HDR_SUBJECT}, /* s */
-    [46] = {0x79636176697270, 0x0, 0x0, HDR_PRIVACY}, /* privacy */
-    [59] = {0x697078652d6e696d, 0x736572, 0x0, HDR_MIN_EXPIRES}, /* min-expires */
-    [65] = {0x66612d7972746572, 0x726574, 0x0, HDR_RETRY_AFTER}, /* retry-after */
-    [67] = {0x726f707075736e75, 0x646574, 0x0, HDR_UNSUPPORTED}, /* unsupported */
-    [70] = {0x6f742d7265666572, 0x0, 0x0, HDR_REFER_TO}, /* refer-to */
-    [72] = {0x72, 0x0, 0x0, HDR_REFER_TO}, /* r */
-    [73] = {0x69, 0x0, 0x0, HDR_CALL_ID}, /* i */
-    [82] = {0x6567612d72657375, 0x746e, 0x0, HDR_USER_AGENT}, /* user-agent */
-    [84] = {0x77726f662d78616d, 0x73647261, 0x0, HDR_MAX_FORWARDS}, /* max-forwards */
-    [87] = {0x722d64726f636572, 0x6574756f, 0x0, HDR_RECORD_ROUTE}, /* record-route */
-    [97] = {0x6f74, 0x0, 0x0, HDR_TO}, /* to */
-    [109] = {0x2d6e6f6973736573, 0x73657269707865, 0x0, HDR_SESSION_EXPIRES}, /* session-expires */
-    [116] = {0x6465727265666572, 0x79622d, 0x0, HDR_REFERRED_BY}, /* referred-by */
-    [118] = {0x7265666572702d70, 0x6e6564692d646572, 0x79746974, HDR_P_PREFERRED_IDENTITY}, /* p-preferred-identity */
-    [122] = {0x687475612d777777, 0x6574616369746e65, 0x0, HDR_WWW_AUTHENTICATE}, /* www-authenticate */
-    [124] = {0x71657363, 0x0, 0x0, HDR_CSEQ}, /* cseq */
-    [128] = {0x79, 0x0, 0x0, HDR_IDENTITY}, /* y */
-    [134] = {0x76652d776f6c6c61, 0x73746e65, 0x0, HDR_ALLOW_EVENTS}, /* allow-events */
-    [144] = {0x7463656a627573, 0x0, 0x0, HDR_SUBJECT}, /* subject */
-    [147] = {0x6d6f7266, 0x0, 0x0, HDR_FROM}, /* from */
-    [151] = {0x6574756f72, 0x0, 0x0, HDR_ROUTE}, /* route */
-    [156] = {0x75612d79786f7270, 0x74617a69726f6874, 0x6e6f69, HDR_PROXY_AUTHORIZATION}, /* proxy-authorization */
-    [157] = {0x78, 0x0, 0x0, HDR_SESSION_EXPIRES}, /* x */
-    [158] = {0x6f, 0x0, 0x0, HDR_EVENT}, /* o */
-    [159] = {0x66, 0x0, 0x0, HDR_FROM}, /* f */
-    [161] = {0x616976, 0x0, 0x0, HDR_VIA}, /* via */
-    [168] = {0x736563616c706572, 0x0, 0x0, HDR_REPLACES}, /* replaces */
-    [170] = {0x68746170, 0x0, 0x0, HDR_PATH}, /* path */
-    [171] = {0x7a69726f68747561, 0x6e6f697461, 0x0, HDR_AUTHORIZATION}, /* authorization */
-    [174] = {0x7472657373612d70, 0x746e6564692d6465, 0x797469, HDR_P_ASSERTED_IDENTITY}, /* p-asserted-identity */
-    [175] = {0x6f69737265766964, 0x6e, 0x0, HDR_DIVERSION}, /* diversion */
-    [177] = {0x797469746e656469, 0x0, 0x0, HDR_IDENTITY}, /* identity */
-    [181] = {0x676e696e726177, 0x0, 0x0, HDR_WARNING}, /* warning */
-    [182] = {0x776f6c6c61, 0x0, 0x0, HDR_ALLOW}, /* allow */
-    [185] = {0x6e696f6a, 0x0, 0x0, HDR_JOIN}, /* join */
-    [186] = {0x65726975716572, 0x0, 0x0, HDR_REQUIRE}, /* require */
-    [187] = {0x65, 0x0, 0x0, HDR_CONTENT_ENCODING}, /* e */
-    [198] = {0x2d746e65746e6f63, 0x6874676e656c, 0x0, HDR_CONTENT_LENGTH}, /* content-length */
-    [202] = {0x2d65636976726573, 0x6574756f72, 0x0, HDR_SERVICE_ROUTE}, /* service-route */
-    [208] = {0x71657372, 0x0, 0x0, HDR_RSEQ}, /* rseq */
-    [211] = {0x65746164, 0x0, 0x0, HDR_DATE}, /* date */
-    [214] = {0x76, 0x0, 0x0, HDR_VIA}, /* v */
-    [215] = {0x6d, 0x0, 0x0, HDR_CONTACT}, /* m */
-    [222] = {0x6574726f70707573, 0x64, 0x0, HDR_SUPPORTED}, /* supported */
-    [233] = {0x746e657665, 0x0, 0x0, HDR_EVENT}, /* event */
-    [236] = {0x746361746e6f63, 0x0, 0x0, HDR_CONTACT}, /* contact */
-    [238] = {0x65722d79786f7270, 0x6572697571, 0x0, HDR_PROXY_REQUIRE}, /* proxy-require */
-    [240] = {0x2d746e65746e6f63, 0x65707974, 0x0, HDR_CONTENT_TYPE}, /* content-type */
-    [242] = {0x75, 0x0, 0x0, HDR_ALLOW_EVENTS}, /* u */
-    [243] = {0x6c, 0x0, 0x0, HDR_CONTENT_LENGTH}, /* l */
-    [244] = {0x63, 0x0, 0x0, HDR_CONTENT_TYPE}, /* c */
-    [249] = {0x6b636172, 0x0, 0x0, HDR_RACK}, /* rack */
+    [1] = {0x616976, 0x0, 0x0, 3, HDR_VIA}, /* via */
+    [2] = {0x6574756f72, 0x0, 0x0, 5, HDR_ROUTE}, /* route */
+    [7] = {0x72, 0x0, 0x0, 1, HDR_REFER_TO}, /* r */
+    [9] = {0x746361746e6f63, 0x0, 0x0, 7, HDR_CONTACT}, /* contact */
+    [10] = {0x6574726f70707573, 0x646574726f707075, 0x0, 9, HDR_SUPPORTED}, /* supported */
+    [17] = {0x726576726573, 0x0, 0x0, 6, HDR_SERVER}, /* server */
+    [20] = {0x69, 0x0, 0x0, 1, HDR_CALL_ID}, /* i */
+    [22] = {0x2d746e65746e6f63, 0x657079742d746e65, 0x0, 12, HDR_CONTENT_TYPE}, /* content-type */
+    [34] = {0x73, 0x0, 0x0, 1, HDR_SUBJECT}, /* s */
+    [36] = {0x726f707075736e75, 0x646574726f707075, 0x0, 11, HDR_UNSUPPORTED}, /* unsupported */
+    [41] = {0x6d6f7266, 0x0, 0x0, 4, HDR_FROM}, /* from */
+    [43] = {0x75612d79786f7270, 0x6574616369746e65, 0x616369746e656874, 18, HDR_PROXY_AUTHENTICATE}, /* proxy-authenticate */
+    [47] = {0x79636176697270, 0x0, 0x0, 7, HDR_PRIVACY}, /* privacy */
+    [51] = {0x7265666572702d70, 0x797469746e656469, 0x6e6564692d646572, 20, HDR_P_PREFERRED_IDENTITY}, /* p-preferred-identity */
+    [52] = {0x7a69726f68747561, 0x6e6f6974617a6972, 0x0, 13, HDR_AUTHORIZATION}, /* authorization */
+    [61] = {0x74, 0x0, 0x0, 1, HDR_TO}, /* t */
+    [73] = {0x747065636361, 0x0, 0x0, 6, HDR_ACCEPT}, /* accept */
+    [74] = {0x6b, 0x0, 0x0, 1, HDR_SUPPORTED}, /* k */
+    [76] = {0x7463656a627573, 0x0, 0x0, 7, HDR_SUBJECT}, /* subject */
+    [86] = {0x62, 0x0, 0x0, 1, HDR_REFERRED_BY}, /* b */
+    [87] = {0x6f74, 0x0, 0x0, 2, HDR_TO}, /* to */
+    [88] = {0x75, 0x0, 0x0, 1, HDR_ALLOW_EVENTS}, /* u */
+    [92] = {0x797469746e656469, 0x0, 0x0, 8, HDR_IDENTITY}, /* identity */
+    [94] = {0x65726975716572, 0x0, 0x0, 7, HDR_REQUIRE}, /* require */
+    [95] = {0x64692d6c6c6163, 0x0, 0x0, 7, HDR_CALL_ID}, /* call-id */
+    [96] = {0x71657372, 0x0, 0x0, 4, HDR_RSEQ}, /* rseq */
+    [99] = {0x746e657665, 0x0, 0x0, 5, HDR_EVENT}, /* event */
+    [101] = {0x6c, 0x0, 0x0, 1, HDR_CONTENT_LENGTH}, /* l */
+    [107] = {0x2d746e65746e6f63, 0x676e69646f636e65, 0x0, 16, HDR_CONTENT_ENCODING}, /* content-encoding */
+    [108] = {0x776f6c6c61, 0x0, 0x0, 5, HDR_ALLOW}, /* allow */
+    [113] = {0x63, 0x0, 0x0, 1, HDR_CONTENT_TYPE}, /* c */
+    [115] = {0x76, 0x0, 0x0, 1, HDR_VIA}, /* v */
+    [116] = {0x616572622d78616d, 0x687464616572622d, 0x0, 11, HDR_MAX_BREADTH}, /* max-breadth */
+    [123] = {0x65722d79786f7270, 0x657269757165722d, 0x0, 13, HDR_PROXY_REQUIRE}, /* proxy-require */
+    [128] = {0x6d, 0x0, 0x0, 1, HDR_CONTACT}, /* m */
+    [129] = {0x73657269707865, 0x0, 0x0, 7, HDR_EXPIRES}, /* expires */
+    [142] = {0x6f69737265766964, 0x6e6f697372657669, 0x0, 9, HDR_DIVERSION}, /* diversion */
+    [144] = {0x2d6e6f6973736573, 0x736572697078652d, 0x0, 15, HDR_SESSION_EXPIRES}, /* session-expires */
+    [149] = {0x6b636172, 0x0, 0x0, 4, HDR_RACK}, /* rack */
+    [153] = {0x76652d776f6c6c61, 0x73746e6576652d77, 0x0, 12, HDR_ALLOW_EVENTS}, /* allow-events */
+    [162] = {0x6567612d72657375, 0x746e6567612d7265, 0x0, 10, HDR_USER_AGENT}, /* user-agent */
+    [164] = {0x2d746e65746e6f63, 0x6874676e656c2d74, 0x0, 14, HDR_CONTENT_LENGTH}, /* content-length */
+    [167] = {0x6f742d7265666572, 0x0, 0x0, 8, HDR_REFER_TO}, /* refer-to */
+    [168] = {0x65, 0x0, 0x0, 1, HDR_CONTENT_ENCODING}, /* e */
+    [169] = {0x78, 0x0, 0x0, 1, HDR_SESSION_EXPIRES}, /* x */
+    [171] = {0x6e6f73616572, 0x0, 0x0, 6, HDR_REASON}, /* reason */
+    [182] = {0x6f, 0x0, 0x0, 1, HDR_EVENT}, /* o */
+    [189] = {0x697078652d6e696d, 0x736572697078652d, 0x0, 11, HDR_MIN_EXPIRES}, /* min-expires */
+    [192] = {0x7472657373612d70, 0x797469746e656469, 0x746e6564692d6465, 19, HDR_P_ASSERTED_IDENTITY}, /* p-asserted-identity */
+    [195] = {0x66, 0x0, 0x0, 1, HDR_FROM}, /* f */
+    [196] = {0x79, 0x0, 0x0, 1, HDR_IDENTITY}, /* y */
+    [199] = {0x65746164, 0x0, 0x0, 4, HDR_DATE}, /* date */
+    [203] = {0x71657363, 0x0, 0x0, 4, HDR_CSEQ}, /* cseq */
+    [206] = {0x676e696e726177, 0x0, 0x0, 7, HDR_WARNING}, /* warning */
+    [207] = {0x68746170, 0x0, 0x0, 4, HDR_PATH}, /* path */
+    [213] = {0x75612d79786f7270, 0x6e6f6974617a6972, 0x74617a69726f6874, 19, HDR_PROXY_AUTHORIZATION}, /* proxy-authorization */
+    [214] = {0x77726f662d78616d, 0x7364726177726f66, 0x0, 12, HDR_MAX_FORWARDS}, /* max-forwards */
+    [228] = {0x6e696f6a, 0x0, 0x0, 4, HDR_JOIN}, /* join */
+    [231] = {0x2d65636976726573, 0x6574756f722d6563, 0x0, 13, HDR_SERVICE_ROUTE}, /* service-route */
+    [234] = {0x6465727265666572, 0x79622d6465727265, 0x0, 11, HDR_REFERRED_BY}, /* referred-by */
+    [235] = {0x2d79726f74736968, 0x6f666e692d79726f, 0x0, 12, HDR_HISTORY_INFO}, /* history-info */
+    [238] = {0x687475612d777777, 0x6574616369746e65, 0x0, 16, HDR_WWW_AUTHENTICATE}, /* www-authenticate */
+    [239] = {0x722d64726f636572, 0x6574756f722d6472, 0x0, 12, HDR_RECORD_ROUTE}, /* record-route */
+    [243] = {0x736563616c706572, 0x0, 0x0, 8, HDR_REPLACES}, /* replaces */
+    [251] = {0x66612d7972746572, 0x72657466612d7972, 0x0, 11, HDR_RETRY_AFTER}, /* retry-after */
 };
 
 #define METHOD_ID_BITS 5
 #define METHOD_ID_MULTIPLIER 0x1ba0cded68e8a1f7ULL
 static const NameSlot method_id_slots[32] = {
-    [2] = {0x5245464552, 0x0, 0x0, METHOD_REFER}, /* REFER */
-    [3] = {0x5245545349474552, 0x0, 0x0, METHOD_REGISTER}, /* REGISTER */
-    [4] = {0x4249524353425553, 0x45, 0x0, METHOD_SUBSCRIBE}, /* SUBSCRIBE */
-    [6] = {0x4547415353454d, 0x0, 0x0, METHOD_MESSAGE}, /* MESSAGE */
-    [8] = {0x4c45434e4143, 0x0, 0x0, METHOD_CANCEL}, /* CANCEL */
-    [9] = {0x4b43415250, 0x0, 0x0, METHOD_PRACK}, /* PRACK */
-    [13] = {0x4b4341, 0x0, 0x0, METHOD_ACK}, /* ACK */
-    [14] = {0x4f464e49, 0x0, 0x0, METHOD_INFO}, /* INFO */
-    [15] = {0x4853494c425550, 0x0, 0x0, METHOD_PUBLISH}, /* PUBLISH */
-    [16] = {0x455441445055, 0x0, 0x0, METHOD_UPDATE}, /* UPDATE */
-    [17] = {0x455942, 0x0, 0x0, METHOD_BYE}, /* BYE */
-    [26] = {0x534e4f4954504f, 0x0, 0x0, METHOD_OPTIONS}, /* OPTIONS */
-    [27] = {0x594649544f4e, 0x0, 0x0, METHOD_NOTIFY}, /* NOTIFY */
-    [28] = {0x455449564e49, 0x0, 0x0, METHOD_INVITE}, /* INVITE */
-};
-
-/* Bytes of ones that a name's length slides over. */
-static const uint8_t name_masks[2 * NAME_KEY_BYTES] = {
-    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    [2] = {0x5245464552, 0x0, 0x0, 5, METHOD_REFER}, /* REFER */
+    [3] = {0x5245545349474552, 0x0, 0x0, 8, METHOD_REGISTER}, /* REGISTER */
+    [6] = {0x4547415353454d, 0x0, 0x0, 7, METHOD_MESSAGE}, /* MESSAGE */
+    [8] = {0x4c45434e4143, 0x0, 0x0, 6, METHOD_CANCEL}, /* CANCEL */
+    [9] = {0x4b43415250, 0x0, 0x0, 5, METHOD_PRACK}, /* PRACK */
+    [10] = {0x4249524353425553, 0x4542495243534255, 0x0, 9, METHOD_SUBSCRIBE}, /* SUBSCRIBE */
+    [13] = {0x4b4341, 0x0, 0x0, 3, METHOD_ACK}, /* ACK */
+    [14] = {0x4f464e49, 0x0, 0x0, 4, METHOD_INFO}, /* INFO */
+    [15] = {0x4853494c425550, 0x0, 0x0, 7, METHOD_PUBLISH}, /* PUBLISH */
+    [16] = {0x455441445055, 0x0, 0x0, 6, METHOD_UPDATE}, /* UPDATE */
+    [17] = {0x455942, 0x0, 0x0, 3, METHOD_BYE}, /* BYE */
+    [26] = {0x534e4f4954504f, 0x0, 0x0, 7, METHOD_OPTIONS}, /* OPTIONS */
+    [27] = {0x594649544f4e, 0x0, 0x0, 6, METHOD_NOTIFY}, /* NOTIFY */
+    [28] = {0x455449564e49, 0x0, 0x0, 6, METHOD_INVITE}, /* INVITE */
 };
 
 static inline uint64_t name_word(const uint8_t *at) {
@@ -249,38 +244,52 @@ static inline uint64_t name_word(const uint8_t *at) {
     return word;
 }
 
+/* The first `length` bytes (1 to 8) of a word. */
+static inline uint64_t name_short(uint64_t word, uint32_t length) {
+    return word & (~0ULL >> (64 - 8 * length));
+}
+
 static inline uint64_t name_fold(uint64_t word) {
     return word | ((word & 0x4040404040404040ULL) >> 1);
 }
 
-static inline int name_find(const NameSlot *slots, unsigned bits, uint64_t multiplier, uint64_t a, uint64_t b,
-                            uint64_t c) {
-    const NameSlot *slot = &slots[((a ^ (b * 3) ^ (c * 5)) * multiplier) >> (64 - bits)];
-    return (slot->a == a) & (slot->b == b) & (slot->c == c) ? (int)slot->id : 0;
-}
-
-/* As header_id, where NAME_KEY_BYTES from `name` on may be read whatever the length. */
+/* As header_id, where eight bytes from `name` on may be read whatever the length. */
 static inline int header_id_padded(const uint8_t *name, uint32_t length) {
-    if (length > NAME_KEY_BYTES) return HDR_UNKNOWN;
-    const uint8_t *mask = name_masks + NAME_KEY_BYTES - length;
-    return name_find(header_id_slots, HEADER_ID_BITS, HEADER_ID_MULTIPLIER,
-                     name_fold(name_word(name) & name_word(mask)),
-                     name_fold(name_word(name + 8) & name_word(mask + 8)),
-                     name_fold(name_word(name + 16) & name_word(mask + 16)));
+    uint64_t a = name_word(name), b = 0, c = 0;
+    if (length - 1 >= NAME_KEY_BYTES) return HDR_UNKNOWN;
+    if (length <= 8) {
+        a = name_short(a, length);
+    } else {
+        b = name_fold(name_word(name + length - 8));
+        if (length > 16) c = name_fold(name_word(name + 8));
+    }
+    a = name_fold(a);
+    const NameSlot *slot = &header_id_slots[((a ^ (b * 3)) * HEADER_ID_MULTIPLIER) >> (64 - HEADER_ID_BITS)];
+    return slot->a == a && slot->length == length && slot->b == b && slot->c == c ? (int)slot->id : HDR_UNKNOWN;
 }
 
 static inline int header_id(const uint8_t *name, uint32_t length) {
-    uint8_t key[NAME_KEY_BYTES] = {0};
-    if (length == 0 || length > NAME_KEY_BYTES) return HDR_UNKNOWN;
-    memcpy(key, name, length);
+    uint8_t key[8] = {0};
+    if (length >= 8) return header_id_padded(name, length);
+    for (uint32_t i = 0; i < length; i++) key[i] = name[i];
     return header_id_padded(key, length);
 }
 
+/* As method_id, where eight bytes from `name` on may be read whatever the length. */
+static inline int method_id_padded(const uint8_t *name, uint32_t length) {
+    uint64_t a = name_word(name), b = 0;
+    if (length - 1 >= METHOD_LONGEST) return METHOD_UNKNOWN;
+    if (length <= 8) a = name_short(a, length);
+    else b = name_word(name + length - 8);
+    const NameSlot *slot = &method_id_slots[((a ^ (b * 3)) * METHOD_ID_MULTIPLIER) >> (64 - METHOD_ID_BITS)];
+    return slot->a == a && slot->length == length && slot->b == b ? (int)slot->id : METHOD_UNKNOWN;
+}
+
 static inline int method_id(const uint8_t *name, uint32_t length) {
-    uint8_t key[NAME_KEY_BYTES] = {0};
-    if (length == 0 || length > METHOD_LONGEST) return METHOD_UNKNOWN;
+    uint8_t key[8] = {0};
+    if (length >= 8) return method_id_padded(name, length);
     for (uint32_t i = 0; i < length; i++) key[i] = name[i];
-    return name_find(method_id_slots, METHOD_ID_BITS, METHOD_ID_MULTIPLIER, name_word(key), name_word(key + 8), 0);
+    return method_id_padded(key, length);
 }
 
 static inline const char *reason_phrase(int status) {

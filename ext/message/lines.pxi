@@ -10,26 +10,30 @@ cdef inline uint64_t single_headers() noexcept nogil:
     return (<uint64_t>1 << HDR_CALL_ID | <uint64_t>1 << HDR_CONTENT_LENGTH | <uint64_t>1 << HDR_CSEQ
             | <uint64_t>1 << HDR_FROM | <uint64_t>1 << HDR_MAX_FORWARDS | <uint64_t>1 << HDR_TO)
 
-# The header line [at, stop), `stop` being its last LF. `limit` is where reading ends.
-cdef inline void take_line(Message* m, const uint8_t* data, uint32_t at, uint32_t stop, uint32_t limit,
+# The header line [at, end), its CRLF left out. `readable` is how far there are bytes.
+cdef inline void take_line(Message* m, const uint8_t* data, uint32_t at, uint32_t end, uint32_t readable,
                            uint8_t folded) noexcept nogil:
-    cdef uint32_t colon = scan_byte(data, at, stop, c':'), name_end = colon, value, end = stop
-    cdef Header* header = &m.headers[m.header_count]
+    cdef uint32_t colon = scan_byte_within(data, at, end, readable, c':'), name_end = colon, value
+    cdef uint32_t index = m.header_count
+    cdef Header* header = &m.headers[index]
     cdef uint64_t bit
     cdef int ident
     while name_end > at and (data[name_end - 1] == SP or data[name_end - 1] == HT):
         name_end -= 1
-    if limit - at >= NAME_KEY_BYTES:
+    if readable - at >= 8:
         ident = header_id_padded(data + at, name_end - at)
     else:
         ident = header_id(data + at, name_end - at)
-    value = colon + 1 if colon < stop else stop
     if ident == HDR_UNKNOWN and (
-            colon == stop or name_end == at or skip_class(data, at, name_end, CHAR_TOKEN) != name_end):
+            colon == end or name_end == at or skip_class(data, at, name_end, CHAR_TOKEN) != name_end):
         fault(m, at, HDR_UNKNOWN, 400, b"header line does not begin with a name and a colon")
-    value = skip_blank(data, value, end)
-    while end > value and is_blank(data[end - 1]):
-        end -= 1
+    value = colon + (colon < end)
+    if value < end:
+        value += data[value] == SP
+        while end > value and is_blank(data[end - 1]):
+            end -= 1
+        if value < end and is_blank(data[value]):
+            value = skip_blank(data, value, end)
     header.name = <uint16_t>at
     header.value = <uint16_t>value
     header.end = <uint16_t>end
@@ -38,10 +42,10 @@ cdef inline void take_line(Message* m, const uint8_t* data, uint32_t at, uint32_
     bit = <uint64_t>1 << ident
     if not m.present & bit:
         m.present |= bit
-        m.first[ident] = <uint8_t>m.header_count
+        m.first[ident] = <uint8_t>index
     elif bit & single_headers():
         fault(m, at, ident, 400, b"header may stand only once")
-    m.header_count += 1
+    m.header_count = <uint16_t>(index + 1)
 
 # Control characters that are neither HT, nor the CR of a CRLF, nor in a quoted pair. `unusual` has their bits.
 cdef inline void check_controls(Message* m, const uint8_t* data, uint32_t block, uint64_t unusual,
@@ -61,7 +65,7 @@ cdef inline void check_controls(Message* m, const uint8_t* data, uint32_t block,
 
 # Find the header lines of [0, limit). The offset of the empty line's end, or 0 if it is not there yet. -1: too many.
 cdef inline int take_lines(Message* m, const uint8_t* data, uint32_t limit) noexcept nogil:
-    cdef uint32_t block = 0, line = 0, at
+    cdef uint32_t block = 0, line = 0, at, end
     cdef uint64_t feeds, controls, unusual
     cdef uint8_t folded = 0
     cdef bint started = 0
@@ -85,11 +89,13 @@ cdef inline int take_lines(Message* m, const uint8_t* data, uint32_t limit) noex
             if at + 1 == limit:
                 break
             feeds &= feeds - 1
-            if data[at - 1] != CR:
+            end = at - 1
+            if data[end] != CR:
                 fault(m, at, HDR_UNKNOWN, 400, b"LF without CR")
+                end = at
             if not started:
                 started = 1
-                start_line(m, data, at - 1 if data[at - 1] == CR else at)
+                start_line(m, data, end, limit)
             elif data[at + 1] == SP or data[at + 1] == HT:
                 folded = 1
                 continue
@@ -98,7 +104,7 @@ cdef inline int take_lines(Message* m, const uint8_t* data, uint32_t limit) noex
                 m.headers[m.header_count].name = <uint16_t>line
                 return -1
             else:
-                take_line(m, data, line, at, limit, folded)
+                take_line(m, data, line, end, limit, folded)
             folded = 0
             line = at + 1
         if unusual:
@@ -128,9 +134,9 @@ cdef int parse_message(Message* m, const uint8_t* data, uint32_t length, int fra
         return NEED_MORE if m.error == NULL else MALFORMED
     if end < 0:
         m.body_gap = m.body = m.headers[m.header_count].name
-        read_values(m, data)
+        read_values(m, data, limit)
         return MALFORMED
-    read_values(m, data)
+    read_values(m, data, limit)
     left = length - m.body
     if m.content_length >= 0:
         if <uint32_t>m.content_length > left:
@@ -192,9 +198,9 @@ cdef int find_call_id(const uint8_t* data, uint32_t length, Slice* call_id) noex
                 lines += 1
                 value = call_id_value(data, line, at)
                 if value:
-                    value = skip_blank(data, value, at)
                     while at > value and is_blank(data[at - 1]):
                         at -= 1
+                    value = skip_blank(data, value, at)
                     call_id[0] = make_slice(value, at)
                     return at > value
             line = at + 1

@@ -1,20 +1,56 @@
 # ";name=value" lists, of headers and of URIs.
 
 # One parameter from behind its ";": its name and value, and the offset behind the white space that follows, or 0 for bad
-# syntax. A value that is missing or empty is an empty slice with a place. `also` widens both classes for URIs.
-cdef inline uint32_t take_parameter(const uint8_t* data, uint32_t at, uint32_t end, uint8_t also, Slice* name,
+# syntax. A value that is missing or empty is an empty slice with a place.
+cdef inline uint32_t take_parameter(const uint8_t* data, uint32_t at, uint32_t end, uint32_t readable, Slice* name,
                                     Slice* value) noexcept nogil:
-    cdef uint32_t start, stop
-    start = at = skip_blank(data, at, end)
-    at = skip_class(data, at, end, CHAR_TOKEN | also)
+    cdef uint32_t start
+    if at < end and is_blank(data[at]):
+        at = skip_blank(data, at, end)
+    start = at
+    at = skip_class(data, at, end, CHAR_TOKEN)
     if at == start:
         return 0
     name[0] = make_slice(start, at)
-    stop = at
     if at < end and is_blank(data[at]):
         at = skip_blank(data, at, end)
     if at == end or data[at] != c'=':
-        value[0] = make_slice(stop, stop)
+        value[0] = make_slice(name.end, name.end)
+        return at
+    return take_parameter_value(data, at + 1, end, readable, value)
+
+# The value of a parameter from behind its "=".
+cdef inline uint32_t take_parameter_value(const uint8_t* data, uint32_t at, uint32_t end, uint32_t readable,
+                                          Slice* value) noexcept nogil:
+    cdef uint32_t first = at, start
+    if at < end and is_blank(data[at]):
+        at = skip_blank(data, at, end)
+    start = at
+    if at < end and data[at] == c'"':
+        at = skip_quoted(data, at, end)
+        if at == 0:
+            return 0
+    else:
+        at = scan_value_within(data, at, end, readable, 0)
+        if at == start:
+            start = at = first
+    value[0] = make_slice(start, at)
+    if at < end and is_blank(data[at]):
+        at = skip_blank(data, at, end)
+    return at
+
+# As take_parameter, for a list that may be a URI's: names and values may have any character of a URI.
+cdef inline uint32_t take_any_parameter(const uint8_t* data, uint32_t at, uint32_t end, Slice* name,
+                                        Slice* value) noexcept nogil:
+    cdef uint32_t start, stop
+    start = at = skip_blank(data, at, end)
+    at = skip_class(data, at, end, CHAR_TOKEN | CHAR_URI_PARAM)
+    if at == start:
+        return 0
+    name[0] = value[0] = make_slice(start, at)
+    value.start = value.end
+    at = skip_blank(data, at, end)
+    if at == end or data[at] != c'=':
         return at
     stop = at + 1
     start = at = skip_blank(data, stop, end)
@@ -23,10 +59,9 @@ cdef inline uint32_t take_parameter(const uint8_t* data, uint32_t at, uint32_t e
         if at == 0:
             return 0
     else:
-        at = skip_class(data, at, end, CHAR_VALUE | also)
+        at = skip_class(data, at, end, CHAR_VALUE | CHAR_URI_PARAM)
         if at == start:
-            value[0] = make_slice(stop, stop)
-            return at
+            start = at = stop
     value[0] = make_slice(start, at)
     return skip_blank(data, at, end)
 
@@ -35,7 +70,7 @@ cdef int next_parameter(const uint8_t* data, Slice* rest, Slice* name, Slice* va
     if at >= end:
         rest.start = rest.end
         return 0
-    at = take_parameter(data, at, end, CHAR_URI_PARAM, name, value)
+    at = take_any_parameter(data, at, end, name, value)
     if at == 0:
         return -1
     if at < end:

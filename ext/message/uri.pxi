@@ -44,7 +44,7 @@ cdef int parse_uri(const uint8_t* data, Slice text, Uri* out) noexcept nogil:
     cdef uint32_t at = text.start, end = text.end, stop, colon
     memset(out, 0, sizeof(Uri))
     out.whole = text
-    if not has_scheme(data, text) or scan_blank(data, at, end) != end:
+    if not has_scheme(data, at, end) or scan_blank(data, at, end) != end:
         return 0
     at = scan_byte(data, at, end, c':')
     out.scheme_text = make_slice(text.start, at)

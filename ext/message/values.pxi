@@ -8,6 +8,11 @@ cdef inline void fault(Message* m, uint32_t offset, int header, int status, cons
         m.error_header = <uint8_t>header
         m.error_status = <uint16_t>status
 
+cdef inline int find_method(const uint8_t* data, uint32_t at, uint32_t end, uint32_t readable) noexcept nogil:
+    if readable - at >= 8:
+        return method_id_padded(data + at, end - at)
+    return method_id(data + at, end - at)
+
 # "SIP/2.0" over 7 bytes; the version is a word without case (7.1).
 cdef inline bint is_sip2(const uint8_t* at) noexcept nogil:
     if memcmp(at, b"SIP/2.0", 7) == 0:
@@ -44,7 +49,7 @@ cdef inline void status_line(Message* m, const uint8_t* data, uint32_t end) noex
     # The space is there even before an empty reason; some leave both out.
     m.reason = make_slice(at + 1 if at < end else at, end)
 
-cdef inline void request_line(Message* m, const uint8_t* data, uint32_t end) noexcept nogil:
+cdef inline void request_line(Message* m, const uint8_t* data, uint32_t end, uint32_t readable) noexcept nogil:
     cdef uint32_t at, start
     at = skip_class(data, 0, end, CHAR_TOKEN)
     if at == 0 or at == end or data[at] != SP:
@@ -52,9 +57,9 @@ cdef inline void request_line(Message* m, const uint8_t* data, uint32_t end) noe
         return
     m.kind = KIND_REQUEST
     m.method_text = make_slice(0, at)
-    m.method = <uint8_t>method_id(data, at)
+    m.method = <uint8_t>find_method(data, 0, at, readable)
     start = at = at + 1
-    at = scan_blank(data, at, end)
+    at = scan_blank_within(data, at, end, readable, 0)
     m.uri = make_slice(start, at)
     if at == start:
         fault(m, at, HDR_UNKNOWN, 400, b"request line with more than one space")
@@ -69,16 +74,16 @@ cdef inline void request_line(Message* m, const uint8_t* data, uint32_t end) noe
     if end - at != 7 or not is_sip2(data + at):
         fault(m, at, HDR_UNKNOWN, version_status(data, at, end), b"request line does not end with SIP/2.0")
         return
-    if not has_scheme(data, m.uri):
+    if not has_scheme(data, m.uri.start, m.uri.end):
         fault(m, start, HDR_UNKNOWN, 400, b"Request-URI without a scheme")
 
-cdef inline void start_line(Message* m, const uint8_t* data, uint32_t end) noexcept nogil:
+cdef inline void start_line(Message* m, const uint8_t* data, uint32_t end, uint32_t readable) noexcept nogil:
     if end >= 4 and (data[0] | 0x20) == c's' and same_folded(data, <const uint8_t*>b"sip/", 4):
         status_line(m, data, end)
     else:
-        request_line(m, data, end)
+        request_line(m, data, end, readable)
 
-cdef inline void read_cseq(Message* m, const uint8_t* data, Slice value) noexcept nogil:
+cdef inline void read_cseq(Message* m, const uint8_t* data, Slice value, uint32_t readable) noexcept nogil:
     cdef uint32_t at = value.start, end = value.end, start
     cdef uint64_t number = 0
     while at < end and is_digit(data[at]):
@@ -97,17 +102,18 @@ cdef inline void read_cseq(Message* m, const uint8_t* data, Slice value) noexcep
         return
     m.cseq = <uint32_t>number
     m.cseq_method_text = make_slice(start, at)
-    m.cseq_method = <uint8_t>method_id(data + start, at - start)
+    m.cseq_method = <uint8_t>find_method(data, start, at, readable)
     if m.kind == KIND_RESPONSE:
         m.method = m.cseq_method
-    elif m.kind == KIND_REQUEST and (
+    elif m.kind == KIND_REQUEST and (m.method != m.cseq_method or m.method == METHOD_UNKNOWN and (
             slice_length(m.method_text) != at - start
-            or memcmp(data + m.method_text.start, data + start, at - start) != 0):
+            or memcmp(data + m.method_text.start, data + start, at - start) != 0)):
         fault(m, start, HDR_CSEQ, 400, b"CSeq method is not the request's")
 
-cdef inline void read_party(Message* m, const uint8_t* data, Slice value, int header, Slice* tag) noexcept nogil:
+cdef inline void read_party(Message* m, const uint8_t* data, Slice value, uint32_t readable, int header,
+                            Slice* tag) noexcept nogil:
     cdef NameAddr party
-    if not take_name_addr(data, value.start, value.end, &party, tag) or party.star or party.next.end != 0:
+    if not take_name_addr(data, value.start, value.end, readable, &party, tag) or party.star or party.next.end != 0:
         fault(m, value.start, header, 400, b"not an address with parameters")
 
 cdef inline void read_numbers(Message* m, const uint8_t* data) noexcept nogil:
@@ -142,7 +148,7 @@ cdef inline int missing_header(const Message* m) noexcept nogil:
     return HDR_UNKNOWN
 
 # Everything each hop needs, once the header lines are known.
-cdef inline void read_values(Message* m, const uint8_t* data) noexcept nogil:
+cdef inline void read_values(Message* m, const uint8_t* data, uint32_t readable) noexcept nogil:
     cdef Slice value
     cdef int missing = missing_header(m)
     m.answerable = missing == HDR_UNKNOWN and m.kind == KIND_REQUEST
@@ -150,16 +156,16 @@ cdef inline void read_values(Message* m, const uint8_t* data) noexcept nogil:
         fault(m, m.body_gap, missing, 400, b"required header is missing")
     if has_header(m, HDR_CALL_ID):
         m.call_id = value = header_value(m, HDR_CALL_ID)
-        if value.start == value.end or scan_blank(data, value.start, value.end) != value.end:
+        if value.start == value.end or scan_blank_within(data, value.start, value.end, readable, 0) != value.end:
             fault(m, value.start, HDR_CALL_ID, 400, b"Call-ID is empty or has white space in it")
     if has_header(m, HDR_CSEQ):
-        read_cseq(m, data, header_value(m, HDR_CSEQ))
+        read_cseq(m, data, header_value(m, HDR_CSEQ), readable)
     if has_header(m, HDR_VIA):
         value = header_value(m, HDR_VIA)
-        if not take_via(data, value.start, value.end, &m.via):
+        if not take_via(data, value.start, value.end, readable, &m.via):
             fault(m, value.start, HDR_VIA, 400, b"topmost Via is malformed")
     if has_header(m, HDR_FROM):
-        read_party(m, data, header_value(m, HDR_FROM), HDR_FROM, &m.from_tag)
+        read_party(m, data, header_value(m, HDR_FROM), readable, HDR_FROM, &m.from_tag)
     if has_header(m, HDR_TO):
-        read_party(m, data, header_value(m, HDR_TO), HDR_TO, &m.to_tag)
+        read_party(m, data, header_value(m, HDR_TO), readable, HDR_TO, &m.to_tag)
     read_numbers(m, data)

@@ -22,50 +22,61 @@ cdef inline void via_parameter(const uint8_t* data, Slice name, Slice value, Via
         if 0 < ttl <= 255:
             out.ttl = <uint8_t>ttl
 
-cdef inline int take_via(const uint8_t* data, uint32_t at, uint32_t end, Via* out) noexcept nogil:
+# protocol-name "/" protocol-version "/" transport and the white space behind it: the host's offset, or 0.
+cdef inline uint32_t take_protocol(const uint8_t* data, uint32_t at, uint32_t end, uint8_t* transport) noexcept nogil:
     cdef uint32_t start, part
+    if end - at > 12 and memcmp(data + at, b"SIP/2.0/UDP ", 12) == 0:
+        transport[0] = TRANSPORT_UDP
+        return skip_blank(data, at + 12, end)
+    for part in range(2):
+        start = at
+        at = skip_class(data, at, end, CHAR_TOKEN)
+        if at == start:
+            return 0
+        at = skip_blank(data, at, end)
+        if at == end or data[at] != c'/':
+            return 0
+        at = skip_blank(data, at + 1, end)
+    start = at
+    at = skip_class(data, at, end, CHAR_TOKEN)
+    if at == start or at == end or not is_blank(data[at]):
+        return 0
+    transport[0] = transport_of(data, make_slice(start, at))
+    return skip_blank(data, at, end)
+
+cdef inline int take_via(const uint8_t* data, uint32_t at, uint32_t end, uint32_t readable, Via* out) noexcept nogil:
+    cdef uint32_t start, stop
     cdef Slice name, value
     memset(out, 0, sizeof(Via))
     start = at = skip_blank(data, at, end)
-    if end - at >= 8 and memcmp(data + at, b"SIP/2.0/", 8) == 0:
-        at += 8
-    else:
-        for part in range(2):
-            name.start = <uint16_t>at
-            at = skip_class(data, at, end, CHAR_TOKEN)
-            if at == name.start:
-                return 0
-            at = skip_blank(data, at, end)
-            if at == end or data[at] != c'/':
-                return 0
-            at = skip_blank(data, at + 1, end)
-    at = skip_blank(data, at, end)
-    name.start = <uint16_t>at
-    at = skip_class(data, at, end, CHAR_TOKEN)
-    name.end = <uint16_t>at
-    if name.start == name.end or at == end or not is_blank(data[at]):
-        return 0
-    out.transport = transport_of(data, name)
-    at = skip_blank(data, at, end)
-    out.host.start = <uint16_t>at
-    at = skip_host(data, at, end)
+    at = take_protocol(data, at, end, &out.transport)
     if at == 0:
         return 0
-    out.host.end = <uint16_t>at
-    out.whole = make_slice(start, at)
-    at = skip_blank(data, at, end)
-    if at < end and data[at] == c':':
-        at = skip_port(data, skip_blank(data, at + 1, end), end, &out.port)
-        if at == 0:
-            return 0
-        out.whole.end = <uint16_t>at
+    stop = skip_host(data, at, end)
+    if stop == 0:
+        return 0
+    out.host = make_slice(at, stop)
+    at = stop
+    if at < end and is_blank(data[at]):
         at = skip_blank(data, at, end)
-    while at < end and data[at] == c';':
-        at = take_parameter(data, at + 1, end, 0, &name, &value)
+    if at < end and data[at] == c':':
+        stop = at = skip_port(data, skip_blank(data, at + 1, end), end, &out.port)
         if at == 0:
             return 0
-        out.whole.end = value.end
+        if at < end and is_blank(data[at]):
+            at = skip_blank(data, at, end)
+    if end - at > 8 and memcmp(data + at, b";branch=", 8) == 0:
+        at = take_parameter_value(data, at + 8, end, readable, &out.branch)
+        if at == 0:
+            return 0
+        stop = out.branch.end
+    while at < end and data[at] == c';':
+        at = take_parameter(data, at + 1, end, readable, &name, &value)
+        if at == 0:
+            return 0
+        stop = value.end
         via_parameter(data, name, value, out)
+    out.whole = make_slice(start, stop)
     if at < end and data[at] == c'(':
         at = skip_comment(data, at, end)
         if at == 0:
@@ -74,4 +85,4 @@ cdef inline int take_via(const uint8_t* data, uint32_t at, uint32_t end, Via* ou
     return take_comma(data, at, end, &out.next)
 
 cdef int parse_via(const uint8_t* data, Slice value, Via* out) noexcept nogil:
-    return take_via(data, value.start, value.end, out)
+    return take_via(data, value.start, value.end, value.end, out)
