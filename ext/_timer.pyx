@@ -80,12 +80,13 @@ cdef inline void splice(Timer* source, Timer* target) noexcept nogil:
     source.previous = source
 
 
-cdef inline uint32_t distance(const Wheel* wheel, uint32_t level) noexcept nogil:
+cdef inline uint32_t distance(const Wheel* wheel, int level) noexcept nogil:
     # Slots from the current one to the next occupied one of this level, 1 to 256 (the current one, a rotation later);
     # 0 if all are empty.
     cdef const uint64_t* words = wheel.occupied + level * WORDS
     cdef uint32_t start = <uint32_t>((wheel.reached >> 8 * level) + 1) & 255
-    cdef uint32_t word = start >> 6, i
+    cdef uint32_t word = start >> 6
+    cdef int i
     cdef uint64_t bits = words[word] & (<uint64_t>-1 << (start & 63))
     for i in range(WORDS + 1):
         if bits:
@@ -98,7 +99,8 @@ cdef inline uint32_t distance(const Wheel* wheel, uint32_t level) noexcept nogil
 cdef uint64_t next_slot(const Wheel* wheel) noexcept nogil:
     # The first tick at which an occupied slot is entered: never after the first timer's time.
     cdef uint64_t soonest = NEVER, tick
-    cdef uint32_t level, slots
+    cdef uint32_t slots
+    cdef int level
     for level in range(LEVELS):
         slots = distance(wheel, level)
         if slots:
@@ -110,7 +112,8 @@ cdef uint64_t next_slot(const Wheel* wheel) noexcept nogil:
 
 cdef void enter(Wheel* wheel, uint64_t tick) noexcept nogil:
     # Empty the slots that begin at `tick`, the coarse ones first, since they may drop timers into the finer.
-    cdef uint32_t level, slot
+    cdef uint32_t slot
+    cdef int level
     cdef uint64_t bit
     cdef Timer coarse
     cdef Timer* timer
@@ -137,7 +140,7 @@ cdef void enter(Wheel* wheel, uint64_t tick) noexcept nogil:
 
 cdef Wheel* wheel_new(uint64_t now) noexcept nogil:
     cdef Wheel* wheel = <Wheel*>malloc(sizeof(Wheel))
-    cdef uint32_t i
+    cdef int i
     if wheel == NULL:
         return NULL
     memset(wheel, 0, sizeof(Wheel))

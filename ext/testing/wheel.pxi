@@ -82,7 +82,7 @@ cdef class ManualWheel:
             for i in range(self.count):
                 timer_arm(self.wheel, &self.timers[i], 0, 1 + <uint32_t>(<uint64_t>i * <uint64_t>2654435761U % spread))
             armed = nanoseconds()
-            for now in range(spread + 1):
+            for now in range(<uint64_t>spread + 1):
                 turn = nanoseconds()
                 while True:
                     timer = wheel_expire(self.wheel, now)

@@ -5,14 +5,16 @@
 3. responding from within a failure
 4. timers of the TU; run_timers stops where it is told
 5. transactions_free ends what is live, without events
+6. any of it in any order, by seed
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
-from wire import T1, request, response
+from wire import T1, ack, request, response
 
 from fastsip._testing import ManualLayer, ManualTransaction
 
@@ -222,3 +224,97 @@ def test_free_ends_all_without_events() -> None:
     assert layer.live == 6
     assert layer.close() == 6
     assert layer.take() == []
+
+
+class Chance:
+    """A network, a clock and a TU that do anything that is allowed, now and then from within an event."""
+
+    def __init__(self, layer: ManualLayer, seed: int) -> None:
+        self.layer = layer
+        self.random = random.Random(seed)
+        self.known: list[tuple[ManualTransaction, bytes]] = []
+        self.servers: set[ManualTransaction] = set()
+        self.depth = 0
+        self.steps = [self.serve, self.call, self.respond, self.answer, self.cancel, self.again, self.end, self.wait]
+        layer.on_event = self.happened
+
+    def some(self) -> tuple[ManualTransaction, bytes]:
+        return self.random.choice(self.known)
+
+    def message(self, method: str, branch: str) -> bytes:
+        return request(method, branch=branch, sent_by=self.random.choice(("a.example.com", "b.example.com:5070")))
+
+    def serve(self) -> None:
+        method = self.random.choice(("INVITE", "OPTIONS", "CANCEL"))
+        message = self.message(method, self.random.choice((f"z9hG4bK{len(self.known)}", "1")))
+        if self.layer.match(message)[0] == "none" and (
+            server := self.layer.serve(message, reliable=self.random.random() < 0.3)
+        ):
+            self.known.append((server, message))
+            self.servers.add(server)
+
+    def call(self) -> None:
+        method = self.random.choice(("INVITE", "INVITE", "BYE"))
+        client = self.layer.client(method)
+        if client is None:
+            return
+        message = self.message(method, self.layer.branch(client))
+        if self.random.random() < 0.1:
+            self.layer.discard(client)
+        elif self.layer.start(client, message, reliable=self.random.random() < 0.3):
+            self.known.append((client, message))
+
+    def respond(self) -> None:
+        server, message = self.some()
+        if server in self.servers and server.state:
+            self.layer.respond(server, response(self.random.choice((100, 180, 200, 302, 486)), message))
+
+    def answer(self) -> None:
+        _, message = self.some()
+        method = self.random.choice((None, None, None, "CANCEL", "INVITE"))
+        status = self.random.choice((100, 180, 200, 200, 486, 600))
+        self.layer.receive_response(response(status, message, cseq_method=method))
+
+    def cancel(self) -> None:
+        transaction, _ = self.some()
+        if transaction not in self.servers and transaction.state:
+            self.layer.cancel(transaction)
+
+    def again(self) -> None:
+        _, message = self.some()
+        self.layer.match(ack(message) if self.random.random() < 0.5 else message)
+
+    def end(self) -> None:
+        transaction, _ = self.some()
+        if transaction.state:
+            self.layer.end(transaction)
+
+    def wait(self) -> None:
+        if not self.depth:
+            self.layer.fail_sends = self.random.random() < 0.2
+            self.layer.advance(self.random.choice((0, 1, 500, 4000, 32_000)))
+
+    def step(self) -> None:
+        self.random.choice(self.steps if self.known else self.steps[:2])()
+
+    def happened(self, event: str, _: ManualTransaction | None) -> None:
+        # Not from within send: a transport queues, and does not call back.
+        if "send" not in event and self.depth < 3 and self.random.random() < 0.5:
+            self.depth += 1
+            self.step()
+            self.depth -= 1
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_anything_in_any_order(new_layer: Callable[..., ManualLayer], seed: int) -> None:
+    layer = new_layer(limit=20)
+    chance = Chance(layer, seed)
+    for _ in range(300):
+        chance.step()
+        assert 0 <= layer.waiting <= layer.live
+        assert layer.armed <= 2 * layer.live and layer.buffers <= 2 * layer.live
+    layer.on_event = None
+    for transaction, _ in chance.known:
+        if transaction.state is not None:
+            layer.end(transaction)
+    layer.take()
