@@ -102,7 +102,7 @@ cdef class Worker:
         cdef const char* error = NULL
         cdef bytes key
         self.index = setup.index
-        self.taken = bytearray(1 << 17)
+        self.taken = bytearray(1 << 18)
         pool_init(&self.pool)
         for i in range(MAX_LISTENERS):
             self.adopted_from[i] = -1
@@ -298,18 +298,20 @@ cdef class Worker:
         self.signal(self.hot_wake)
         return given
 
-    def take_facts(self, int limit = 4096) -> list[bytes]:
-        """The facts that wait, oldest first, at most `limit`; each is one msgpack array."""
+    def take_facts(self, int limit = 1024) -> tuple[int, bytes]:
+        """How many facts, at most `limit`, and they themselves: msgpack arrays one after another, oldest first."""
         cdef int64_t length
-        cdef list facts = []
+        cdef int count = 0
+        cdef Py_ssize_t size = 0, room = len(self.taken)
         cdef uint8_t* out = <uint8_t*>self.taken
-        while len(facts) < limit:
+        while count < limit:
             length = queue_peek(self.facts)
-            if length < 0 or length > len(self.taken):
+            if length < 0 or size + length > room:
                 break
-            queue_take(self.facts, out, <uint32_t>length)
-            facts.append(out[:length])
-        return facts
+            queue_take(self.facts, out + size, <uint32_t>length)
+            size += length
+            count += 1
+        return count, out[:size]
 
     def give_results(self, results) -> None:
         """What the state process said of REGISTER facts: (token, status, retry_after) each. A result that finds no room

@@ -157,9 +157,11 @@ class Engine:
     def facts(self, timeout: float = 1) -> list[list[object]]:
         until = time.monotonic() + timeout
         while time.monotonic() < until:
-            facts = self.worker.take_facts()
-            if facts:
-                return [msgpack.unpackb(fact) for fact in facts]
+            count, facts = self.worker.take_facts()
+            if count:
+                unpacker = msgpack.Unpacker()
+                unpacker.feed(facts)
+                return list(unpacker)
             time.sleep(0.005)
         return []
 

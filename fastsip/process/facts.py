@@ -15,7 +15,6 @@ import zmq
 
 RESEND = 0.25
 HELLO = 1.0
-BATCH = 512
 UNACKNOWLEDGED_LIMIT = 200_000
 
 Result = tuple[int, int, int]
@@ -36,7 +35,7 @@ class FactLine:
         self.socket.setsockopt(zmq.IDENTITY, b"w%d-%d" % (worker, incarnation))
         self.socket.connect(endpoint)
         self._sequence = 1
-        self._unacknowledged: deque[tuple[int, list[bytes]]] = deque()
+        self._unacknowledged: deque[tuple[int, int, bytes]] = deque()
         self._kept = 0
         self._applied = 0
         self._state_incarnation = -1
@@ -59,24 +58,22 @@ class FactLine:
         except zmq.Again:
             return  # the state process is away and the queue is full: it is sent again later
 
-    def _transmit(self, first: int, facts: list[bytes]) -> None:
-        head = msgpack.packb([self.worker, self.incarnation, first, len(facts), self._oldest()])
-        self._put([b"F", head, b"".join(facts)])
+    def _transmit(self, first: int, count: int, facts: bytes) -> None:
+        head = msgpack.packb([self.worker, self.incarnation, first, count, self._oldest()])
+        self._put([b"F", head, facts])
 
-    def send(self, facts: list[bytes]) -> None:
-        """Send facts, each a msgpack array. Beyond the limit of what is kept they are dropped: their REGISTERs get 503
-        from the hot thread, dialogs are only seen less well."""
-        for start in range(0, len(facts), BATCH):
-            batch = facts[start : start + BATCH]
-            if self._kept + len(batch) > UNACKNOWLEDGED_LIMIT:
-                return
-            if not self._unacknowledged:
-                self._last_heard = time.monotonic()
-            self._unacknowledged.append((self._sequence, batch))
-            self._kept += len(batch)
-            self._transmit(self._sequence, batch)
-            self._sequence += len(batch)
-            self._last_sent = time.monotonic()
+    def send(self, count: int, facts: bytes) -> None:
+        """Send facts, msgpack arrays one after another. Beyond the limit of what is kept they are dropped: their
+        REGISTERs get 503 from the hot thread, dialogs are only seen less well."""
+        if self._kept + count > UNACKNOWLEDGED_LIMIT:
+            return
+        if not self._unacknowledged:
+            self._last_heard = time.monotonic()
+        self._unacknowledged.append((self._sequence, count, facts))
+        self._kept += count
+        self._transmit(self._sequence, count, facts)
+        self._sequence += count
+        self._last_sent = time.monotonic()
 
     def receive(self) -> list[Result]:
         """Whatever has come, without blocking: results of REGISTERs, in order."""
@@ -101,16 +98,16 @@ class FactLine:
 
     def _acknowledged(self, sequence: int) -> None:
         while self._unacknowledged:
-            first, batch = self._unacknowledged[0]
-            if first + len(batch) - 1 > sequence:
+            first, count, _ = self._unacknowledged[0]
+            if first + count - 1 > sequence:
                 return
             self._unacknowledged.popleft()
-            self._kept -= len(batch)
-            self._applied += len(batch)
+            self._kept -= count
+            self._applied += count
 
     def _resend(self) -> None:
-        for first, batch in self._unacknowledged:
-            self._transmit(first, batch)
+        for first, count, facts in self._unacknowledged:
+            self._transmit(first, count, facts)
         self._last_sent = time.monotonic()
 
     def tick(self) -> None:

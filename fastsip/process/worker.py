@@ -27,8 +27,8 @@ from fastsip.process.orphan import end_with_parent
 logger = logging.getLogger("fastsip.worker")
 
 PR_SET_PDEATHSIG = 1
-IDLE = 50
-"""Milliseconds between looks at facts nobody waits for (dialogs)."""
+IDLE, BUSY = 200, 50
+"""Milliseconds between looks at facts nobody waits for (dialogs), and while one is unacknowledged."""
 
 
 class ServiceLoop:
@@ -54,12 +54,14 @@ class ServiceLoop:
         hot.start()
         self.channel.send({"is": "ready"})
         while self.running:
-            events = dict(self.poller.poll(IDLE))
+            events = dict(self.poller.poll(BUSY if self.line.kept else IDLE))
             if self.engine.wake_fd in events:
                 os.eventfd_read(self.engine.wake_fd)
-            facts = self.engine.take_facts()
-            if facts:
-                self.line.send(facts)
+            while True:
+                count, facts = self.engine.take_facts()
+                if not count:
+                    break
+                self.line.send(count, facts)
             results = self.line.receive()
             if results:
                 self.engine.give_results(results)
