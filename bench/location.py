@@ -3,9 +3,11 @@
     python bench/location.py [--aors 1000000] [--seed 1]
 
 Typical phones: address-of-record of 27 bytes, contact of 40, Call-ID of 36. Lookups run in compiled code through a
-mapping of their own, keys in random order so that each finds cold caches, 32 a turn; "hot" asks for 1,000 keys again and
-again, "absent" for keys that are not there. Each is the median of five rounds after one; all times are CPU times. Writes
-go through Python, with reclamation.
+mapping of their own, keys in random order so that each finds cold caches. "alone" begins each when the one before is
+complete, which is what a message on its way costs; "in a row" lets the processor overlap them; "hot" asks for 1,000
+keys again and again, "absent" for keys that are not there. Median of five rounds after one; all times are CPU times.
+The dependent load says how dear memory is here and now: it doubles when others use the caches. Writes go through
+Python, with reclamation.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import time
 
 from fastsip._control import KEY_BYTES, control_format
 from fastsip._location import RECORD_BINDINGS, SegmentWriter, encode_bindings, segment_format
-from fastsip._testing import measure_lookups
+from fastsip._testing import measure_load, measure_lookups
 
 TURN = 32
 
@@ -48,8 +50,8 @@ def value_of(number: int, cseq: int) -> bytes:
     return encode_bindings(cseq, [binding])
 
 
-def lookups(fd: int, control_fd: int, keys: list[bytes], expected: int) -> float:
-    rounds, found = measure_lookups(fd, control_fd, keys, TURN, 6)
+def lookups(fd: int, control_fd: int, keys: list[bytes], expected: int, alone: bool) -> float:
+    rounds, found = measure_lookups(fd, control_fd, keys, TURN, 6, alone)
     assert found == expected, (found, expected)
     return statistics.median(rounds[1:])
 
@@ -81,11 +83,13 @@ def main() -> None:
 
     numbers = [dice.randrange(aors) for _ in range(min(aors, 400_000))]
     keys = [aor(number) for number in numbers]
-    print(f"lookup   {lookups(fd, control_fd, keys, len(keys)):6.0f} ns random", end=", ")
-    print(f"{lookups(fd, control_fd, keys[:1000] * 200, 200_000):.0f} ns hot", end=", ")
     absent = [aor(number + aors) for number in numbers]
-    print(f"{lookups(fd, control_fd, absent, 0):.0f} ns absent")
-
+    print(f"lookup   {lookups(fd, control_fd, keys, len(keys), True):6.0f} ns alone", end=", ")
+    print(f"{lookups(fd, control_fd, keys, len(keys), False):.0f} in a row", end=", ")
+    print(f"{lookups(fd, control_fd, keys[:1000] * 200, 200_000, False):.0f} hot", end=", ")
+    print(f"{lookups(fd, control_fd, absent, 0, False):.0f} absent")
+    load = measure_load(memory["blocks"])
+    print(f"         {load:6.0f} ns a dependent load from as much memory; a lookup waits for two")
     fresh = [(aor(number), value_of(number, 2)) for number in numbers]
     begin = time.thread_time()
     for key, value in fresh:

@@ -105,10 +105,16 @@ class ManualLayer:
     @property
     def counters(self) -> dict[str, int]: ...
 
-def measure_lookups(fd: int, control_fd: int, keys: list[bytes], turn: int, rounds: int) -> tuple[list[float], int]:
+def measure_lookups(
+    fd: int, control_fd: int, keys: list[bytes], turn: int, rounds: int, alone: bool
+) -> tuple[list[float], int]:
     """Look the keys' binding sets up in a location segment, `turn` of them between two segment_enter: CPU nanoseconds
     a lookup for each round over all keys, and how many were found. Each set is checked and its first URI touched, as a
-    proxy would. The first round also maps the segment's pages."""
+    proxy would; `alone` begins each lookup only when the one before is complete. The first round also maps the
+    segment's pages."""
+
+def measure_load(size: int) -> float:
+    """CPU nanoseconds of a load from `size` bytes of shared memory that waits for the one before: what one miss costs."""
 
 def measure_transactions(request: bytes, answer: bytes, count: int) -> dict[str, float]:
     """Nanoseconds per transaction of each step of `count` non-INVITE transactions; see bench/transactions.py."""

@@ -20,10 +20,27 @@ cdef extern from *:
         void *at = mmap(NULL, sizeof(Control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         return at == MAP_FAILED ? NULL : (Control *)at;
     }
+    /* CPU nanoseconds of a load whose address the load before gave, somewhere in so many bytes of shared memory. */
+    static double dependent_load(uint64_t bytes, uint64_t count) {
+        uint64_t lines = bytes / 64, at = 0, seed = 88172645463325252ULL, sum = 0;
+        uint8_t *base = (uint8_t *)mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        if (base == MAP_FAILED) return 0;
+        memset(base, 1, bytes);
+        uint64_t begin = thread_nanoseconds();
+        for (uint64_t i = 0; i < count; i++) {
+            seed = seed * 6364136223846793005ULL + 1442695040888963407ULL + (at & 2);
+            at = *(volatile uint8_t *)(base + (seed >> 20) % lines * 64);
+            sum += at;
+        }
+        begin = thread_nanoseconds() - begin;
+        munmap(base, bytes);
+        return sum == count ? (double)begin / (double)count : 0;
+    }
     static void lookups_done(Control *control) { munmap((void *)control, sizeof *control); }
     """
     uint64_t thread_nanoseconds() noexcept nogil
     Control* lookups_control(int fd) noexcept nogil
+    double dependent_load(uint64_t size, uint64_t count) noexcept nogil
     void lookups_done(Control* control) noexcept nogil
 
 cdef struct Key:
@@ -31,30 +48,35 @@ cdef struct Key:
     uint32_t length
 
 
-cdef double look(Segment* segment, Key* key, uint64_t count, uint32_t turn, uint64_t* found) noexcept nogil:
-    """CPU nanoseconds a lookup: the record, its set checked, the first URI's first byte read."""
+cdef double look(Segment* segment, Key* key, uint64_t count, uint32_t turn, bint alone, uint64_t* found) noexcept nogil:
+    """CPU nanoseconds a lookup: the record, its set checked, the first URI's first byte read. `alone`: the next key is
+    known only when that byte is, so that no two lookups share the wait for memory."""
     cdef const uint8_t* value = NULL
     cdef uint32_t length = 0
     cdef const Binding* binding
-    cdef uint64_t i, begin = thread_nanoseconds()
+    cdef uint64_t i, at, before = 0, begin = thread_nanoseconds()
     for i in range(count):
         if i % turn == 0:
             segment_enter(segment, 0)
-        if not segment_find(segment, RECORD_BINDINGS, key[i].text, key[i].length, &value, &length):
+        at = i + (before & 0x80 if alone else 0)
+        if not segment_find(segment, RECORD_BINDINGS, key[at].text, key[at].length, &value, &length):
             continue
         binding = binding_first(binding_set(value, length))
-        if binding != NULL and binding_uri(binding)[0] == c"s":
-            found[0] += 1
+        if binding != NULL:
+            before = binding_uri(binding)[0]
+            found[0] += before == c"s"
     segment_leave(segment, 0)
     return <double>(thread_nanoseconds() - begin) / <double>count
 
 
-def measure_lookups(fd: int, control_fd: int, keys: list[bytes], turn: int, rounds: int) -> tuple[list[float], int]:
+def measure_lookups(fd: int, control_fd: int, keys: list[bytes], turn: int, rounds: int,
+                    alone: bool) -> tuple[list[float], int]:
     cdef Control* control = lookups_control(control_fd)
     cdef Segment* segment = segment_open(fd, control)
     cdef Key* key = <Key*>malloc(len(keys) * sizeof(Key))
     cdef uint64_t i, found = 0, count = len(keys)
     cdef uint32_t turns = turn
+    cdef bint one_by_one = alone
     cdef bytes text
     cdef list spent = []
     cdef double nanoseconds_each
@@ -65,9 +87,13 @@ def measure_lookups(fd: int, control_fd: int, keys: list[bytes], turn: int, roun
     for _ in range(rounds):
         found = 0
         with nogil:
-            nanoseconds_each = look(segment, key, count, turns, &found)
+            nanoseconds_each = look(segment, key, count, turns, one_by_one, &found)
         spent.append(nanoseconds_each)
     free(key)
     segment_close(segment)
     lookups_done(control)
     return spent, found
+
+
+def measure_load(size: int) -> float:
+    return dependent_load(size, 1000000)
