@@ -68,8 +68,8 @@ def decode_bindings(value: bytes) -> tuple[int, list[BindingTuple]]:
     """(version, bindings) of a value of encode_bindings; ValueError if it is not one."""
 
 def summarize_bindings(value: bytes) -> tuple[int, int, int]:
-    """(version, how many bindings, Unix ms of the first to expire or 0) of a value of encode_bindings, five times faster
-    than all of it; ValueError if it is not one."""
+    """(version, how many bindings, Unix ms of the first to expire or 0) of a value of encode_bindings, five times
+    faster than all of it; ValueError if it is not one."""
 
 def encode_user(ha1_md5: bytes, ha1_sha256: bytes, flags: int = 0) -> bytes:
     """The value of a RECORD_USER record: HA1 in hex (32 and 64 digits), b"" for one that is not known."""

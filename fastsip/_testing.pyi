@@ -114,7 +114,7 @@ def measure_lookups(
     segment's pages."""
 
 def measure_load(size: int) -> float:
-    """CPU nanoseconds of a load from `size` bytes of shared memory that waits for the one before: what one miss costs."""
+    """CPU nanoseconds of a load from `size` bytes of shared memory that waits for the one before: a miss."""
 
 def measure_transactions(request: bytes, answer: bytes, count: int) -> dict[str, float]:
     """Nanoseconds per transaction of each step of `count` non-INVITE transactions; see bench/transactions.py."""
