@@ -43,7 +43,7 @@ class Outcome:
         return self
 
 
-@dataclass
+@dataclass(eq=False)
 class Sipp:
     """One SIPp process playing `scenario` (a file of tests/sipp) from `host`.
 
@@ -120,6 +120,9 @@ class Sipp:
                 return self
             time.sleep(0.01)
         return self
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def wait(self) -> Outcome:
         """Wait for the end, which `timeout` bounds, and read the logs."""
