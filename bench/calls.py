@@ -30,10 +30,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from harness import Kamailio, Phone, Server, Sipp  # noqa: E402
 
-HOST, CALLER, CALLEE = "127.0.0.1", "127.0.0.1", "127.0.0.1"
+HOST, CALLER, CALLEE = "127.0.0.6", "127.0.0.7", "127.0.0.8"
+"""The server, which is responsible for all of its host, and the phones, which therefore live elsewhere."""
 USERS = 100
 SETTLE = 0.5
 """Seconds after the last call that still count: the server's timers of its last transactions."""
+PATIENCE = 8.0
+"""Seconds after the last call was begun; what is not over then has failed."""
 TIRED = 0.97
 """A SIPp that used more than this share of a CPU, or a rate below this share of the one asked for, was the limit."""
 
@@ -100,18 +103,17 @@ def _drive(server: Server | None, target: str, number: int, rate: int, calls: in
     started = {callee: cpu([callee.pid]), caller: 0.0}
     begun = time.monotonic()
     caller.start()
-    while caller.running():
-        busy = {sipp: cpu([sipp.pid]) - started[sipp] for sipp in busy}
+    while caller.running() and (elapsed := time.monotonic() - begun) < calls / rate + PATIENCE:
+        if elapsed < calls / rate:
+            busy = {sipp: (cpu([sipp.pid]) - started[sipp]) / elapsed for sipp in busy}
         time.sleep(0.1)
-    elapsed = time.monotonic() - begun
-    outcome = caller.wait()
+    outcome = caller.stop()
     time.sleep(SETTLE)
     used = cpu(processes) - before
     callee.stop()
-    figures = _last(folder / "caller.csv")
+    figures, achieved = _figures(folder / "caller.csv", calls)
     made = int(figures["TotalCallCreated"])
-    achieved = float(figures["CallRate(C)"])
-    share = max(busy.values()) / elapsed
+    share = max(busy.values())
     limited = share > TIRED or achieved < rate * TIRED
     if made == 0:
         raise click.ClickException(f"SIPp made no call\n{outcome.errors[-2000:]}")
@@ -121,7 +123,7 @@ def _drive(server: Server | None, target: str, number: int, rate: int, calls: in
         calls=made,
         rate=achieved,
         cpu_us=used / made * 1e6,
-        failed=int(figures["FailedCall(C)"]) + calls - made,
+        failed=calls - int(figures["SuccessfulCall(C)"]),
         retransmissions=int(figures["Retransmissions(C)"]),
         drops=drops(server.port) - lost if server else 0,
         sipp_busy=share,
@@ -136,10 +138,14 @@ def _sipp(scenario: str, target: tuple[str, int] | None, host: str, rate: int, f
     return sipp
 
 
-def _last(path: Path) -> dict[str, str]:
+def _figures(path: Path, calls: int) -> tuple[dict[str, str], float]:
+    """SIPp's last row of figures, and the rate at which it made calls until it had made nearly all."""
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file, delimiter=";"))
-    return rows[-1]
+    rising = [row for row in rows if 0 < int(row["TotalCallCreated"]) < calls] or rows
+    seconds = [float(part) for part in rising[-1]["ElapsedTime(C)"].split(":")[:3]]
+    elapsed = seconds[0] * 3600 + seconds[1] * 60 + seconds[2]
+    return rows[-1], int(rising[-1]["TotalCallCreated"]) / elapsed if elapsed else 0.0
 
 
 def medians(rounds: list[Round]) -> dict[str, float]:
@@ -225,7 +231,7 @@ def main(
         "sipp": sipp,
         "workload": f"{rate:,} calls/s for {seconds:g} s, {workers} workers, {hold} ms between ACK and BYE",
     }
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     for key, value in about.items():
         console.print(f"{key:>9}  {value}", highlight=False)
     done: list[Round] = []
