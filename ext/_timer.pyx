@@ -60,8 +60,9 @@ cdef inline void take_off(Wheel* wheel, Timer* timer) noexcept nogil:
     CHECK(timer.next.previous == timer and timer.previous.next == timer)
     timer.previous.next = timer.next
     timer.next.previous = timer.previous
-    # It was the last of its slot, unless the slot was emptied into the due list meanwhile.
-    if timer.next == timer.previous and slot < DUE and timer.next == &wheel.heads[slot]:
+    # It was the last of its slot, or of the due list: the slot it came from is empty then too, since a slot's rotation
+    # is not over before the due list is.
+    if timer.next == timer.previous and slot < DUE:
         wheel.occupied[slot >> 6] &= ~(<uint64_t>1 << (slot & 63))
     timer.next = NULL
     timer.previous = NULL

@@ -44,7 +44,8 @@ class ManualTransaction:
     @property
     def response(self) -> bytes | None: ...
     @property
-    def cancelling(self) -> bool: ...
+    def cancel(self) -> ManualTransaction | None:
+        """The client transaction of the CANCEL of an INVITE client transaction."""
 
 class ManualLayer:
     """A transaction layer with a transaction user that writes down what it is told, and a clock that stands still.

@@ -53,8 +53,8 @@ cdef class ManualTransaction:
         return text_of(self.live().response)
 
     @property
-    def cancelling(self):
-        return self.live().cancel != NULL
+    def cancel(self):
+        return handle(self.layer, self.live().cancel)
 
 
 cdef text_of(Buffer* buffer):

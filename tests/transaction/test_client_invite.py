@@ -256,12 +256,12 @@ def test_cancel__not_before_a_provisional_nor_after_the_final_response(layer: Ma
 def test_cancel__its_response_ends_its_own_machine_and_the_tu_hears_nothing(layer: ManualLayer) -> None:
     client, invite = called(layer, 180)
     layer.cancel(client)
-    assert client.cancelling and not layer.cancel(client)
+    assert client.cancel is not None and not layer.cancel(client)
     layer.advance(T1)
     assert layer.take() == ["send CANCEL", "send CANCEL"]
     assert layer.receive_response(response(200, invite, cseq_method="CANCEL"))
     layer.advance(T4)
-    assert not client.cancelling and layer.take() == []
+    assert client.cancel is None and layer.take() == []
     assert not layer.receive_response(response(200, invite, cseq_method="CANCEL"))
     assert client.state == "Proceeding"
     layer.receive_response(response(487, invite))
@@ -273,7 +273,7 @@ def test_cancel__unanswered_it_times_out_silently(layer: ManualLayer) -> None:
     layer.cancel(client)
     layer.advance(64 * T1)
     assert set(layer.take()) == {"send CANCEL"}
-    assert (client.state, client.cancelling, layer.live) == ("Proceeding", False, 1)
+    assert (client.state, client.cancel, layer.live) == ("Proceeding", None, 1)
     layer.end(client)
 
 
@@ -281,6 +281,17 @@ def test_cancel__a_response_to_a_cancel_never_sent_is_a_stray(layer: ManualLayer
     client, invite = called(layer, 180)
     assert not layer.receive_response(response(200, invite, cseq_method="CANCEL"))
     assert (client.state, layer.counters["strays"]) == ("Proceeding", 1)
+    layer.end(client)
+
+
+def test_cancel__its_slot_has_no_branch_of_its_own(layer: ManualLayer) -> None:
+    client, _ = called(layer, 180)
+    layer.cancel(client)
+    own = client.cancel
+    assert own is not None
+    answer = response(200, request("CANCEL", branch=layer.branch(own)))
+    assert not layer.receive_response(answer) and own.state == "Trying"
+    layer.take()
     layer.end(client)
 
 
@@ -297,7 +308,7 @@ def test_cancel__that_cannot_be_sent(layer: ManualLayer) -> None:
     client, _ = called(layer, 180)
     layer.fail_sends = True
     assert not layer.cancel(client)
-    assert (client.cancelling, layer.live, layer.take()) == (False, 1, ["cannot send CANCEL"])
+    assert (client.cancel, layer.live, layer.take()) == (None, 1, ["cannot send CANCEL"])
     layer.end(client)
 
 

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -376,17 +377,17 @@ def test_a_cancel_is_never_refused_for_want_of_room(new_layer: NewLayer) -> None
 
 
 def test_every_transaction_is_found_while_the_table_grows_and_shrinks(new_layer: NewLayer) -> None:
-    layer = new_layer(limit=100_000)
+    layer, chance = new_layer(limit=100_000), random.Random(1)
+    messages = [request("OPTIONS", branch=f"z9hG4bK{n}") for n in range(2600)]
     servers: dict[int, ManualTransaction] = {}
-    for n in range(9000):
-        servers[n] = served(layer, request("OPTIONS", branch=f"z9hG4bK{n}"))
-        if n % 3 == 2:
-            layer.end(servers.pop(n - 1))
+    for n, message in enumerate(messages):  # the table doubles at 1,024 and 2,048, and takes 512 and 1,024 steps to
+        servers[n] = served(layer, message)
         if n % 10 == 0:
-            look = n * 7919 % (n + 1)
+            gone = chance.randrange(n + 1)
+            if gone in servers:
+                layer.end(servers.pop(gone))
+        for look in chance.choices(range(n + 1), k=60):
             expected = ("absorbed", servers[look]) if look in servers else ("none", None)
-            assert layer.match(request("OPTIONS", branch=f"z9hG4bK{look}")) == expected
-    for n, server in servers.items():
-        assert layer.match(request("OPTIONS", branch=f"z9hG4bK{n}")) == ("absorbed", server)
+            assert layer.match(messages[look]) == expected
     done(layer, *servers.values())
-    assert layer.match(request("OPTIONS", branch="z9hG4bK1")) == ("none", None)
+    assert all(layer.match(message) == ("none", None) for message in messages)
