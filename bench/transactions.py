@@ -3,7 +3,7 @@
     python bench/transactions.py [--live 1000 10000 100000] [--rounds 5]
 
 Non-INVITE transactions over an unreliable transport, messages already parsed, nothing sent. The best of the rounds, in
-nanoseconds per transaction. "Matched" and "final response" visit the transactions in an order no cache likes.
+CPU nanoseconds per transaction. "Matched" and "final response" visit the transactions in an order no cache likes.
 """
 
 from __future__ import annotations

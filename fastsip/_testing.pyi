@@ -18,7 +18,7 @@ class ManualWheel:
     @property
     def armed(self) -> int: ...
     def measure(self, spread: int) -> dict[str, int]:
-        """Arm all over `spread` ms and turn the wheel through them: nanoseconds a timer, the longest turn, how many
+        """Arm all over `spread` ms and turn the wheel through them: CPU nanoseconds a timer, the longest turn, how many
         fired and how many of them late."""
 
 SIZEOF_TRANSACTION: int
@@ -118,4 +118,4 @@ def measure_load(size: int) -> float:
     """CPU nanoseconds of a load from `size` bytes of shared memory that waits for the one before: a miss."""
 
 def measure_transactions(request: bytes, answer: bytes, count: int) -> dict[str, float]:
-    """Nanoseconds per transaction of each step of `count` non-INVITE transactions; see bench/transactions.py."""
+    """CPU nanoseconds per transaction of each step of `count` non-INVITE transactions; see bench/transactions.py."""
