@@ -143,12 +143,12 @@ class Engine:
         self.phones.append(phone)
         return phone
 
-    def register(self, aor: str, uri: str, q: int = 1000) -> None:
-        """A binding, as if the state process had applied it."""
+    def register(self, aor: str, *uris: str, q: int = 1000) -> None:
+        """Bindings, as if the state process had applied them."""
         now = int(time.time() * 1000)
         source = (4, bytes([127, 0, 0, 1]) + bytes(12), 5060)
-        binding = (uri.encode(), b"reg", b"", b"", q, 1, source, 1, 0, now + 60_000, now, 0)
-        self.segment.put(RECORD_BINDINGS, aor.encode(), encode_bindings(1, [binding]))
+        bindings = [(uri.encode(), b"reg", b"", b"", q, 1, source, 1, 0, now + 60_000, now, 0) for uri in uris]
+        self.segment.put(RECORD_BINDINGS, aor.encode(), encode_bindings(1, bindings))
 
     def user(self, name: str, password: str, realm: str = "example.com") -> None:
         value = encode_user(ha1_md5(name, realm, password).encode(), ha1_sha256(name, realm, password).encode())
