@@ -42,12 +42,15 @@ cdef ResponseContext* context_new(Proxy* p, int kind, Transaction* server, const
 
 
 cdef void context_free(Proxy* p, ResponseContext* ctx) noexcept nogil:
-    # Let go of everything that points here and give the context back.
+    # Let go of everything that points here and give the context back. A server transaction that has had no final answer
+    # by now will never have one, and nothing else would end it.
     cdef uint32_t i
     cdef Target* target
     timer_cancel(p.layer.wheel, &ctx.wait)
     if ctx.server != NULL:
         ctx.server.user = NULL
+        if ctx.server.state == STATE_TRYING or ctx.server.state == STATE_PROCEEDING:
+            transaction_end(p.layer, ctx.server)
     for i in range(ctx.plan.target_count):
         target = &ctx.plan.targets[i]
         timer_cancel(p.layer.wheel, &target.timer_c)

@@ -315,7 +315,7 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
             timer_arm(p.layer.wheel, &ctx.wait, p.layer.now, STATE_PATIENCE)
             return
         context_free(p, ctx)
-    if server != NULL:
+    elif server != NULL:
         transaction_end(p.layer, server)
     count_add(p.block, COUNT_rejected_full, 1)
     answer(p, m, &r.answer, 503)

@@ -81,20 +81,19 @@ cdef void consider(Proxy* p, ResponseContext* ctx, int status, const Message* m)
     ctx.best_status = status
     buffer_release(p.pool, ctx.best)
     ctx.best = upstream_copy(p, m) if m != NULL else NULL
+    if m != NULL and ctx.best == NULL:
+        ctx.best_status = 502    # without a Via line for the way up (16.7 step 3)
 
 
 cdef void finish_step(Proxy* p, ResponseContext* ctx) noexcept nogil:
     # Every branch of the step has ended without a 2xx: the best answer goes upstream (16.7 step 6) and the context ends.
     cdef int status = ctx.best_status
-    cdef Transaction* server = ctx.server
     ctx.final_sent = 1
     if ctx.cancelled and ctx.best == NULL:
         status = 487
     if status == 408 and ctx.method != METHOD_INVITE:
         # RFC 4320 4.2: by now the client has given up by itself, and a 408 would reach it as a stray.
         context_free(p, ctx)
-        if server != NULL:
-            transaction_end(p.layer, server)
         return
     if status == 503:
         # 503 says "send nothing more to this server": true of the one below, not of us.
@@ -104,7 +103,7 @@ cdef void finish_step(Proxy* p, ResponseContext* ctx) noexcept nogil:
     if ctx.method == METHOD_INVITE and ctx.initial:
         count_call(p, status)
     if ctx.best != NULL:
-        send_upstream(p, server, ctx.best, status)
+        send_upstream(p, ctx.server, ctx.best, status)
     else:
         respond(p, ctx, NULL, status)
     context_free(p, ctx)
@@ -148,7 +147,8 @@ cdef void proxy_on_response(void* self, Transaction* client, const Message* m) n
         return
     server = ctx.server
     end_target(p, ctx, target)
-    if m.status >= 300:
+    response = upstream_copy(p, m) if m.status < 300 else NULL
+    if response == NULL:
         if m.status == 487 and not ctx.cancelled and target.cancel_sent:
             consider(p, ctx, 408, NULL)          # Timer C gave up this branch, not the caller
         else:
@@ -156,7 +156,6 @@ cdef void proxy_on_response(void* self, Transaction* client, const Message* m) n
         if ctx.active == 0:
             finish_step(p, ctx)
         return
-    response = upstream_copy(p, m)
     send_upstream(p, server, response, m.status)
     buffer_release(p.pool, response)
     ctx.final_sent = 1
@@ -176,9 +175,9 @@ cdef void on_provisional(Proxy* p, ResponseContext* ctx, Target* target, Transac
     target.status = m.status
     if target.cancel_pending:
         cancel_target(p, target)
-    if m.status == 100:
-        return
-    if ctx.method == METHOD_INVITE and not target.cancel_sent:
+    if m.status == 100 or ctx.method != METHOD_INVITE:
+        return                   # RFC 4320 4.1: to other requests no provisional response but 100
+    if not target.cancel_sent:
         timer_arm(p.layer.wheel, &target.timer_c, p.layer.now, p.settings.timer_c)
     response = upstream_copy(p, m)
     send_upstream(p, ctx.server, response, m.status)
