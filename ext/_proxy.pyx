@@ -124,9 +124,13 @@ cdef void proxy_finish(Proxy* p) noexcept nogil:
 
 cdef void on_malformed(Proxy* p, const Message* m, const Packet* packet) noexcept nogil:
     # An answer where one can be built and would go to its sender; a counted drop otherwise.
+    # Without a Via that can be read nobody knows where to.
     cdef Flow flow
+    cdef Via via
     count_add(p.block, COUNT_dropped_malformed, 1)
     if m.kind != KIND_REQUEST or not m.answerable or m.method == METHOD_ACK or m.error_status < 300:
+        return
+    if not parse_via(m.data, header_value(m, HDR_VIA), &via):
         return
     answer_flow(&flow, &packet.flow, m)
     answer(p, m, &flow, m.error_status)

@@ -136,11 +136,10 @@ cdef bint admit(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         return True
     if not (p.settings.required >> m.method) & 1:
         return True
-    if not parse_name_addr(m.data, header_value(m, HDR_FROM), &sender):
+    # A URI that cannot be read here might be one of our users to whoever reads it next.
+    if not parse_name_addr(m.data, header_value(m, HDR_FROM), &sender) or not parse_uri(m.data, sender.uri, &uri):
         answer(p, m, &r.answer, 400)
         return False
-    if not parse_uri(m.data, sender.uri, &uri):
-        return True
     length = address_of_record(p, m.data, &uri, &r.source, aor, AOR_SIZE)
     if length == 0:
         return True              # somebody else's user: may call ours, and nothing more

@@ -27,6 +27,13 @@ cdef void answer_flow(Flow* out, const Flow* source, const Message* m) noexcept 
         out.remote.port = m.via.port if m.via.port else 5060
 
 
+cdef bint is_value(const uint8_t* data, uint32_t at) noexcept nogil:
+    # Whether a parameter's value stands there, or only the place for one.
+    while data[at - 1] == c' ' or data[at - 1] == c'\t' or data[at - 1] == c'\r' or data[at - 1] == c'\n':
+        at -= 1
+    return data[at - 1] == c'='
+
+
 cdef void put_top_via(Writer* w, const Message* m, const Flow* answer) noexcept nogil:
     # The topmost via-parm as it came, with `received` and the value of `rport` filled in (18.2.1, RFC 3581 4).
     cdef const Via* via = &m.via
@@ -49,7 +56,7 @@ cdef void put_top_via(Writer* w, const Message* m, const Flow* answer) noexcept 
             at, cut_end = cut_end, 0
         elif fill_end:
             put(w, data + at, fill - at)
-            if data[fill - 1] != c'=':
+            if not is_value(data, fill):
                 put(w, b"=", 1)
             put_number(w, answer.remote.port)
             at, fill_end = fill_end, 0

@@ -169,8 +169,10 @@ cdef int validate(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         return 400
     if r.target.scheme != SCHEME_SIP:
         return 416               # sips asks for TLS on every hop (RFC 5630 3), tel for a dial plan: neither is here yet
-    if m.max_forwards == 0 and m.method != METHOD_OPTIONS:
-        return 483
+    if m.to_tag.end and m.to_tag.start == m.to_tag.end:
+        return 400               # a dialog to one reader, none to the next
+    if m.max_forwards == 0 and m.method != METHOD_OPTIONS and m.method != METHOD_REGISTER:
+        return 483               # those two may end here, and are asked again before they go on
     r.loop_hash = loop_hash(p, m)
     if m.method != METHOD_ACK and is_loop(p, m, r.loop_hash):
         count_add(p.block, COUNT_loops, 1)

@@ -103,7 +103,9 @@ cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r, const Packet*
             answer(p, m, &r.answer, 500)
             return
     elif r.target.user.end == r.target.user.start:
-        if m.method == METHOD_OPTIONS:
+        if has_header(m, HDR_REQUIRE):
+            answer_unsupported(p, m, &r.answer, HDR_REQUIRE)
+        elif m.method == METHOD_OPTIONS:
             answer_options(p, m, &r.answer)
         else:
             answer(p, m, &r.answer, 405)
@@ -121,7 +123,7 @@ cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r, const Packet*
     if ctx == NULL or not make_plan(p, ctx, m, r, &hop, uri, uri_length):
         if ctx != NULL:
             context_free(p, ctx)
-        if server != NULL:
+        elif server != NULL:
             transaction_end(p.layer, server)
         count_add(p.block, COUNT_rejected_full, 1)
         answer(p, m, &r.answer, 503)
