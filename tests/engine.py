@@ -1,6 +1,6 @@
 """One worker's engine in this process, on real loopback sockets, without master or state process.
 
-A test is the phones: it sends datagrams and reads what comes back. Bindings and users are put into the segment directly.
+A test is the phones: it sends datagrams and reads what comes back. Bindings and users go into the segment directly.
 Timers are short, so that a whole INVITE transaction with its waiting states is over in a second.
 """
 
@@ -98,7 +98,9 @@ class Engine:
     """A running worker engine. `facts` are what it told the state process that is not there."""
 
     def __init__(self, host: str = "127.0.0.1", advertise: str | None = None, **settings: object) -> None:
-        control, rings, slots, segment, nonces = (os.memfd_create(n) for n in ("control", "rings", "slots", "seg", "non"))
+        control, rings, slots, segment, nonces = (
+            os.memfd_create(n) for n in ("control", "rings", "slots", "seg", "non")
+        )
         os.ftruncate(control, control_size())
         control_format(control, 1, os.urandom(80))
         os.ftruncate(slots, SLOTS_SIZE)
@@ -117,8 +119,14 @@ class Engine:
             workers=1,
             incarnation=1,
             listeners=[
-                ListenerSetup(fd=self.listener.fileno(), index=0, transport="udp", host=self.host, port=self.port,
-                              advertise=advertise)
+                ListenerSetup(
+                    fd=self.listener.fileno(),
+                    index=0,
+                    transport="udp",
+                    host=self.host,
+                    port=self.port,
+                    advertise=advertise,
+                )
             ],
             control_fd=control,
             rings_fd=rings,

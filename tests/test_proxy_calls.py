@@ -1,7 +1,7 @@
 """The proxy core on real sockets: a call through it, message by message.
 
-1. RFC 3261 16.6: the forwarded INVITE: our Via on top, received and rport filled in, Max-Forwards one less, Record-Route,
-   the binding's URI as Request-URI, everything else byte for byte.
+1. RFC 3261 16.6: the forwarded INVITE: our Via on top, received and rport filled in, Max-Forwards one less,
+   Record-Route, the binding's URI as Request-URI, everything else byte for byte.
 2. 16.7: 100 at once and never forwarded, 180 and 200 up without our Via, in order.
 3. ACK of a 2xx and BYE by the Route set; ACK of a non-2xx ends here.
 4. RFC 6026: a 2xx sent again goes up again, and its ACK down again.
@@ -43,26 +43,40 @@ def in_dialog(method, ok, phone, cseq, to_caller=False):
     tag = re.search(r"tag=(\S+)", header(ok, "To"))[1]
     target = re.search(r"<(.*)>", header(ok, "Contact"))[1]
     if to_caller:
-        return request(method, to_caller, phone, route, call_id=header(ok, "Call-ID"), cseq=cseq, from_tag=tag,
-                       to_tag="a1", caller="sip:bob@example.com", callee="sip:alice@example.com")
+        return request(
+            method,
+            to_caller,
+            phone,
+            route,
+            call_id=header(ok, "Call-ID"),
+            cseq=cseq,
+            from_tag=tag,
+            to_tag="a1",
+            caller="sip:bob@example.com",
+            callee="sip:alice@example.com",
+        )
     return request(method, target, phone, route, call_id=header(ok, "Call-ID"), cseq=cseq, to_tag=tag)
 
 
 def test_forwarded_invite(server, pair):
     alice, bob = pair
     via = f"Via: SIP/2.0/UDP phone.invalid:{alice.port};rport;branch=z9hG4bK-x, SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK-y"
-    text = request("INVITE", "sip:bob@example.com", alice, "X-Odd:  kept   as\r\n it came", "s: Subject", via=via, body="v=0\r\n")
+    text = request(
+        "INVITE", "sip:bob@example.com", alice, "X-Odd:  kept   as\r\n it came", "s: Subj", via=via, body="v=0\r\n"
+    )
     alice.send(text)
     assert alice.receive().startswith("SIP/2.0 100 ")
     got = bob.expect("INVITE")
     assert got.split("\r\n")[0] == f"INVITE sip:bob@{bob.name};line=2 SIP/2.0"
     vias = headers(got, "Via")
     assert re.fullmatch(rf"SIP/2\.0/UDP {re.escape(server.name)};branch=z9hG4bK[A-Za-z0-9.]+", vias[0])
-    assert vias[1] == (f"SIP/2.0/UDP phone.invalid:{alice.port};rport={alice.port};branch=z9hG4bK-x;received=127.0.0.1, "
-                       "SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK-y")
+    assert vias[1] == (
+        f"SIP/2.0/UDP phone.invalid:{alice.port};rport={alice.port};branch=z9hG4bK-x;received=127.0.0.1, "
+        "SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK-y"
+    )
     assert header(got, "Max-Forwards") == "69"
     assert re.fullmatch(rf"<sip:{re.escape(server.name)};lr;rt=[0-9a-f]{{16}}>", header(got, "Record-Route"))
-    tail = text[text.index("From:"):]
+    tail = text[text.index("From:") :]
     assert got.endswith(tail)
     bob.send(reply(got, "486 Busy Here"))
     bob.expect("ACK")
@@ -243,8 +257,16 @@ def test_timer_c_and_a_callee_that_ignores_cancel():
         alice.send(ack(text, alice.expect("SIP/2.0 408", 4)))
 
 
-@pytest.mark.parametrize(("below", "above"), [("503 Service Unavailable", "500"), ("500 Oops", "500"), ("603 Decline", "603"),
-                                              ("302 Moved", "302"), ("407 Elsewhere", "407")])
+@pytest.mark.parametrize(
+    ("below", "above"),
+    [
+        ("503 Service Unavailable", "500"),
+        ("500 Oops", "500"),
+        ("603 Decline", "603"),
+        ("302 Moved", "302"),
+        ("407 Elsewhere", "407"),
+    ],
+)
 def test_final_answers(pair, below, above):
     alice, bob = pair
     text = request("INVITE", "sip:bob@example.com", alice)

@@ -41,8 +41,18 @@ def finish(server, phone, fact, status=200):
 
 def test_fact(server):
     phone = server.phone()
-    phone.send(register(phone, "Contact: \"A, l\" <sip:a@192.0.2.4:5070;x=1>;q=0.5;expires=120;+sip.instance=\"<urn:x>\";ob, sip:b@192.0.2.5;q=0.25",
-                        f"m: <sip:c@{phone.name}>;expires=0", "Expires: 200", aor="sip:%61lice@EXAMPLE.com:5099;user=phone", call_id="reg@x", cseq=7))
+    first = 'Contact: "A, l" <sip:a@192.0.2.4:5070;x=1>;q=0.5;expires=120;+sip.instance="<urn:x>";ob'
+    phone.send(
+        register(
+            phone,
+            f"{first}, sip:b@192.0.2.5;q=0.25",
+            f"m: <sip:c@{phone.name}>;expires=0",
+            "Expires: 200",
+            aor="sip:%61lice@EXAMPLE.com:5099;user=phone",
+            call_id="reg@x",
+            cseq=7,
+        )
+    )
     fact = the_fact(server)
     assert fact[2:5] == [b"alice@example.com", b"reg@x", 7]
     assert fact[5] == 0
@@ -171,7 +181,9 @@ def guarded():
 def authenticated(guarded, phone, *extra, algorithm="SHA-256", user="alice", password="secret", **options):
     phone.send(register(phone, *extra, **options))
     challenge = phone.expect("SIP/2.0 401")
-    line = digest(challenge, "WWW-Authenticate", "REGISTER", "sip:example.com", user, password, algorithm, name="Authorization")
+    line = digest(
+        challenge, "WWW-Authenticate", "REGISTER", "sip:example.com", user, password, algorithm, name="Authorization"
+    )
     text = register(phone, line, *extra, cseq=2, **options)
     phone.send(text)
     return text
@@ -196,8 +208,10 @@ def test_replayed_register_is_only_good_for_what_it_did(guarded):
     assert "stale=true" in header(finish(guarded, phone, fact, 401), "WWW-Authenticate")
 
 
-@pytest.mark.parametrize(("caller", "aor"), [("sip:alice@example.com", "sip:bob@example.com"),
-                                              ("sip:bob@example.com", "sip:alice@example.com")])
+@pytest.mark.parametrize(
+    ("caller", "aor"),
+    [("sip:alice@example.com", "sip:bob@example.com"), ("sip:bob@example.com", "sip:alice@example.com")],
+)
 def test_nobody_registers_somebody_else(guarded, caller, aor):
     phone = guarded.phone()
     authenticated(guarded, phone, "Contact: <sip:a@192.0.2.4>", caller=caller, aor=aor)

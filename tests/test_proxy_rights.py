@@ -2,8 +2,8 @@
 
 1. RFC 3261 16.3: 400, 416, 483, 482 by loop hash (a spiral passes), 420, 505, 404 and 480, 405.
 2. 16.4: our Route value is taken out; a strict router before us; a strict router after us (16.6 step 6).
-3. No open relay: an address outside the domains needs trust, authentication or the token of a dialog. Forged To tags and
-   preloaded Routes give nothing (403).
+3. No open relay: an address outside the domains needs trust, authentication or the token of a dialog. Forged To
+   tags and preloaded Routes give nothing (403).
 4. 22.3: 407 for local users, credentials for our realm leave, others stay; From must be the authenticated user (403).
 """
 
@@ -20,15 +20,19 @@ def server():
         yield made
 
 
-def digest(message, challenge, method, uri, user="alice", password="secret", algorithm="MD5", nc=1, name="Proxy-Authorization"):
+def digest(
+    message, challenge, method, uri, user="alice", password="secret", algorithm="MD5", nc=1, name="Proxy-Authorization"
+):
     """The header that answers a challenge."""
     line = next(c for c in headers(message, challenge) if f"algorithm={algorithm}" in c)
     realm, nonce = re.search(r'realm="(.*?)"', line)[1], re.search(r'nonce="(.*?)"', line)[1]
     h = lambda text: hashlib.new("md5" if algorithm == "MD5" else "sha256", text.encode()).hexdigest()  # noqa: E731
     count = f"{nc:08x}"
     response = h(f"{h(f'{user}:{realm}:{password}')}:{nonce}:{count}:c0ffee:auth:{h(f'{method}:{uri}')}")
-    return (f'{name}: Digest username="{user}", realm="{realm}", nonce="{nonce}", uri="{uri}", response="{response}", '
-            f'algorithm={algorithm}, cnonce="c0ffee", qop=auth, nc={count}')
+    return (
+        f'{name}: Digest username="{user}", realm="{realm}", nonce="{nonce}", uri="{uri}", response="{response}", '
+        f'algorithm={algorithm}, cnonce="c0ffee", qop=auth, nc={count}'
+    )
 
 
 def confirm(server, alice, bob, **extra):
@@ -136,7 +140,11 @@ def test_token_opens_its_dialog_and_nothing_else(server):
 def test_trusted_neighbour_may_relay():
     with engine(trusted=["127.0.0.0/8"], required=["*"]) as server:
         alice, far = server.phone(), server.phone()
-        alice.send(request("MESSAGE", f"sip:x@{far.name}", alice, f"Route: <sip:{server.name};lr>", f"Route: <sip:{far.name};lr>"))
+        alice.send(
+            request(
+                "MESSAGE", f"sip:x@{far.name}", alice, f"Route: <sip:{server.name};lr>", f"Route: <sip:{far.name};lr>"
+            )
+        )
         got = far.expect(f"MESSAGE sip:x@{far.name}")
         assert headers(got, "Route") == [f"<sip:{far.name};lr>"]
         far.send(reply(got, "200 OK"))
@@ -146,7 +154,14 @@ def test_trusted_neighbour_may_relay():
 def test_strict_router_after_us():
     with engine(open_relay=True) as server:
         alice, strict = server.phone(), server.phone()
-        alice.send(request("MESSAGE", "sip:bob@far.invalid", alice, f"Route: <sip:{server.name};lr>, <sip:{strict.name}>, <sip:b.invalid;lr>"))
+        alice.send(
+            request(
+                "MESSAGE",
+                "sip:bob@far.invalid",
+                alice,
+                f"Route: <sip:{server.name};lr>, <sip:{strict.name}>, <sip:b.invalid;lr>",
+            )
+        )
         got = strict.expect("MESSAGE")
         assert got.startswith(f"MESSAGE sip:{strict.name} SIP/2.0\r\n")
         assert headers(got, "Route") == ["<sip:b.invalid;lr>", "<sip:bob@far.invalid>"]
@@ -181,11 +196,18 @@ def test_local_user_is_asked_for_a_password(guarded, algorithm):
     text = request("INVITE", "sip:bob@example.com", alice)
     alice.send(text)
     challenge = alice.expect("SIP/2.0 407")
-    assert [re.search("algorithm=([^,]*)", c)[1] for c in headers(challenge, "Proxy-Authenticate")] == ["SHA-256", "MD5"]
+    assert [re.search("algorithm=([^,]*)", c)[1] for c in headers(challenge, "Proxy-Authenticate")] == [
+        "SHA-256",
+        "MD5",
+    ]
     alice.send(ack(text, challenge))
     assert bob.silent(), "the ACK of a 407 went on"
     own = digest(challenge, "Proxy-Authenticate", "INVITE", "sip:bob@example.com", algorithm=algorithm)
-    other = 'Proxy-Authorization: Digest username="alice", realm="elsewhere.invalid", nonce="1", uri="sip:x", response="' + "0" * 32 + '"'
+    other = (
+        'Proxy-Authorization: Digest username="alice", realm="elsewhere.invalid", nonce="1", uri="sip:x", response="'
+        + "0" * 32
+        + '"'
+    )
     text = request("INVITE", "sip:bob@example.com", alice, own, other, cseq=2, call_id=header(text, "Call-ID"))
     alice.send(text)
     got = bob.expect("INVITE")
