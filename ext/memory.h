@@ -7,10 +7,20 @@
 #ifndef FASTSIP_MEMORY_H
 #define FASTSIP_MEMORY_H
 
-#include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "check.h"
+
+/* The address sanitizer sees a use of a buffer that was given back, though its block stays ours. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define buffer_close(buffer) ASAN_POISON_MEMORY_REGION((buffer)->data, (buffer)->capacity)
+#define buffer_open(buffer) ASAN_UNPOISON_MEMORY_REGION((buffer)->data, (buffer)->capacity)
+#else
+#define buffer_close(buffer) ((void)0)
+#define buffer_open(buffer) ((void)0)
+#endif
 
 #define BUFFER_CLASSES 8
 
@@ -41,8 +51,10 @@ static inline Buffer *buffer_new(BufferPool *pool, uint32_t capacity) {
     if (c == BUFFER_CLASSES) return NULL;
     Buffer *buffer = pool->free[c];
     if (buffer) {
+        CHECK(!buffer->references);
         pool->free[c] = buffer->next;
         pool->idle[c]--;
+        buffer_open(buffer);
     } else {
         buffer = (Buffer *)malloc(sizeof *buffer + BUFFER_CAPACITY[c]);
         if (!buffer) return NULL;
@@ -66,6 +78,7 @@ static inline Buffer *buffer_copy(BufferPool *pool, const void *data, uint32_t l
 }
 
 static inline Buffer *buffer_hold(Buffer *buffer) {
+    CHECK(buffer->references > 0);
     buffer->references++;
     return buffer;
 }
@@ -73,7 +86,7 @@ static inline Buffer *buffer_hold(Buffer *buffer) {
 /* Drop one reference; NULL is fine. */
 static inline void buffer_release(BufferPool *pool, Buffer *buffer) {
     if (!buffer) return;
-    assert(buffer->references > 0);
+    CHECK(buffer->references > 0);
     if (--buffer->references) return;
     uint32_t c = buffer->size_class;
     pool->live[c]--;
@@ -81,9 +94,8 @@ static inline void buffer_release(BufferPool *pool, Buffer *buffer) {
         free(buffer);
         return;
     }
-#ifdef FASTSIP_DEBUG
-    memset(buffer->data, 0xDB, buffer->capacity);
-#endif
+    poison(buffer->data, buffer->capacity);
+    buffer_close(buffer);
     buffer->next = pool->free[c];
     pool->free[c] = buffer;
     pool->idle[c]++;
