@@ -17,6 +17,8 @@ PEERS = {
     "kamailio": ("kamailio", "apt-get install kamailio"),
     "sipsak": ("sipsak", "apt-get install sipsak"),
     "gcc": ("gcc", "apt-get install gcc libc6-dev"),
+    "aarch64": ("aarch64-linux-gnu-gcc", "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross"),
+    "qemu-aarch64": ("qemu-aarch64", "apt-get install qemu-user"),
 }
 """Peer: the program that has to be on PATH, and how a Debian system gets it."""
 
