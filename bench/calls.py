@@ -189,7 +189,7 @@ def conclusion(rounds: list[Round]) -> list[str]:
             f"{ratio:.2f} of Kamailio's, 1/{1 / ratio:.1f}."
         )
     if any(round.failed and not round.drops for round in rounds if round.target == "kamailio"):
-        lines.append("Kamailio's failed calls got a 180 after their 200, or none: its processes swap the two now and then.")
+        lines.append("Kamailio's failed calls got 180 after 200: its processes swap them now and then.")
     if any(round.drops for round in rounds):
         lines.append("Rounds with drops overflowed the server's receive buffer; their calls were not all served.")
     if any(round.limited for round in rounds):
