@@ -156,7 +156,8 @@ def test_via_that_cannot_be_read_gets_no_answer(server, via):
 def test_order_of_the_lines_does_not_matter(server, pair):
     alice, bob = pair
     text = (f"MESSAGE sip:bob@example.com SIP/2.0\r\nRoute: <sip:{server.name};lr>\r\n"
-            f"Record-Route: <sip:192.0.2.3;lr>\r\nl: 2\r\ni: order@x\r\nCSEQ: 3\r\n  MESSAGE\r\nf: <sip:alice@example.com>;tag=1\r\nMax-Forwards : 9\r\n"
+            f"Record-Route: <sip:192.0.2.3;lr>\r\nl: 2\r\ni: order@x\r\nCSEQ: 3\r\n  MESSAGE\r\n"
+            f"f: <sip:alice@example.com>;tag=1\r\nMax-Forwards : 9\r\n"
             f"v: SIP/2.0/UDP {alice.name};branch=z9hG4bK-o1 , SIP/2.0/UDP 192.0.2.9\r\nRoute: , <sip:{server.name}>\r\n"
             "v: SIP/2.0/UDP 192.0.2.10\r\nt: <sip:bob@example.com>\r\n\r\nhitoo much")
     alice.send(text)
@@ -258,7 +259,7 @@ def test_from_that_only_we_cannot_read(sender):
 
 
 def test_several_lines_of_credentials():
-    # Those of other realms, schemes and algorithms are not looked at; of the others the first counts, one guess a request.
+    # Those of other realms, schemes and algorithms are passed over; of the rest the first counts: one guess a request.
     with engine(required=["*"]) as server:
         alice, bob = server.phone(), server.phone()
         server.user("alice", "secret")
