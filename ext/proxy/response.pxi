@@ -145,7 +145,6 @@ cdef void proxy_on_response(void* self, Transaction* client, const Message* m) n
     if m.status < 200:
         on_provisional(p, ctx, target, client, m)
         return
-    server = ctx.server
     end_target(p, ctx, target)
     response = upstream_copy(p, m) if m.status < 300 else NULL
     if response == NULL:
@@ -156,7 +155,7 @@ cdef void proxy_on_response(void* self, Transaction* client, const Message* m) n
         if ctx.active == 0:
             finish_step(p, ctx)
         return
-    send_upstream(p, server, response, m.status)
+    send_upstream(p, ctx.server, response, m.status)
     buffer_release(p.pool, response)
     ctx.final_sent = 1
     if ctx.method == METHOD_INVITE and ctx.initial:
@@ -164,8 +163,11 @@ cdef void proxy_on_response(void* self, Transaction* client, const Message* m) n
         dialog_confirmed(p, m)
     elif ctx.method == METHOD_BYE:
         dialog_ended(p, m)
+    server = ctx.server          # as it is after the sending, which may have ended it
+    if server != NULL and server.state != STATE_ACCEPTED:
+        server = NULL
     context_free(p, ctx)
-    if client.method == METHOD_INVITE and server != NULL:
+    if server != NULL:
         link(client, server)
 
 
@@ -218,8 +220,6 @@ cdef void proxy_on_terminated(void* self, Transaction* t) noexcept nogil:
     ctx = <ResponseContext*>t.user
     if t == ctx.server:
         ctx.server = NULL
-        if ctx.kind == CONTEXT_REGISTER:
-            context_free(<Proxy*>self, ctx)
     else:
         ctx.plan.targets[t.branch].client = NULL
 
