@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from harness import Flow, House, Played, Stage, peers, report
+from harness.stage import LONG
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,7 +31,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for flow in mark.args:
         for house in flow.houses():
             name = f"{'one' if house.hops == 1 else 'two'}-{house.workers}w"
-            marks = [pytest.mark.long] if flow.long else []
+            marks = [pytest.mark.long, pytest.mark.timeout(LONG + 20)] if flow.long else []
             found.append(pytest.param(flow, house, id=f"{flow.name}-{name}".strip("-"), marks=marks))
     metafunc.parametrize(("flow", "house"), found)
 

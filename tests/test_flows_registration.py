@@ -10,18 +10,19 @@ from harness import (
     Flow,
     Message,
     Outcome,
+    Phone,
     Played,
     Scene,
+    Server,
     Sipp,
     check_challenge,
     check_order,
     check_response,
     once,
+    parameters,
     requires_peer,
 )
 from harness.stage import ATLANTA, BOB
-
-pytestmark = [requires_peer("sipp")]
 
 STEPS = ("register_new.xml", "register_update.xml", "register_query.xml", "register_cancel.xml", "register_query.xml")
 
@@ -54,6 +55,7 @@ WRONG_PASSWORD = Flow(
 )
 
 
+@requires_peer("sipp")
 @pytest.mark.flow(REGISTRATIONS)
 def test_registration(played: Played) -> None:
     """A contact comes, a second one with a q joins it, both are listed, and `*` removes both (2.1 to 2.4)."""
@@ -73,6 +75,7 @@ def test_registration(played: Played) -> None:
         assert all(not answer.all("Contact") for answer in found.values())
 
 
+@requires_peer("sipp")
 @pytest.mark.flow(WRONG_PASSWORD)
 def test_wrong_password(played: Played) -> None:
     """A wrong password is answered with a new challenge and binds nothing (2.5, F1 to F4)."""
@@ -84,6 +87,25 @@ def test_wrong_password(played: Played) -> None:
         check_challenge(first, 401, ATLANTA)
         check_challenge(second, 401, ATLANTA)
     assert all(not answer.all("Contact") for answer in _answers(query).values())
+
+
+@pytest.mark.parametrize("algorithm", ["SHA-256", "MD5"])
+def test_both_algorithms_are_offered(algorithm: str) -> None:
+    """RFC 8760: a challenge for each, SHA-256 first; either is enough. (SIPp knows only MD5.)"""
+    users = [("bob", PASSWORD, ATLANTA)]
+    with (
+        Server(host=ATLANTA, users=users, required=["REGISTER"], algorithms=["SHA-256", "MD5"]) as server,
+        Phone(server.address) as phone,
+    ):
+        aor = f"sip:bob@{ATLANTA}"
+        first = phone.ask(phone.request("REGISTER", f"sip:{ATLANTA}", sender=aor, to=aor))
+        assert first and first.status == 401
+        offered = [parameters(value)["algorithm"] for value in first.all("WWW-Authenticate")]
+        assert offered == ["SHA-256", "MD5"]
+        answer = phone.register(f"bob@{ATLANTA}", f"sip:bob@{BOB}:5060", PASSWORD, algorithm=algorithm)
+        assert answer and answer.status == 200, str(answer)
+        wrong = phone.register(f"bob@{ATLANTA}", f"sip:bob@{BOB}:5060", "wrong", algorithm=algorithm)
+        assert wrong and wrong.status == 401, str(wrong)
 
 
 def _answers(outcome: Outcome) -> dict[str, Message]:

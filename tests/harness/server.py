@@ -266,7 +266,15 @@ class Kamailio(Server):
                 defines[f"CHALLENGE_{method}"] = "1"
         if self.record_route:
             defines["RECORD_ROUTE"] = "1"
-        command = ["kamailio", "-f", str(ROOT / "bench" / "rivals" / "kamailio.cfg"), "-DD", "-E", "-n", str(self.processes)]
+        command = [
+            "kamailio",
+            "-f",
+            str(ROOT / "bench" / "rivals" / "kamailio.cfg"),
+            "-DD",
+            "-E",
+            "-n",
+            str(self.processes),
+        ]
         command += ["-l", f"udp:{self.hostport}", "-m", "1024", "-M", "32"]
         command += ["-Y", str(self.folder), "-w", str(self.folder), "-P", str(self.folder / "kamailio.pid")]
         for name, value in defines.items():

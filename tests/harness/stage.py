@@ -23,7 +23,9 @@ ALICE, BOB = "127.0.0.11", "127.0.0.12"
 ATLANTA, BILOXI = "127.0.0.2", "127.0.0.3"
 """Hosts of the two proxies, and at the same time the domains they are responsible for: there is no DNS here."""
 PASSWORD = "secret"
-USERS = 400
+USERS = 1000
+SHORT, LONG = 110, 850
+"""Seconds a test waits for its flow."""
 
 
 @dataclass(frozen=True)
@@ -211,13 +213,13 @@ class Stage:
     def played(self, house: House, flow: Flow) -> Played:
         """What came of one flow. Raises what went wrong in playing it."""
         self.announce([(house, flow)])
-        return self._plays[house, flow].result(110)
+        return self._plays[house, flow].result(LONG if flow.long else SHORT)
 
     def ended(self, house: House) -> None:
         """Wait until the house was quiet and its servers ended with 0. Raises AssertionError if they did not."""
         if house not in self._endings:
             self._endings[house] = self._houses.submit(self._play_house, house, [])
-        self._endings[house].result(110)
+        self._endings[house].result(SHORT)
 
     def close(self) -> None:
         self._houses.shutdown(cancel_futures=True)
