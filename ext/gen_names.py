@@ -1,7 +1,7 @@
 """Make ext/names.h from fastsip/names.py.
 
-    python ext/gen_names.py            write it
-    python ext/gen_names.py --check    exit 1 if it is stale
+python ext/gen_names.py            write it
+python ext/gen_names.py --check    exit 1 if it is stale
 """
 
 import random

@@ -113,48 +113,49 @@ def _write(uint32_t capacity, list items):
             put_number(&w, item)
     return <bytes>memory[:w.at - w.start], bool(w.overflow)
 
-# Every lazy parser over the value of every header line and the Request-URI: nothing may be read outside `data`.
-def _exercise(const uint8_t[::1] data not None):
-    cdef Message m
-    cdef Slice value, rest, name, found
+# Every lazy parser over one value.
+cdef void exercise_value(const uint8_t* data, Slice value) noexcept nogil:
+    cdef Slice rest = value, name, found
     cdef Via via
     cdef Uri uri
     cdef NameAddr address
     cdef Credentials credentials
     cdef uint8_t[256] out
-    cdef uint32_t index, calls = 0
+    parse_via(data, value, &via)
+    if parse_uri(data, value, &uri):
+        canonical_aor(data, &uri, out, sizeof(out))
+    if parse_name_addr(data, value, &address) and parse_uri(data, address.uri, &uri):
+        canonical_aor(data, &uri, out, sizeof(out))
+    uri_equal(data + value.start, slice_length(value), data + value.start, slice_length(value))
+    parse_credentials(data, value, &credentials)
+    find_parameter(data, value, b"tag", &found)
+    while next_parameter(data, &rest, &name, &found) > 0:
+        pass
+    parse_number(data, value)
+    parse_qvalue(data, value)
+    parse_date(data, value)
+
+def _exercise_value(const uint8_t[::1] data not None):
+    exercise_value(&data[0], make_slice(0, data.shape[0]))
+
+# All functions over a message, its Request-URI and the value of each of its header lines.
+def _exercise(const uint8_t[::1] data not None):
+    cdef Message m
+    cdef Slice rest, found
+    cdef uint32_t index
     cdef uint16_t line
     cdef int framing
     with nogil:
         find_call_id(&data[0], <uint32_t>data.shape[0], &found)
         for framing in range(DATAGRAM, STREAM + 1):
             parse_message(&m, &data[0], <uint32_t>data.shape[0], framing)
-            for index in range(m.header_count + 1):
-                if index < m.header_count:
-                    value = make_slice(m.headers[index].value, m.headers[index].end)
-                else:
-                    value = m.uri
-                parse_via(m.data, value, &via)
-                parse_name_addr(m.data, value, &address)
-                if parse_uri(m.data, value, &uri):
-                    canonical_aor(m.data, &uri, out, sizeof(out))
-                if address.uri.end and parse_uri(m.data, address.uri, &uri):
-                    canonical_aor(m.data, &uri, out, sizeof(out))
-                uri_equal(m.data + value.start, slice_length(value), m.data + value.start, slice_length(value))
-                parse_credentials(m.data, value, &credentials)
-                find_parameter(m.data, value, b"tag", &found)
-                rest = value
-                while next_parameter(m.data, &rest, &name, &found) > 0:
-                    calls += 1
-                parse_number(m.data, value)
-                parse_qvalue(m.data, value)
-                parse_date(m.data, value)
-                if index < m.header_count:
-                    line = 0
-                    rest = make_slice(0, 0)
-                    while next_value(&m, m.headers[index].id, &line, &rest, &found) > 0:
-                        calls += 1
-    return calls
+            exercise_value(m.data, m.uri)
+            for index in range(m.header_count):
+                exercise_value(m.data, make_slice(m.headers[index].value, m.headers[index].end))
+                line = 0
+                rest = make_slice(0, 0)
+                while next_value(&m, m.headers[index].id, &line, &rest, &found) > 0:
+                    exercise_value(m.data, found)
 
 cdef extern from "<time.h>" nogil:
     struct timespec:

@@ -24,8 +24,9 @@ cdef inline void take_line(Message* m, const uint8_t* data, uint32_t at, uint32_
         ident = header_id_padded(data + at, name_end - at)
     else:
         ident = header_id(data + at, name_end - at)
-    if ident == HDR_UNKNOWN and (
-            colon == end or name_end == at or skip_class(data, at, name_end, CHAR_TOKEN) != name_end):
+    if colon == end or ident == HDR_UNKNOWN and (
+            name_end == at or skip_class(data, at, name_end, CHAR_TOKEN) != name_end):
+        ident = HDR_UNKNOWN
         fault(m, at, HDR_UNKNOWN, 400, b"header line does not begin with a name and a colon")
     value = colon + (colon < end)
     if value < end:
@@ -86,13 +87,13 @@ cdef inline int take_lines(Message* m, const uint8_t* data, uint32_t limit) noex
                 m.body = <uint16_t>(at + 1)
                 m.headers[m.header_count].name = <uint16_t>line
                 return at + 1
-            if at + 1 == limit:
-                break
             feeds &= feeds - 1
             end = at - 1
             if data[end] != CR:
                 fault(m, at, HDR_UNKNOWN, 400, b"LF without CR")
                 end = at
+            if at + 1 == limit:
+                break
             if not started:
                 started = 1
                 start_line(m, data, end, limit)
@@ -206,13 +207,6 @@ cdef int find_call_id(const uint8_t* data, uint32_t length, Slice* call_id) noex
             line = at + 1
         block += SCAN_BLOCK
     return 0
-
-cdef Slice header_value(const Message* m, int header) noexcept nogil:
-    cdef const Header* line
-    if not has_header(m, header):
-        return make_slice(0, 0)
-    line = &m.headers[m.first[header]]
-    return make_slice(line.value, line.end)
 
 # Behind the next comma of [at, end) that is in no quotes and no brackets, or end + 1 if there is none; 0 if a quote or
 # bracket does not close.

@@ -69,7 +69,7 @@ cdef inline bint is_month_day(long year, int month, long day) noexcept nogil:
 # The three forms of HTTP and mail, all in GMT (20.17 allows the first alone):
 #   Sat, 13 Nov 2010 23:29:00 GMT    Saturday, 13-Nov-10 23:29:00 GMT    Sat Nov 13 23:29:00 2010
 cdef long parse_date(const uint8_t* data, Slice text) noexcept nogil:
-    cdef uint32_t at = skip_blank(data, text.start, text.end), end = text.end, clock
+    cdef uint32_t at = skip_blank(data, text.start, text.end), start = at, end = text.end, clock
     cdef long year, day, hour, minute, second
     cdef int month
     cdef Slice zone
@@ -78,7 +78,7 @@ cdef long parse_date(const uint8_t* data, Slice text) noexcept nogil:
         end -= 1
     while at < end and <uint8_t>((data[at] | 0x20) - c'a') < 26:
         at += 1
-    if at - text.start < 3 or at == end:
+    if at - start < 3 or at == end:
         return -1
     if data[at] == c',':
         at = skip_blank(data, at + 1, end)

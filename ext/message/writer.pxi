@@ -1,23 +1,10 @@
-# The append cursor. Once something does not fit, nothing more is written.
+# What of the append cursor is not inline.
 
 cdef void writer_init(Writer* w, uint8_t* memory, uint32_t capacity) noexcept nogil:
     w.start = memory
     w.at = memory
     w.end = memory + capacity
     w.overflow = 0
-
-cdef void put(Writer* w, const void* data, uint32_t length) noexcept nogil:
-    if w.overflow or <size_t>(w.end - w.at) < length:
-        w.overflow = 1
-        return
-    memcpy(w.at, data, length)
-    w.at += length
-
-cdef void put_text(Writer* w, const char* text) noexcept nogil:
-    put(w, text, <uint32_t>strlen(text))
-
-cdef void put_slice(Writer* w, const uint8_t* data, Slice s) noexcept nogil:
-    put(w, data + s.start, slice_length(s))
 
 cdef void put_number(Writer* w, uint64_t number) noexcept nogil:
     cdef uint8_t digits[20]
@@ -30,7 +17,6 @@ cdef void put_number(Writer* w, uint64_t number) noexcept nogil:
             break
     put(w, digits + at, 20 - at)
 
-# The low `digits` hexadecimal digits (at most 16), lower case, zeros kept.
 cdef void put_hex(Writer* w, uint64_t number, uint32_t digits) noexcept nogil:
     cdef uint8_t text[16]
     cdef const char* letters = b"0123456789abcdef"

@@ -1,0 +1,153 @@
+"""fastsip.parse and its Message, the Python face of the parser."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from messages import INVALID, VALID
+
+import fastsip
+from fastsip import Message, ParseError, parse
+
+INVITE = VALID["invite_1400"]
+
+
+def test_request() -> None:
+    message = parse(INVITE)
+    assert isinstance(message, Message) and message.is_request
+    assert (message.method, message.uri) == (
+        "INVITE",
+        "sip:+19725550123@gw1.carrier.example.net:5060;user=phone;transport=udp",
+    )
+    assert (message.status, message.reason) == (None, None)
+    assert message.call_id == "3848276298220188511@pc33.atlanta.example.com-7f3a"
+    assert (message.cseq, message.from_tag, message.to_tag, message.max_forwards) == (314159, "9fxced76sl", None, 68)
+    assert message.via == "SIP/2.0/UDP 198.51.100.17:5060;branch=z9hG4bKnashds8a7c1e5520fd0b2;rport"
+    assert message.branch == "z9hG4bKnashds8a7c1e5520fd0b2"
+    assert message.body.startswith(b"v=0\r\n") and len(message.body) == int(message.headers["Content-Length"])
+    assert bytes(message) == INVITE and len(message) == len(INVITE)
+    assert repr(message) == f"<Message INVITE {message.uri}>"
+
+
+def test_response() -> None:
+    message = parse(VALID["ringing"])
+    assert (message.is_request, message.method, message.uri) == (False, "INVITE", None)
+    assert (message.status, message.reason, message.to_tag) == (180, "Ringing", "a6c85cf")
+    assert message.max_forwards is None and message.body == b""
+    assert repr(message) == "<Message 180 Ringing to INVITE>"
+
+
+@pytest.mark.parametrize("name", ["Subject", "subject", "SUBJECT", "s", "S"])
+def test_names_match_in_any_case_and_form(name: str) -> None:
+    headers = parse(VALID["compact"]).headers
+    assert headers[name] == headers.get(name) == "Ünïcode is fine"
+    assert name in headers and headers.lines_of(name) == [headers[name]]
+
+
+def test_lookup_of_unknown_and_missing_headers() -> None:
+    headers = parse(VALID["folded"]).headers
+    assert headers["NEWFANGLEDHEADER"] == "newfangled value continued newfangled value"
+    assert headers["unknownheaderwithunusualvalue"] == ";;,,;;,;"
+    assert headers.get("X-Missing") is None and headers.get("X-Missing", "none") == "none"
+    assert "X-Missing" not in headers and 7 not in headers
+    assert headers.lines_of("X-Missing") == headers.values("X-Missing") == []
+    with pytest.raises(KeyError):
+        headers["X-Missing"]
+
+
+def test_iteration_keeps_order_and_spelling() -> None:
+    headers = parse(VALID["cancel"]).headers
+    assert [name for name, _ in headers] == [
+        "Via",
+        "Max-Forwards",
+        "From",
+        "To",
+        "Call-ID",
+        "CSeq",
+        "Reason",
+        "Content-Length",
+    ]
+    assert dict(headers)["CSeq"] == "1 CANCEL" and len(headers) == 8
+    assert "Reason" in repr(headers)
+
+
+def test_comma_separated_values() -> None:
+    assert parse(VALID["ack_routes"]).headers.values("Route") == [
+        "<sip:p1.example.com;lr>",
+        '<sip:p2.example.com;lr;x="a,b">',
+        '"Comma, Inc." <sip:p3.example.com;lr>',
+        "<sip:p4.example.com;lr>",
+    ]
+    folded = parse(VALID["folded"]).headers.values("Via")[2]
+    assert folded == "SIP  /    2.0   / UDP  192.168.255.111   ; branch= z9hG4bK30239"
+    with pytest.raises(ParseError, match="does not close"):
+        parse(VALID["cancel"].replace(b"Reason:", b'Route: "open\r\nReason:')).headers.values("Route")
+
+
+def test_text_that_is_no_utf8_comes_back_as_it_was() -> None:
+    data = VALID["cancel"].replace(b"Reason:", b"Subject: \xff\xfe\r\nReason:")
+    subject = parse(data).headers["Subject"]
+    assert subject.encode("utf-8", "surrogateescape") == b"\xff\xfe"
+
+
+def test_bytes_are_held_and_others_copied() -> None:
+    assert parse(INVITE).buffer is INVITE
+    changing = bytearray(INVITE)
+    message = parse(changing)
+    changing[:6] = b"XXXXXX"
+    assert message.method == "INVITE"
+    assert parse(memoryview(INVITE)).call_id == message.call_id
+
+
+def test_what_stands_around_the_message() -> None:
+    message = parse(VALID["leading_crlf"])
+    assert message.method == "CANCEL" and bytes(message) == VALID["cancel"]
+    assert bytes(parse(VALID["bytes_behind_body"])) == VALID["cancel"]
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "header", "text"),
+    [
+        (INVALID["cseq_method_differs"], 400, "CSeq", "CSeq method is not the request's"),
+        (INVALID["version_7"], 505, "", "does not end with SIP/2.0"),
+        (INVALID["content_length_short_body"], 400, "Content-Length", "body shorter than Content-Length"),
+        (b"", 400, "", "ends before its header section"),
+        (INVITE[:200], 400, "", "ends before its header section"),
+        (b"\x80" * 300 + b"\r\nX: y\r\n\r\n", 400, "", "method"),
+        (INVITE + b"\0" * 65507, None, "", ""),
+        (b"x" * 20_000_000, 513, "", "65507"),
+        (b"OPTIONS sip:a SIP/2.0\r\nX: " + b"y" * 70000, 513, "", "65507"),
+    ],
+)
+def test_errors(data: bytes, status: int | None, header: str, text: str) -> None:
+    if status is None:
+        assert parse(data).method == "INVITE"
+        return
+    with pytest.raises(ParseError, match=text) as raised:
+        parse(data)
+    error = raised.value
+    assert (error.status, error.header) == (status, header)
+    assert 0 <= error.offset <= len(data)
+    assert f"offset {error.offset}" in str(error) and error.reason in str(error)
+    assert isinstance(error, (fastsip.SipError, ValueError))
+
+
+def test_error_offset_counts_from_the_buffer() -> None:
+    data = INVALID["cseq_method_differs"]
+    with pytest.raises(ParseError) as plain:
+        parse(data)
+    with pytest.raises(ParseError) as shifted:
+        parse(b"\r\n\r\n" + data)
+    assert data[plain.value.offset :].startswith(b"INVITE\r\n") and shifted.value.offset == plain.value.offset + 4
+
+
+def test_misuse() -> None:
+    with pytest.raises(TypeError):
+        parse("text")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        Message()
+    with pytest.raises((TypeError, pickle.PicklingError)):
+        pickle.dumps(parse(INVITE))
+    with pytest.raises(AttributeError):
+        _ = fastsip.nothing  # type: ignore[attr-defined]
