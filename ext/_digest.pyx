@@ -70,6 +70,7 @@ cdef struct Digest:
     HashKey key
     uint64_t lifetime        # seconds
     int algorithms
+    int able                 # algorithms libcrypto lets us use
     Libcrypto crypto
     Hash md5
     Hash sha256
@@ -114,9 +115,13 @@ cdef Digest* digest_new(void* table, const HashKey* key, uint32_t lifetime, int 
         return NULL
     if not open_libcrypto(&digest.crypto):
         error[0] = "no libcrypto (OpenSSL 1.1.1 or 3) found: install libssl3, or a Python that is linked with one"
-    elif not hash_open(&digest.sha256, &digest.crypto, 1) and algorithms & DIGEST_SHA256:
+        digest_free(digest)
+        return NULL
+    digest.able |= DIGEST_SHA256 if hash_open(&digest.sha256, &digest.crypto, 1) else 0
+    digest.able |= DIGEST_MD5 if hash_open(&digest.md5, &digest.crypto, 0) else 0
+    if algorithms & DIGEST_SHA256 & ~digest.able:
         error[0] = "libcrypto has no SHA-256"
-    elif not hash_open(&digest.md5, &digest.crypto, 0) and algorithms & DIGEST_MD5:
+    elif algorithms & DIGEST_MD5 & ~digest.able:
         error[0] = "libcrypto refuses MD5 (FIPS mode): set algorithms = [\"SHA-256\"] in [auth]"
     else:
         digest.table = <NonceTable*>table
@@ -127,6 +132,11 @@ cdef Digest* digest_new(void* table, const HashKey* key, uint32_t lifetime, int 
         return digest
     digest_free(digest)
     return NULL
+
+
+cdef void digest_follow(Digest* digest, uint32_t lifetime, int algorithms) noexcept nogil:
+    digest.lifetime = lifetime
+    digest.algorithms = algorithms & digest.able
 
 
 cdef void digest_free(Digest* digest) noexcept nogil:

@@ -262,6 +262,7 @@ cdef class Worker:
                 old = self.proxy.settings
                 self.proxy.settings = <Settings*>order.settings
                 settings_free(old)
+                digest_follow(self.digest, self.proxy.settings.nonce_lifetime, self.proxy.settings.algorithms)
             elif order.kind == ORDER_LISTEN:
                 self.listen_too(&order)
             elif order.kind == ORDER_RELEASE:

@@ -24,6 +24,8 @@ cdef struct Digest           # opaque: one per worker, made by digest_new
 # NULL with a static message in *error if libcrypto is not found.
 cdef size_t nonce_table_size() noexcept nogil
 cdef Digest* digest_new(void* table, const HashKey* key, uint32_t lifetime, int algorithms, const char** error) noexcept
+# Follow new settings. Algorithms that libcrypto refuses stay out.
+cdef void digest_follow(Digest* digest, uint32_t lifetime, int algorithms) noexcept nogil
 cdef void digest_free(Digest* digest) noexcept nogil
 # Which of the user's hashes a client chose: DIGEST_MD5, DIGEST_SHA256, or 0 for something else.
 cdef int credentials_algorithm(const uint8_t* data, const Credentials* credentials) noexcept nogil

@@ -33,6 +33,7 @@ cdef struct Settings:            # what SIGHUP may change; immutable once publis
     Text realm                   # empty: the user's domain
     uint32_t required            # bit 1 << MethodId
     int algorithms               # DIGEST_* bits
+    uint32_t nonce_lifetime      # seconds
     bint open_relay
     bint record_route
     uint32_t min_expires, max_expires, max_contacts

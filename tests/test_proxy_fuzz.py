@@ -27,8 +27,8 @@ WORDS = [
     b"4294967296", b"-1", b"65536", b"1" * 40, b"a" * 600, b"INVITE", b"ACK", b"CANCEL", b"REGISTER", b"SIP/2.0",
     b"SIP/3.0", b"sip:", b"sips:", b"tel:+1", b"sip:bob@example.com", b"sip:example.com", b"\xff\xfe", b"\xc3\xa4",
 ]
-STATUSES = ["100 Trying", "180 Ringing", "183 Progress", "199 Early", "200 OK", "200 OK", "302 Moved", "401 No", "407 No",
-            "408 Late", "486 Busy Here", "487 Gone", "503 Off", "603 No"]
+STATUSES = ["100 Trying", "180 Ringing", "183 Progress", "199 Early", "200 OK", "200 OK", "302 Moved", "401 No",
+            "407 No", "408 Late", "486 Busy Here", "487 Gone", "503 Off", "603 No"]
 
 
 def mutate(choose: random.Random, message: bytes) -> bytes:

@@ -10,8 +10,9 @@
 
 import re
 
+import msgspec
 import pytest
-from engine import ack, engine, header, headers, reply, request
+from engine import SETTINGS, ack, engine, header, headers, reply, request
 from test_proxy_rights import confirm, digest
 
 
@@ -296,3 +297,20 @@ def test_answers_that_fit_in_no_datagram(server):
     assert len(text) < 65_507
     phone.send(text)
     assert server.settled()
+
+
+def test_contact_nobody_could_be_sent_to(server):
+    phone = server.phone()
+    contact = f"Contact: <sip:a@192.0.2.1;x={'x' * 1100}>"
+    phone.send(request("REGISTER", "sip:example.com", phone, contact, callee="sip:alice@example.com"))
+    phone.expect("SIP/2.0 400")
+
+
+def test_new_settings_change_what_is_offered():
+    with engine(required=["*"], algorithms=["MD5"]) as server:
+        alice = server.phone()
+        for names in (["MD5"], ["SHA-256"], ["SHA-256", "MD5"]):
+            server.worker.reload(msgspec.structs.replace(SETTINGS, required=["*"], algorithms=names))
+            alice.send(request("MESSAGE", "sip:bob@example.com", alice))
+            offered = headers(alice.expect("SIP/2.0 407"), "Proxy-Authenticate")
+            assert [re.search("algorithm=([^,]*)", line)[1] for line in offered] == names

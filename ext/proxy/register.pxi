@@ -121,6 +121,8 @@ cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const NameAddr* con
     seconds = requested_expiry(p, m.data, expires)
     if seconds < 0:
         return 423
+    if slice_length(contact.uri) >= MAX_URI:
+        return 400               # nobody could be sent there
     pack_array(w, 4)
     pack_slice(w, m, contact.uri)
     pack_uint(w, q)

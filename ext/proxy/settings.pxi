@@ -57,6 +57,7 @@ cdef Settings* settings_new(object settings) except NULL:
         s.required = method_bits(settings.required)
         s.algorithms = ((DIGEST_MD5 if "MD5" in settings.algorithms else 0)
                         | (DIGEST_SHA256 if "SHA-256" in settings.algorithms else 0))
+        s.nonce_lifetime = settings.nonce_lifetime
         s.open_relay = settings.open_relay
         s.record_route = settings.record_route
         s.min_expires = settings.min_expires
