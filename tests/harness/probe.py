@@ -25,7 +25,7 @@ class Prober:
     Call-IDs and ports spread them over workers, whoever reads and whoever owns.
     """
 
-    def __init__(self, server: tuple[str, int], interval: float = 0.01, grace: float = 0.2) -> None:
+    def __init__(self, server: tuple[str, int], interval: float = 0.01, grace: float = 1.0) -> None:
         self.grace = grace
         self.probes: list[Probe] = []
         self._interval = interval
@@ -66,33 +66,18 @@ class Prober:
                     if answer and answer.status == 200 and (known := waiting.pop(answer.call_id, None)):
                         known.answered = time.monotonic()
 
-    def unanswered(self, since: float) -> list[Probe]:
-        """Probes sent after `since` (monotonic) that were not answered, or later than `grace` seconds."""
-        return [
-            probe
-            for probe in self.probes
-            if probe.sent >= since and (probe.answered is None or probe.answered - probe.sent > self.grace)
-        ]
-
     def outage(self, since: float) -> float:
-        """Seconds from `since` to the last probe that got no answer in time, 0 if all did."""
-        missed = self.unanswered(since)
-        return missed[-1].sent - since if missed else 0.0
-
-    def longest_wait(self, since: float) -> float:
-        """The longest time a probe sent after `since` waited; what was lost counts to the next one answered."""
+        """How long some requests were not served after `since` (monotonic seconds): until the last one that never got
+        an answer was sent, or the longest time one waited for its answer, whichever is more."""
         later = [probe for probe in self.probes if probe.sent >= since]
-        longest, lost = 0.0, None
-        for probe in later:
-            if probe.answered is None:
-                lost = lost or probe.sent
-            else:
-                longest = max(longest, probe.answered - (lost or probe.sent))
-                lost = None
-        return longest
+        lost = [probe.sent - since for probe in later if probe.answered is None and probe.sent < self._settled()]
+        return max([*lost, *(probe.answered - probe.sent for probe in later if probe.answered)], default=0.0)
 
     def answered_share(self, since: float, until: float) -> float:
         """Share of the probes sent in a time span that were answered."""
         span = [probe for probe in self.probes if since <= probe.sent <= until]
-        missed = [probe for probe in self.unanswered(since) if probe.sent <= until]
-        return 1 - len(missed) / len(span) if span else 1.0
+        return sum(probe.answered is not None for probe in span) / len(span) if span else 1.0
+
+    def _settled(self) -> float:
+        """Probes sent before this have had their time to be answered."""
+        return time.monotonic() - self.grace
