@@ -256,16 +256,17 @@ static inline uint64_t name_fold(uint64_t word) {
 /* As header_id, where eight bytes from `name` on may be read whatever the length. */
 static inline int header_id_padded(const uint8_t *name, uint32_t length) {
     uint64_t a = name_word(name), b = 0, c = 0;
-    if (length - 1 >= NAME_KEY_BYTES) return HDR_UNKNOWN;
-    if (length <= 8) {
+    if (length - 1 < 8) {
         a = name_short(a, length);
     } else {
+        if (length - 1 >= NAME_KEY_BYTES) return HDR_UNKNOWN;
         b = name_fold(name_word(name + length - 8));
         if (length > 16) c = name_fold(name_word(name + 8));
     }
     a = name_fold(a);
     const NameSlot *slot = &header_id_slots[((a ^ (b * 3)) * HEADER_ID_MULTIPLIER) >> (64 - HEADER_ID_BITS)];
-    return slot->a == a && slot->length == length && slot->b == b && slot->c == c ? (int)slot->id : HDR_UNKNOWN;
+    uint64_t differ = (slot->a ^ a) | (slot->b ^ b) | (slot->c ^ c) | (slot->length ^ length);
+    return differ ? HDR_UNKNOWN : (int)slot->id;
 }
 
 static inline int header_id(const uint8_t *name, uint32_t length) {

@@ -1,6 +1,9 @@
 """The names SIP is made of: methods, header fields and status codes.
 
-This is the only place they are written down. `ext/gen_names.py` makes `ext/names.h` from it; run it after an edit.
+This is the only place they are written down. `ext/gen_names.py` makes `ext/names.h` from it.
+
+To add a header: put it at the end of HEADERS, run `python ext/gen_names.py`, name its HDR_ constant in
+`fastsip/_message.pxd`. `tests/test_names.py` fails until all three agree.
 """
 
 from typing import Final

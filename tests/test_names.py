@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,16 @@ ROOT = Path(__file__).parent.parent
 def test_generated_header_is_fresh() -> None:
     done = subprocess.run([sys.executable, ROOT / "ext/gen_names.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"), [("HDR_", [name for name, _ in names.HEADERS]), ("METHOD_", list(names.METHODS))]
+)
+def test_contract_names_them_all(prefix: str, expected: list[str]) -> None:
+    contract = (ROOT / "fastsip/_message.pxd").read_text()
+    found = re.findall(rf"\b{prefix}[A-Z_]+\b", contract.split("int header_id")[0])
+    constants = [prefix + name.upper().replace("-", "_") for name in expected]
+    assert [name for name in found if name != prefix] == [prefix + "UNKNOWN", *constants, prefix + "COUNT"]
 
 
 def test_every_header_in_any_case() -> None:

@@ -18,8 +18,10 @@ cdef inline void take_line(Message* m, const uint8_t* data, uint32_t at, uint32_
     cdef Header* header = &m.headers[index]
     cdef uint64_t bit
     cdef int ident
-    while name_end > at and (data[name_end - 1] == SP or data[name_end - 1] == HT):
-        name_end -= 1
+    # Before `at` there is the line end of the line above.
+    if data[name_end - 1] <= SP:
+        while name_end > at and (data[name_end - 1] == SP or data[name_end - 1] == HT):
+            name_end -= 1
     if readable - at >= 8:
         ident = header_id_padded(data + at, name_end - at)
     else:
@@ -29,12 +31,12 @@ cdef inline void take_line(Message* m, const uint8_t* data, uint32_t at, uint32_
         ident = HDR_UNKNOWN
         fault(m, at, HDR_UNKNOWN, 400, b"header line does not begin with a name and a colon")
     value = colon + (colon < end)
-    if value < end:
-        value += data[value] == SP
+    if end - value > 1 and data[value] == SP and data[value + 1] > SP and data[end - 1] > SP:
+        value += 1
+    else:
         while end > value and is_blank(data[end - 1]):
             end -= 1
-        if value < end and is_blank(data[value]):
-            value = skip_blank(data, value, end)
+        value = skip_blank(data, value, end)
     header.name = <uint16_t>at
     header.value = <uint16_t>value
     header.end = <uint16_t>end
