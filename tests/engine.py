@@ -180,10 +180,10 @@ class Engine:
         """Whether transactions, contexts, buffers and timers all fall back to zero."""
         until = time.monotonic() + timeout
         while time.monotonic() < until:
+            time.sleep(0.02)  # the numbers of a turn are published at its end, after what it sent
             c = self.counters()
             if not (c["transactions"] or c["contexts"] or c["buffers"] or c["timers"]):
                 return True
-            time.sleep(0.02)
         return False
 
     def close(self) -> dict[str, int]:
