@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := $(shell find ext -name '*.pyx' -o -name '*.pxi' -o -name '*.h' -o -name '*.c') $(wildcard fastsip/*.pxd) setup.py
 ARGS ?=
+JOBS ?= 4
 
 .PHONY: setup build demo test lint bench debug clean
 .DEFAULT_GOAL := build
@@ -32,7 +33,7 @@ demo: build
 	@$(BIN)/fastsip demo $(ARGS)
 
 test: build
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
 
 lint: .venv/.ready
 	@$(BIN)/ruff check .

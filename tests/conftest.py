@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from harness import Flow, House, Played, Stage, peers, report
+from harness import Flow, House, Played, Stage, peers
+from harness import report as figures
 from harness.stage import LONG
 
 
@@ -36,8 +38,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("flow", "house"), found)
 
 
+def _together(item: pytest.Item) -> str | None:
+    """Which tests must share a process when the suite runs in several: all flows, which are played on one stage, and
+    those of a file, but where every test stands alone."""
+    name = item.path.name
+    if name.startswith("test_flows") or name == "test_lossy.py":
+        return "flows"
+    if name.startswith("test_proxy") or item.path.parent.name == "transaction":
+        return None
+    return name
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     peers.leave_out(items)
+    for item in items:
+        if group := _together(item):
+            item.add_marker(pytest.mark.xdist_group(group))
     if "long" not in (config.getoption("markexpr") or ""):
         long = [item for item in items if item.get_closest_marker("long")]
         if long:
@@ -46,7 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if lines := report.lines():
+    if lines := figures.lines():
         terminalreporter.section("measured")
         for line in lines:
             terminalreporter.write_line(line)
@@ -56,8 +72,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(line)
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    peers.note(report)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    figures.add(getattr(node, "workeroutput", {}).get("measured", []))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["measured"] = figures.lines()
+        return
     if exitstatus == 0 and peers.missing_fails():
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

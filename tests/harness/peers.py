@@ -31,14 +31,26 @@ def requires_peer(name: str) -> pytest.MarkDecorator:
     return pytest.mark.peer(name)
 
 
+def _reason(name: str) -> str:
+    program, how = PEERS[name]
+    return f"{program} is not installed: {how}"
+
+
+def note(report: pytest.TestReport) -> None:
+    """Count what was left out; for `pytest_runtest_logreport`, which sees the tests of every process."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        for name in PEERS:
+            if report.longrepr[2].endswith(_reason(name)):
+                _left_out[name] += 1
+
+
 def leave_out(items: list[pytest.Item]) -> None:
     """Mark what misses its peer; for `pytest_collection_modifyitems`."""
     for item in items:
         for mark in item.iter_markers("peer"):
-            program, how = PEERS[mark.args[0]]
+            program, _ = PEERS[mark.args[0]]
             if shutil.which(program) is None:
-                item.add_marker(pytest.mark.skip(reason=f"{program} is not installed: {how}"))
-                _left_out[mark.args[0]] += 1
+                item.add_marker(pytest.mark.skip(reason=_reason(mark.args[0])))
 
 
 def summary() -> list[str]:

@@ -8,5 +8,10 @@ def measured(line: str) -> None:
     _lines.append(line)
 
 
+def add(lines_of_another: list[str]) -> None:
+    """Take over what another process of the same run measured."""
+    _lines.extend(lines_of_another)
+
+
 def lines() -> list[str]:
     return list(_lines)
