@@ -44,7 +44,7 @@ def phone(server: Server) -> Iterator[Phone]:
 
 def total(server: Server) -> dict[str, int]:
     """The counters of all workers."""
-    found: dict[str, int] = server.ctl("stats")["total"]
+    found: dict[str, int] = server.stats()["total"]
     return found
 
 

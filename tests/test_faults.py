@@ -238,10 +238,10 @@ def test_full_disk() -> None:
         _, hard = resource.prlimit(state, resource.RLIMIT_FSIZE)
         resource.prlimit(state, resource.RLIMIT_FSIZE, (8192, hard))
         _register_some(phone, "full", 200)
-        _wait("ctl stats says so", lambda: server.ctl("stats")["durable"] is False, 5)
+        _wait("ctl stats says so", lambda: server.stats()["durable"] is False, 5)
         resource.prlimit(state, resource.RLIMIT_FSIZE, (hard, hard))
         _register_some(phone, "after", 5)
-        _wait("durable again", lambda: server.ctl("stats")["durable"] is True, 10)
+        _wait("durable again", lambda: server.stats()["durable"] is True, 10)
         assert "survive" in server.log
 
 
