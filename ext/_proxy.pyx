@@ -28,6 +28,7 @@ cdef enum:
     MAX_URI = 1024               # of a binding
     AOR_SIZE = 512
     MAX_CONTACTS = 64            # in one REGISTER
+    TOKEN_HALF = 12              # hexadecimal digits
     TIMER_C = TIMER_USER
     TIMER_WAIT_STATE = TIMER_USER + 1
 
@@ -143,6 +144,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     count_add(p.block, COUNT_requests_in, 1)
     r.source = packet.flow
     r.token_valid = r.trusted = r.authenticated = False
+    r.token.start = r.token.end = 0
     answer_flow(&r.answer, &packet.flow, m)
     matched = match_request(p.layer, m, &r.answer, &found)
     if matched == MATCH_ABSORBED:
@@ -153,6 +155,8 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     status = validate(p, m, &r)
     if status == 0:
         status = read_routes(p, m, &r)
+    if status == 0:
+        check_token(p, m, &r)
     if m.method == METHOD_ACK:
         if status == 0:
             r.trusted = p.settings.open_relay or is_trusted(p, &r.source)

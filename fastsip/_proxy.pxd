@@ -110,7 +110,8 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     uint16_t route_count
     bint rewrite_routes          # they differ from what came
     bint strict                  # the next hop is a strict router: it takes the Request-URI's place (16.6 step 6)
-    bint token_valid             # came with our Record-Route token, bound to this Call-ID, inside a dialog
+    Slice token                  # of our Record-Route URI it came with
+    bint token_valid             # which, in its dialog, opens the way it wants to go
     bint trusted
     bint authenticated
     Uri next_hop                 # of the first remaining Route value, valid with route_count

@@ -75,7 +75,7 @@ def test_forwarded_invite(server, pair):
         "SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK-y"
     )
     assert header(got, "Max-Forwards") == "69"
-    assert re.fullmatch(rf"<sip:{re.escape(server.name)};lr;rt=[0-9a-f]{{16}}>", header(got, "Record-Route"))
+    assert re.fullmatch(rf"<sip:{re.escape(server.name)};lr;rt=[0-9a-f]{{24}}>", header(got, "Record-Route"))
     tail = text[text.index("From:") :]
     assert got.endswith(tail)
     bob.send(reply(got, "486 Busy Here"))

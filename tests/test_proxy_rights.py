@@ -121,7 +121,7 @@ def test_token_opens_its_dialog_and_nothing_else(server):
     ok = confirm(server, alice, bob, call_id="dialog@x")
     route, tag = header(ok, "Record-Route"), "b1"
     target = f"sip:carol@{mallory.name}"
-    forged = re.sub(r"rt=.{16}", "rt=0123456789abcdef", route)
+    forged = re.sub(r"rt=[0-9a-f]{24}", "rt=0123456789abcdef01234567", route)
     for extra, options in (
         ((f"Route: {route}",), {"call_id": "other@x", "to_tag": tag}),
         ((f"Route: {route}",), {"call_id": "dialog@x"}),
@@ -135,6 +135,50 @@ def test_token_opens_its_dialog_and_nothing_else(server):
     alice.send(request("BYE", f"sip:bob@{bob.name}", alice, f"Route: {route}", call_id="dialog@x", to_tag=tag, cseq=9))
     bob.send(reply(bob.expect("BYE"), "200 OK"))
     alice.expect("SIP/2.0 200")
+
+
+def refused(server, phone, target, route, **options):
+    denied = server.counters()["relay_denied"]
+    phone.send(request("INVITE", target, phone, f"Route: {route}", call_id="dialog@x", cseq=5, **options))
+    phone.expect("SIP/2.0 403")
+    assert server.counters()["relay_denied"] == denied + 1
+
+
+def passes(phone, to, target, route, **options):
+    phone.send(request("INFO", target, phone, f"Route: {route}", call_id="dialog@x", cseq=6, **options))
+    to.send(reply(to.expect("INFO"), "200 OK"))
+    phone.expect("SIP/2.0 200")
+
+
+def test_token_of_a_stranger_leads_to_its_callee_only(server):
+    stranger, bob, gateway = server.phone("127.0.0.2"), server.phone("127.0.0.3"), server.phone("127.0.0.4")
+    server.register("bob@example.com", f"sip:bob@{bob.name}")
+    ok = confirm(server, stranger, bob, call_id="dialog@x", caller="sip:x@far.invalid")
+    route = header(ok, "Record-Route")
+    passes(stranger, bob, f"sip:bob@{bob.name}", route, to_tag="b1", caller="sip:x@far.invalid")
+    for tags in ({"to_tag": "b1"}, {"to_tag": "invented"}, {"from_tag": "b1", "to_tag": "a1"}):
+        refused(server, stranger, f"sip:+1900@{gateway.name}", route, caller="sip:x@far.invalid", **tags)
+    back = {"from_tag": "b1", "to_tag": "a1"}
+    passes(bob, stranger, f"sip:x@{stranger.name}", route, **back)
+    refused(server, bob, f"sip:+1900@{gateway.name}", route, **back)
+    assert gateway.silent()
+
+
+def test_token_of_an_authenticated_caller_is_of_use_to_nobody_else(guarded):
+    alice, far, gateway = guarded.phone("127.0.0.2"), guarded.phone("127.0.0.3"), guarded.phone("127.0.0.4")
+    uri = f"sip:x@{far.name}"
+    alice.send(request("INVITE", uri, alice, call_id="dialog@x"))
+    line = digest(alice.expect("SIP/2.0 407"), "Proxy-Authenticate", "INVITE", uri)
+    alice.send(request("INVITE", uri, alice, line, call_id="dialog@x", cseq=2))
+    far.send(reply(far.expect("INVITE"), "200 OK", f"Contact: <sip:x@{far.name}>"))
+    route = header(alice.expect("SIP/2.0 200"), "Record-Route")
+    # The callee's Contact may be another host than the one that was called.
+    passes(alice, gateway, f"sip:x@{gateway.name}", route, to_tag="b1")
+    elsewhere = {"caller": "sip:x@far.invalid"}
+    refused(guarded, far, f"sip:+1900@{gateway.name}", route, to_tag="b1", **elsewhere)
+    refused(guarded, far, f"sip:+1900@{gateway.name}", route, from_tag="b1", to_tag="a1", **elsewhere)
+    passes(far, alice, f"sip:alice@{alice.name}", route, from_tag="b1", to_tag="a1", **elsewhere)
+    assert gateway.silent()
 
 
 def test_trusted_neighbour_may_relay():

@@ -31,7 +31,7 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
         put(w, b"Record-Route: <sip:", 19)
         put_sent_by(p, w, out)
         put(w, b";lr;rt=", 7)
-        put_hex(w, route_token(p, m, m.from_tag), 16)
+        put_token(p, w, m, r, out)
         put(w, b">\r\n", 3)
     if m.max_forwards < 0:
         put(w, b"Max-Forwards: 70\r\n", 18)

@@ -49,37 +49,80 @@ cdef uint32_t address_of_record(const Proxy* p, const uint8_t* data, const Uri* 
     return length
 
 
-cdef uint64_t route_token(const Proxy* p, const Message* m, Slice tag) noexcept nogil:
-    # What our Record-Route URIs carry: proof that this Call-ID, with this caller's tag, came through this server.
+# The token in our Record-Route URIs, `rt`, says what the two ends of a dialog may have relayed without being asked who
+# they are. Both ends see it, and either may be a stranger, so it opens only the ways the dialog began with. Two halves
+# of 48 bits, for requests in the caller's direction and in the callee's, each a keyed hash over Call-ID, the caller's
+# tag and one address:
+#
+#     caller, authenticated or trusted then: anywhere, but only from the address the first request came from
+#     caller, a stranger:                    only to the address the first request was sent to
+#     callee:                                only to the address the first request came from
+#
+# Whoever wants more is asked for a password like everybody, and without a To tag there is no dialog to have rights in.
+
+cdef enum TokenKind:
+    TOKEN_CALLER = 1
+    TOKEN_STRANGER = 2
+    TOKEN_CALLEE = 3
+
+
+cdef uint64_t route_token(const Proxy* p, const Message* m, Slice caller_tag, int kind, const Address* end) noexcept nogil:
     cdef HashState h
     siphash_start(&h, &p.control.route_key)
+    siphash_add(&h, &kind, sizeof(kind))
     siphash_add(&h, m.data + m.call_id.start, slice_length(m.call_id))
-    siphash_add(&h, m.data + tag.start, slice_length(tag))
-    return siphash_finish(&h)
+    siphash_add(&h, m.data + caller_tag.start, slice_length(caller_tag))
+    siphash_add(&h, end.ip, 16)
+    return siphash_finish(&h) >> 16
 
 
-cdef bint token_matches(const Proxy* p, const Message* m, const uint8_t* text) noexcept nogil:
-    # The dialog's first From tag is this request's From tag or, on the way back, its To tag.
-    cdef uint8_t expected[16]
+cdef void put_token(const Proxy* p, Writer* w, const Message* m, const Routing* r, const Flow* out) noexcept nogil:
+    if r.trusted or r.authenticated:
+        put_hex(w, route_token(p, m, m.from_tag, TOKEN_CALLER, &r.source.remote), TOKEN_HALF)
+    else:
+        put_hex(w, route_token(p, m, m.from_tag, TOKEN_STRANGER, &out.remote), TOKEN_HALF)
+    put_hex(w, route_token(p, m, m.from_tag, TOKEN_CALLEE, &r.source.remote), TOKEN_HALF)
+
+
+cdef bint is_token(const Proxy* p, const Message* m, const uint8_t* half, Slice caller_tag, int kind,
+                   const Address* end) noexcept nogil:
+    cdef uint8_t expected[TOKEN_HALF]
     cdef Writer w
-    writer_init(&w, expected, 16)
-    put_hex(&w, route_token(p, m, m.from_tag), 16)
-    if memcmp(expected, text, 16) == 0:
-        return True
-    writer_init(&w, expected, 16)
-    put_hex(&w, route_token(p, m, m.to_tag), 16)
-    return memcmp(expected, text, 16) == 0
+    writer_init(&w, expected, TOKEN_HALF)
+    put_hex(&w, route_token(p, m, caller_tag, kind, end), TOKEN_HALF)
+    return memcmp(expected, half, TOKEN_HALF) == 0
+
+
+cdef void check_token(Proxy* p, const Message* m, Routing* r) noexcept nogil:
+    # After read_routes: whether the token that came with this request opens the way it wants to go.
+    cdef const uint8_t* token = m.data + r.token.start
+    cdef Flow hop
+    cdef uint8_t uri[MAX_URI]
+    cdef uint32_t length
+    cdef bint known
+    if r.token.end == 0 or m.to_tag.end == 0:
+        return
+    if is_token(p, m, token, m.from_tag, TOKEN_CALLER, &r.source.remote):
+        r.token_valid = True
+        return
+    if r.route_count:
+        known = next_hop(p, m.data, &r.next_hop, &r.source, &hop)
+    elif own_host(p, m.data, &r.target, &r.source):
+        known = find_binding(p, m, r, uri, &length, &hop)
+    else:
+        known = next_hop(p, m.data, &r.target, &r.source, &hop)
+    r.token_valid = known and (is_token(p, m, token, m.from_tag, TOKEN_STRANGER, &hop.remote)
+                               or is_token(p, m, token + TOKEN_HALF, m.to_tag, TOKEN_CALLEE, &hop.remote))
 
 
 cdef bint route_is_own(Proxy* p, const Message* m, const Uri* uri, Routing* r) noexcept nogil:
-    # A Route value that names this server; a valid token in it gives the request the rights of its dialog. No To tag,
-    # no dialog, no rights: else one call's token would open the server for everything under its Call-ID.
+    # Whether a Route value names this server; its token is noted.
     cdef Slice token
     if not own_host(p, m.data, uri, &r.source):
         return False
     if (uri.user.end == uri.user.start and find_parameter(m.data, uri.parameters, b"rt", &token)
-            and slice_length(token) == 16 and m.to_tag.end and token_matches(p, m, m.data + token.start)):
-        r.token_valid = True
+            and slice_length(token) == 2 * TOKEN_HALF):
+        r.token = token
     return True
 
 
