@@ -5,7 +5,7 @@
 
 Calls with Digest, SIPp at both ends, and REGISTERs with Digest from other users, through two workers and a store on
 disk. Every five seconds memory is read; during the last `--kill-for` seconds a random worker or the state process dies
-every half minute. It stops by itself, prints JSON, and ends with 1 if something was left alive in the workers.
+every `--apart` seconds. It stops by itself, prints JSON, and ends with 1 if something was left alive in the workers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lossy import Relay, Weather
 HOST, CARL = "127.0.0.5", "127.0.0.13"
 DIGEST = ("REGISTER", "INVITE")
 USERS = 500
-SAMPLE, KILL = 5.0, 30.0
+SAMPLE = 5.0
 WATCHED = ("retransmissions_in", "retransmissions_out", "rejected_full", "auth_replays", "relay_denied", "loops")
 
 
@@ -43,6 +43,7 @@ class Soak:
     rate: float = 300
     registers: float = 50
     kill_for: float = 0
+    apart: float = 30
     loss: float = 0
     hold: int = 1000
     seed: int = 1
@@ -132,7 +133,7 @@ class Soak:
                 if (kib := private_memory(pid)) is not None:
                     self.memory[name, pid].append((now, kib))
             if now >= strike:
-                strike += KILL
+                strike += self.apart
                 pid, name = chance.choice(sorted(server.children().items()))
                 self.deaths.append(f"{now:.0f} s: {name} {pid}")
                 os.kill(pid, signal.SIGKILL)
@@ -162,6 +163,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=300, help="calls a second")
     parser.add_argument("--registers", type=float, default=50, help="REGISTERs a second")
     parser.add_argument("--kill-for", type=float, default=0, help="last seconds in which processes die")
+    parser.add_argument("--apart", type=float, default=30, help="seconds between two deaths")
     parser.add_argument("--loss", type=float, default=0, help="share of datagrams dropped, doubled and late, each")
     parser.add_argument("--t1", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=1)
