@@ -11,6 +11,7 @@ server; such rounds are marked. Results go to bench/results as JSON and Markdown
 from __future__ import annotations
 
 import csv
+import os
 import statistics
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import click
 import orjson
-from measure import cpu, drops, machine, tree, version
+from measure import busy, cpu, drops, machine, tree, version
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -38,12 +39,15 @@ SETTLE = 0.5
 PATIENCE = 8.0
 """Seconds after the last call was begun; what is not over then has failed."""
 TIRED = 0.97
-"""A SIPp that used more than this share of a CPU, or a rate below this share of the one asked for, was the limit."""
+"""A SIPp that used more than this share of a CPU was the limit; below this share of the rate, the rate was not held."""
+STRANGERS = 0.2
+"""CPUs that other processes may use before a round counts as disturbed."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one run of one target came to. `cpu_us` is microseconds of CPU per call of the server's processes."""
+    """What one run of one target came to. `cpu_us` is microseconds of CPU per call of the server's processes, `others`
+    how many CPUs processes used that have nothing to do with it, `note` why not to trust the round, "" for none."""
 
     target: str
     round: int
@@ -54,7 +58,8 @@ class Round:
     retransmissions: int
     drops: int
     sipp_busy: float
-    limited: bool
+    others: float
+    note: str
 
 
 def run(target: str, number: int, rate: int, seconds: float, workers: int, hold: int) -> Round:
@@ -98,14 +103,17 @@ def _drive(server: Server | None, target: str, number: int, rate: int, calls: in
     caller.keys = {"away": server.hostport if server else f"{CALLEE}:{callee.port}"}
     caller.options += ("-d", str(hold))
     processes = tree(server.pid) if server else []
-    before, lost = cpu(processes), drops(server.port) if server else 0
-    busy = {caller: 0.0, callee: 0.0}
+    before, own, lost = cpu(processes), cpu([os.getpid()]), drops(server.port) if server else 0
     started = {callee: cpu([callee.pid]), caller: 0.0}
+    ends = dict.fromkeys(started, 0.0)
+    others, machine_before = 0.0, busy()
     begun = time.monotonic()
     caller.start()
     while caller.running() and (elapsed := time.monotonic() - begun) < calls / rate + PATIENCE:
         if elapsed < calls / rate:
-            busy = {sipp: (cpu([sipp.pid]) - started[sipp]) / elapsed for sipp in busy}
+            ends = {sipp: (cpu([sipp.pid]) - started[sipp]) / elapsed for sipp in ends}
+            ours = sum(ends.values()) * elapsed + cpu([*processes, os.getpid()]) - before - own
+            others = max(0.0, (busy() - machine_before - ours) / elapsed)
         time.sleep(0.1)
     outcome = caller.stop()
     time.sleep(SETTLE)
@@ -113,8 +121,7 @@ def _drive(server: Server | None, target: str, number: int, rate: int, calls: in
     callee.stop()
     figures, achieved = _figures(folder / "caller.csv", calls)
     made = int(figures["TotalCallCreated"])
-    share = max(busy.values())
-    limited = share > TIRED or achieved < rate * TIRED
+    share = max(ends.values())
     if made == 0:
         raise click.ClickException(f"SIPp made no call\n{outcome.errors[-2000:]}")
     return Round(
@@ -127,14 +134,33 @@ def _drive(server: Server | None, target: str, number: int, rate: int, calls: in
         retransmissions=int(figures["Retransmissions(C)"]),
         drops=drops(server.port) - lost if server else 0,
         sipp_busy=share,
-        limited=limited,
+        others=others,
+        note=_note(share, achieved / rate, others),
     )
+
+
+def _note(sipp_busy: float, held: float, others: float) -> str:
+    if sipp_busy > TIRED:
+        return "SIPp was the limit"
+    if others > STRANGERS:
+        return "others used the CPUs"
+    return "rate not held" if held < TIRED else ""
 
 
 def _sipp(scenario: str, target: tuple[str, int] | None, host: str, rate: int, folder: Path) -> Sipp:
     sipp = Sipp(str(ROOT / "bench" / "sipp" / scenario), target, host=host, rate=rate, trace=False, timeout=300)
     name = scenario.removesuffix(".xml")
-    sipp.options = ("-trace_stat", "-stf", str(folder / f"{name}.csv"), "-fd", "1", "-buff_size", "4194304")
+    sipp.options = (
+        "-trace_stat",
+        "-stf",
+        str(folder / f"{name}.csv"),
+        "-fd",
+        "1",
+        "-buff_size",
+        "4194304",
+        "-l",
+        "20000",
+    )
     return sipp
 
 
@@ -149,16 +175,27 @@ def _figures(path: Path, calls: int) -> tuple[dict[str, str], float]:
 
 
 def medians(rounds: list[Round]) -> dict[str, float]:
-    """Median CPU per call of each target, those rounds left out in which SIPp was the limit unless all were."""
+    """Median CPU per call of each target, rounds with a note left out unless all have one."""
     found = {}
     for target in dict.fromkeys(round.target for round in rounds):
         mine = [round for round in rounds if round.target == target]
-        good = [round for round in mine if not round.limited] or mine
+        good = [round for round in mine if not round.note] or mine
         found[target] = statistics.median(round.cpu_us for round in good)
     return found
 
 
-HEADINGS = ("target", "round", "calls/s", "CPU per call", "failed", "retransmissions", "drops", "SIPp busy", "")
+HEADINGS = (
+    "target",
+    "round",
+    "calls/s",
+    "CPU per call",
+    "failed",
+    "retransmissions",
+    "drops",
+    "SIPp busy",
+    "others",
+    "",
+)
 
 
 def rows(rounds: list[Round]) -> list[tuple[str, ...]]:
@@ -172,7 +209,8 @@ def rows(rounds: list[Round]) -> list[tuple[str, ...]]:
             f"{round.retransmissions:,}",
             f"{round.drops:,}",
             f"{round.sipp_busy:.0%}",
-            "SIPp was the limit" if round.limited else "",
+            f"{round.others:.2f} CPU",
+            round.note,
         )
         for round in rounds
     ]
@@ -192,15 +230,19 @@ def conclusion(rounds: list[Round]) -> list[str]:
         lines.append("Kamailio's failed calls got 180 after 200: its processes swap them now and then.")
     if any(round.drops for round in rounds):
         lines.append("Rounds with drops overflowed the server's receive buffer; their calls were not all served.")
-    if any(round.limited for round in rounds):
-        lines.append("SIPp was the limit in the rounds marked so: at this rate it, not the server, sets the pace.")
+    notes = {
+        "SIPp was the limit": "Where SIPp was the limit, it and not the server set the pace.",
+        "others used the CPUs": "Where others used the CPUs, repeat the run on a machine with nothing else to do.",
+        "rate not held": "Where the rate was not held, calls piled up that the server was too slow to answer.",
+    }
+    lines += [text for note, text in notes.items() if any(round.note == note for round in rounds)]
     return lines
 
 
 def markdown(about: dict[str, str], rounds: list[Round]) -> str:
     lines = [f"# Calls through a proxy, {about['date']}", "", f"`{about['command']}`", ""]
     lines += [f"- {key}: {value}" for key, value in about.items() if key not in ("date", "command")]
-    lines += ["", "| " + " | ".join(HEADINGS) + " |", "|---|--:|--:|--:|--:|--:|--:|--:|---|"]
+    lines += ["", "| " + " | ".join(HEADINGS) + " |", "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|"]
     lines += ["| " + " | ".join(row) + " |" for row in rows(rounds)]
     return "\n".join([*lines, "", *conclusion(rounds), ""])
 
@@ -235,7 +277,7 @@ def main(
         "sipp": sipp,
         "workload": f"{rate:,} calls/s for {seconds:g} s, {workers} workers, {hold} ms between ACK and BYE",
     }
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = Console() if sys.stdout.isatty() else Console(width=132)
     for key, value in about.items():
         console.print(f"{key:>9}  {value}", highlight=False)
     done: list[Round] = []

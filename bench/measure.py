@@ -31,6 +31,13 @@ def cpu(pids: list[int]) -> float:
     return nanoseconds / 1e9
 
 
+def busy() -> float:
+    """Seconds of CPU the whole machine has used, all CPUs together; ticks, so good over seconds only."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    user, nice, system, _idle, _wait, irq, softirq, steal = fields
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 def drops(port: int) -> int:
     """Datagrams the kernel dropped at UDP sockets of this port because their queue was full."""
     total = 0
