@@ -32,8 +32,14 @@ build/.built: .venv/.ready $(SOURCES)
 demo: build
 	@$(BIN)/fastsip demo $(ARGS)
 
+# Without ARGS: what can share the machine in several processes, then what wants it alone.
 test: build
-	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+ifeq ($(ARGS),)
+	@$(BIN)/python -m pytest --quiet -m "not alone" --numprocesses $(JOBS) --dist loadgroup; first=$$?; \
+		$(BIN)/python -m pytest --quiet -m alone && exit $$first
+else
+	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 lint: .venv/.ready
 	@$(BIN)/ruff check .

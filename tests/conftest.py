@@ -38,22 +38,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("flow", "house"), found)
 
 
-def _together(item: pytest.Item) -> str | None:
-    """Which tests must share a process when the suite runs in several: all flows, which are played on one stage, and
-    those of a file, but where every test stands alone."""
+def _share(item: pytest.Item) -> pytest.MarkDecorator | None:
+    """How a test may share the machine. Whole servers under load, where SIPp's clock or ours decides, run one after
+    another with nothing beside them; files with servers of their own share a process; the rest goes anywhere."""
     name = item.path.name
-    if name.startswith("test_flows") or name == "test_lossy.py":
-        return "flows"
+    if name.startswith("test_flows") or name in ("test_lossy.py", "test_faults.py"):
+        return pytest.mark.alone
     if name.startswith("test_proxy") or item.path.parent.name == "transaction":
         return None
-    return name
+    return pytest.mark.xdist_group(name)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     peers.leave_out(items)
     for item in items:
-        if group := _together(item):
-            item.add_marker(pytest.mark.xdist_group(group))
+        if mark := _share(item):
+            item.add_marker(mark)
     if "long" not in (config.getoption("markexpr") or ""):
         long = [item for item in items if item.get_closest_marker("long")]
         if long:
