@@ -22,6 +22,7 @@ from harness import (
     parameters,
     requires_peer,
 )
+from harness.sipp import PATIENT, WAIT
 from harness.stage import ATLANTA, BOB
 
 STEPS = ("register_new.xml", "register_update.xml", "register_query.xml", "register_cancel.xml", "register_query.xml")
@@ -44,6 +45,7 @@ def _register(flow: Flow, scene: Scene, scenario: str, password: str) -> Outcome
     phone = Sipp(scenario, scene.first.address, host=BOB, calls=flow.calls, rate=200)
     phone.keys = {**scene.keys(phone), "contact": f"{BOB}:5060", "second": f"{BOB}:5070"}
     phone.rows = [(user, f"[authentication username={user} password={password}]") for user in users]
+    phone.options = (*PATIENT, *WAIT)
     return phone.start().wait()
 
 

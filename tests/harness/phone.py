@@ -35,6 +35,11 @@ def digest(challenge: str, username: str, password: str, method: str, uri: str, 
     )
 
 
+def _answers(response: Message, request: Message) -> bool:
+    """Whether it is about this request and not one before; a request without a branch is known by its Call-ID."""
+    return response.branch == request.branch and response.call_id == request.call_id
+
+
 class Phone:
     """One UDP socket that asks a server something. `server` is where every request goes."""
 
@@ -87,16 +92,16 @@ class Phone:
             return None
         return Message(data, time=time.monotonic(), source=source)
 
-    def ask(self, data: bytes, timeout: float | None = None, retransmit: float = 0.25) -> Message | None:
+    def ask(self, data: bytes, timeout: float | None = None, retransmit: float = 0.2) -> Message | None:
         """Send a request, again every `retransmit` seconds, until its final response is here. None if there is none."""
         deadline = time.monotonic() + (timeout or self.timeout)
-        call_id = Message(data).call_id
+        asked = Message(data)
         while (left := deadline - time.monotonic()) > 0:
             self.send(data)
             resend = time.monotonic() + min(left, retransmit)
             while (wait := resend - time.monotonic()) > 0:
                 answer = self.receive(wait)
-                if answer and answer.is_response and answer.status >= 200 and answer.call_id == call_id:
+                if answer and answer.is_response and answer.status >= 200 and _answers(answer, asked):
                     return answer
         return None
 

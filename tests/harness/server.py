@@ -144,7 +144,7 @@ class Server:
         with Phone(self.address) as phone:
             while time.monotonic() < deadline:
                 assert self._process and self._process.poll() is None, f"the server ended at once\n{self.log}"
-                answer = phone.options(timeout=0.1)
+                answer = phone.options(timeout=1)
                 if answer and answer.status == 200:
                     return
         raise AssertionError(f"no answer to OPTIONS from {self.hostport} in {timeout} s\n{self.log}")

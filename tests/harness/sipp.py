@@ -17,6 +17,8 @@ from .wire import Message
 SCENARIOS = Path(__file__).parent.parent / "sipp"
 PATIENT = ("-default_behaviors", "all,-abortunexp,-bye")
 """Options for an end that may meet retransmissions late: what it does not expect is logged and otherwise ignored."""
+WAIT = ("-recv_timeout", "15000")
+"""And what it expects must come in this time."""
 _ENTRY = re.compile(rb"^-{40,} (\S+ \S+)\r?\nUDP message (sent|received) \[?\(?(\d+)\]? bytes\)?\s*:\r?\n\r?\n", re.M)
 
 
@@ -29,6 +31,8 @@ class Outcome:
     errors: str
     output: str
     seconds: float
+    calls: int | None = None
+    """How many it was to make, None for as many as come."""
 
     def by_call(self) -> dict[str, list[Message]]:
         """Messages of each Call-ID in the order this end saw them."""
@@ -39,7 +43,12 @@ class Outcome:
 
     def check(self) -> Outcome:
         """Raise AssertionError with SIPp's own words if any of its calls failed. Returns itself."""
-        assert self.status == 0, f"SIPp ended with {self.status}\n{self.errors[-6000:]}\n{_summary(self.output)}"
+        successful = count(self, "Successful call")
+        whole = self.status == 0 and self.calls in (None, successful)
+        assert whole, (
+            f"SIPp ended with {self.status} after {self.seconds:.1f} s, {successful} of {self.calls} calls successful\n"
+            f"{self.errors[-6000:]}\n{_summary(self.output)}"
+        )
         return self
 
 
@@ -155,7 +164,7 @@ class Sipp:
         log = folder / "messages"
         messages = read_messages(log.read_bytes()) if log.exists() else []
         self._folder.cleanup()
-        return Outcome(self._process.returncode, messages, errors, output, seconds)
+        return Outcome(self._process.returncode, messages, errors, output, seconds, self.calls)
 
 
 def read_messages(log: bytes) -> list[Message]:

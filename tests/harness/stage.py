@@ -17,7 +17,7 @@ from typing import Any
 from .ladder import Call, kinds, once
 from .phone import Phone
 from .server import Kamailio, Server
-from .sipp import PATIENT, Outcome, Sipp
+from .sipp import PATIENT, WAIT, Outcome, Sipp
 
 ALICE, BOB = "127.0.0.11", "127.0.0.12"
 ATLANTA, BILOXI = "127.0.0.2", "127.0.0.3"
@@ -183,7 +183,7 @@ def play_call(flow: Flow, scene: Scene, **more_keys: str) -> Played:
     bob.start().listening()
     scene.register(bob.address)
     alice = Sipp(flow.alice, scene.first.address, host=ALICE, calls=flow.calls)
-    alice.options = ("-d", str(flow.pause), *scene.credentials_uri())
+    alice.options = (*PATIENT, *WAIT, "-d", str(flow.pause), *scene.credentials_uri())
     alice.keys = {**scene.keys(alice), **more_keys}
     alice.rows = scene.rows(flow.calls)
     outcome = alice.start().wait()
