@@ -26,7 +26,7 @@ from harness.stage import ATLANTA
 pytestmark = [requires_peer("sipp")]
 
 SIMPLE = Flow("call.xml", "answer.xml", calls=50)
-TWO_PROXIES = Flow("call_digest.xml", "answer_hangup.xml", required=("REGISTER", "INVITE"))
+TWO_PROXIES = Flow("call_digest.xml", "answer_hangup.xml", challenged=True)
 REINVITE = Flow("reinvite_alice.xml", "reinvite_bob.xml", record_route=False)
 REINVITE_ROUTED = Flow("reinvite_alice.xml", "reinvite_bob.xml")
 
@@ -74,7 +74,7 @@ def play_two_realms(flow: Flow, scene: Scene) -> Played:
 TWO_REALMS = Flow(
     "call_two_realms.xml",
     "answer_hangup.xml",
-    required=("REGISTER", "INVITE"),
+    challenged=True,
     realms=("atlanta.example.com", "biloxi.example.com"),
     hops=(2,),
     play=play_two_realms,

@@ -19,12 +19,11 @@ from harness.stage import ATLANTA
 
 pytestmark = [requires_peer("sipp")]
 
-DIGEST = ("REGISTER", "INVITE")
 CHALLENGED = ("> INVITE", "< 407", "> ACK")
-NO_ANSWER = Flow("cancel.xml", "ring.xml", pause=300, required=DIGEST)
-BUSY = Flow("refused.xml", "busy.xml", required=DIGEST)
-NO_RESPONSE = Flow("refused.xml", "silent.xml", bob_pause=9000, required=DIGEST)
-UNAVAILABLE = Flow("refused.xml", "unavailable.xml", pause=200, required=DIGEST)
+NO_ANSWER = Flow("cancel.xml", "ring.xml", pause=300, challenged=True)
+BUSY = Flow("refused.xml", "busy.xml", challenged=True)
+NO_RESPONSE = Flow("refused.xml", "silent.xml", bob_pause=9000, challenged=True)
+UNAVAILABLE = Flow("refused.xml", "unavailable.xml", pause=200, challenged=True)
 
 
 @pytest.mark.flow(NO_ANSWER)

@@ -49,12 +49,8 @@ def _register(flow: Flow, scene: Scene, scenario: str, password: str) -> Outcome
     return phone.start().wait()
 
 
-REGISTRATIONS = Flow(
-    "register_new.xml", "", calls=30, required=("REGISTER", "INVITE"), hops=(1,), play=play_registrations
-)
-WRONG_PASSWORD = Flow(
-    "register_failed.xml", "", calls=10, required=("REGISTER", "INVITE"), hops=(1,), play=play_wrong_password
-)
+REGISTRATIONS = Flow("register_new.xml", "", calls=30, challenged=True, hops=(1,), play=play_registrations)
+WRONG_PASSWORD = Flow("register_failed.xml", "", calls=10, challenged=True, hops=(1,), play=play_wrong_password)
 
 
 @requires_peer("sipp")

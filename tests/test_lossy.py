@@ -12,28 +12,26 @@ from functools import partial
 import pytest
 from harness import Flow, Played, Scene, Sipp, requires_peer
 from harness.sipp import PATIENT
-from harness.stage import ALICE, BOB
 from lossy import Relay, Weather
 
 pytestmark = [requires_peer("sipp")]
-
-DIGEST = ("REGISTER", "INVITE")
 
 
 def play_lossy(flow: Flow, scene: Scene, seed: int) -> Played:
     """As play_call, with a relay at each end. The relays' books go to `Played.relays`."""
     weather = Weather(seed)
-    bob = Sipp(flow.bob, host=BOB, calls=flow.calls, linger=4000, timeout=60)
+    alice_host, bob_host = scene.hosts
+    bob = Sipp(flow.bob, host=bob_host, calls=flow.calls, linger=4000, timeout=60)
     with (
-        Relay(weather, scene.first.address, ALICE) as before,
-        Relay(weather, scene.last.address, BOB, bob.address) as behind,
+        Relay(weather, scene.first.address, alice_host) as before,
+        Relay(weather, scene.last.address, bob_host, bob.address) as behind,
     ):
-        bob.keys = {**scene.keys(bob), "contact": f"{BOB}:{behind.back[1]}"}
+        bob.keys = {**scene.keys(bob), "contact": f"{bob_host}:{behind.back[1]}"}
         bob.options = (*PATIENT, "-d", str(flow.pause), "-cid_str", f"b%u-{seed}")
         bob.start().listening()
         scene.register(behind.back)
-        alice = Sipp(flow.alice, before.front, host=ALICE, calls=flow.calls, linger=4000, timeout=60)
-        alice.keys = {**scene.keys(alice), "contact": f"{ALICE}:{before.back[1]}"}
+        alice = Sipp(flow.alice, before.front, host=alice_host, calls=flow.calls, linger=4000, timeout=60)
+        alice.keys = {**scene.keys(alice), "contact": f"{alice_host}:{before.back[1]}"}
         alice.options = (
             *PATIENT,
             "-d",
@@ -49,11 +47,11 @@ def play_lossy(flow: Flow, scene: Scene, seed: int) -> Played:
 
 KINDS = {
     "simple": Flow("call.xml", "answer.xml"),
-    "digest": Flow("call_digest.xml", "answer_hangup.xml", required=DIGEST),
+    "digest": Flow("call_digest.xml", "answer_hangup.xml", challenged=True),
     "reinvite": Flow("reinvite_alice.xml", "reinvite_bob.xml"),
-    "cancel": Flow("cancel.xml", "ring.xml", required=DIGEST),
-    "busy": Flow("refused.xml", "busy.xml", required=DIGEST),
-    "unavailable": Flow("refused.xml", "unavailable.xml", required=DIGEST),
+    "cancel": Flow("cancel.xml", "ring.xml", challenged=True),
+    "busy": Flow("refused.xml", "busy.xml", challenged=True),
+    "unavailable": Flow("refused.xml", "unavailable.xml", challenged=True),
 }
 
 

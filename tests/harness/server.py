@@ -127,7 +127,7 @@ class Server:
         config.write_text(self.configuration())
         return [sys.executable, "-m", "fastsip", "serve", "--config", str(config)]
 
-    def start(self, timeout: float = 15) -> Server:
+    def start(self, timeout: float = 60) -> Server:
         """Start it and wait until it answers OPTIONS. Raises AssertionError with its log if it does not."""
         command = self.command()
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **self.env}
@@ -138,7 +138,7 @@ class Server:
         self.wait_ready(timeout)
         return self
 
-    def wait_ready(self, timeout: float = 15) -> None:
+    def wait_ready(self, timeout: float = 60) -> None:
         """Wait until OPTIONS is answered with 200."""
         deadline = time.monotonic() + timeout
         with Phone(self.address) as phone:
@@ -268,6 +268,8 @@ class Kamailio(Server):
             "RETR_1": str(int(self.timers.get("t1", 0.5) * 1000)),
             "RETR_2": str(int(self.timers.get("t1", 0.5) * 64_000)),  # it caps INVITEs too, where the RFC does not
         }
+        if self.trusted:
+            defines["TRUSTED"] = '"^127[.]0[.]0[.]2[0-3]$"'
         for method in ("REGISTER", "INVITE"):
             if method in self.required or "*" in self.required:
                 defines[f"CHALLENGE_{method}"] = "1"

@@ -20,6 +20,9 @@ from .server import Kamailio, Server
 from .sipp import PATIENT, WAIT, Outcome, Sipp
 
 ALICE, BOB = "127.0.0.11", "127.0.0.12"
+TRUSTED_ALICE, TRUSTED_BOB, TRUSTED = "127.0.0.21", "127.0.0.22", "127.0.0.20/30"
+"""Where phones of flows without Digest are: in a network the servers trust, so that such flows need no servers of their
+own."""
 ATLANTA, BILOXI = "127.0.0.2", "127.0.0.3"
 """Hosts of the two proxies, and at the same time the domains they are responsible for: there is no DNS here."""
 PASSWORD = "secret"
@@ -34,15 +37,13 @@ class House:
 
     hops: int = 1
     workers: int = 1
-    required: tuple[str, ...] = ()
     record_route: bool = True
     realms: tuple[str, ...] = ()
     """A realm per proxy; with them Alice is a local user of every proxy."""
 
     def __str__(self) -> str:
-        """A name for test ids, as in `two-4w-digest`."""
+        """A name for test ids, as in `two-4w-realms`."""
         words = ["one" if self.hops == 1 else "two", f"{self.workers}w"]
-        words += ["digest"] if self.required else []
         words += ["realms"] if self.realms else []
         words += [] if self.record_route else ["no-record-route"]
         return "-".join(words)
@@ -59,8 +60,9 @@ class House:
                     host=host,
                     workers=self.workers,
                     domains=domains,
-                    users=users if self.required else (),
-                    required=self.required,
+                    users=users,
+                    required=("REGISTER", "INVITE"),
+                    trusted=(TRUSTED,),
                     realm=self.realms[index] if self.realms else None,
                     record_route=self.record_route,
                 )
@@ -75,6 +77,12 @@ class Scene:
     house: House
     servers: list[Server]
     users: list[str]
+    challenged: bool = True
+
+    @property
+    def hosts(self) -> tuple[str, str]:
+        """Where Alice and Bob are."""
+        return (ALICE, BOB) if self.challenged else (TRUSTED_ALICE, TRUSTED_BOB)
 
     @property
     def first(self) -> Server:
@@ -104,7 +112,7 @@ class Scene:
 
     def register(self, contact: tuple[str, int]) -> None:
         """Bind the callee to an address."""
-        with Phone(self.last.address, host=BOB) as phone:
+        with Phone(self.last.address, host=self.hosts[1]) as phone:
             uri = f"sip:{self.callee}@{contact[0]}:{contact[1]}"
             answer = phone.register(f"{self.callee}@{self.last.host}", uri, PASSWORD, timeout=5)
             assert answer and answer.status == 200, f"REGISTER of {self.callee}: {answer}"
@@ -158,7 +166,8 @@ class Flow:
     pause: int = 0
     """Milliseconds of the scenario's <pause/>."""
     bob_pause: int | None = None
-    required: tuple[str, ...] = ()
+    challenged: bool = False
+    """Whether the flow has Digest; without it the phones are where the servers trust them."""
     record_route: bool = True
     realms: tuple[str, ...] = ()
     hops: tuple[int, ...] = (1, 2)
@@ -167,7 +176,7 @@ class Flow:
 
     def houses(self) -> list[House]:
         return [
-            House(hops, workers, self.required, self.record_route, self.realms)
+            House(hops, workers, self.record_route, self.realms)
             for hops, workers in itertools.product(self.hops, self.workers)
         ]
 
@@ -177,12 +186,13 @@ class Flow:
 
 def play_call(flow: Flow, scene: Scene, **more_keys: str) -> Played:
     """Bob registers and waits, Alice calls."""
-    bob = Sipp(flow.bob, host=BOB, calls=flow.calls)
+    alice_host, bob_host = scene.hosts
+    bob = Sipp(flow.bob, host=bob_host, calls=flow.calls)
     bob_pause = flow.pause if flow.bob_pause is None else flow.bob_pause
     bob.keys, bob.options = scene.keys(bob), (*PATIENT, "-d", str(bob_pause))
     bob.start().listening()
     scene.register(bob.address)
-    alice = Sipp(flow.alice, scene.first.address, host=ALICE, calls=flow.calls)
+    alice = Sipp(flow.alice, scene.first.address, host=alice_host, calls=flow.calls)
     alice.options = (*PATIENT, *WAIT, "-d", str(flow.pause), *scene.credentials_uri())
     alice.keys = {**scene.keys(alice), **more_keys}
     alice.rows = scene.rows(flow.calls)
@@ -197,7 +207,7 @@ class Stage:
         self.kind: type[Server] = Kamailio if through == "kamailio" else Server
         self._plays: dict[tuple[House, Flow], Future[Played]] = {}
         self._endings: dict[House, Future[None]] = {}
-        self._houses = ThreadPoolExecutor(8)
+        self._houses = ThreadPoolExecutor(6)
         self._phones = threading.Semaphore(12)
 
     def announce(self, wanted: Iterable[tuple[House, Flow]]) -> None:
@@ -238,7 +248,8 @@ class Stage:
         free = iter(f"u{n:03}" for n in range(USERS))
         with ThreadPoolExecutor(len(flows) + 1) as pool:
             for flow in flows:
-                scene = Scene(house, servers, list(itertools.islice(free, flow.calls + 1)))
+                users = list(itertools.islice(free, flow.calls + 1))
+                scene = Scene(house, servers, users, flow.challenged)
                 pool.submit(self._play, self._plays[house, flow], flow, scene)
         try:
             for server in servers:
