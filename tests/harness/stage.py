@@ -254,6 +254,7 @@ class Stage:
         try:
             for server in servers:
                 server.quiet()
+                assert "started again" not in server.log, f"a worker died or hung meanwhile\n{server.log}"
         finally:
             for server in servers:
                 server.stop()
