@@ -61,11 +61,12 @@ def in_dialog(method, ok, phone, cseq, to_caller=False):
 def test_forwarded_invite(server, pair):
     alice, bob = pair
     via = f"Via: SIP/2.0/UDP phone.invalid:{alice.port};rport;branch=z9hG4bK-x, SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK-y"
-    text = request(
-        "INVITE", "sip:bob@example.com", alice, "X-Odd:  kept   as\r\n it came", "s: Subj", via=via, body="v=0\r\n"
-    )
+    odd = ("X-Odd:  kept   as\r\n it came", "s: Subj", "timestamp : 54.2")
+    text = request("INVITE", "sip:bob@example.com", alice, *odd, via=via, body="v=0\r\n")
     alice.send(text)
-    assert alice.receive().startswith("SIP/2.0 100 ")
+    trying = alice.receive()
+    assert trying.startswith("SIP/2.0 100 ")
+    assert header(trying, "Timestamp") == "54.2"
     got = bob.expect("INVITE")
     assert got.split("\r\n")[0] == f"INVITE sip:bob@{bob.name};line=2 SIP/2.0"
     vias = headers(got, "Via")

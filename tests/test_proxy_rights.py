@@ -271,6 +271,23 @@ def test_local_user_is_asked_for_a_password(guarded, algorithm):
     assert guarded.counters()["auth_replays"] == 1
 
 
+@pytest.mark.parametrize("host, domain", [("::1", "[::1]"), ("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1")])
+def test_credentials_for_an_address_leave_too(host, domain):
+    with engine(host=host, domains=[], required=["*"]) as server:
+        address = f"{domain}:{server.port}"
+        server.user("alice", "secret", realm=domain)
+        alice, bob = server.phone(domain.strip("[]")), server.phone(domain.strip("[]"))
+        server.register(f"bob@{domain}", f"sip:bob@{bob.name}")
+        uri, caller = f"sip:bob@{address}", f"sip:alice@{address}"
+        alice.send(request("MESSAGE", uri, alice, caller=caller))
+        line = digest(alice.expect("SIP/2.0 407"), "Proxy-Authenticate", "MESSAGE", uri)
+        alice.send(request("MESSAGE", uri, alice, line, caller=caller, cseq=2))
+        got = bob.expect("MESSAGE")
+        assert headers(got, "Proxy-Authorization") == []
+        bob.send(reply(got, "200 OK"))
+        alice.expect("SIP/2.0 200")
+
+
 def test_wrong_password_and_unknown_user(guarded):
     alice = guarded.phone()
     for user, password in (("alice", "wrong"), ("nobody", "secret")):

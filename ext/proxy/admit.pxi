@@ -8,27 +8,31 @@ cdef bint is_trusted(const Proxy* p, const Flow* source) noexcept nogil:
     return False
 
 
-cdef bint realm_is_own(const Proxy* p, const uint8_t* realm, uint32_t length) noexcept nogil:
+cdef bint realm_is_own(const Proxy* p, const Flow* source, const uint8_t* realm, uint32_t length) noexcept nogil:
+    # Whether a challenge of this server may have named it: the realm it is told, a domain, an address it is reached at.
     cdef Settings* s = p.settings
+    cdef Address numeric
     cdef uint32_t i
     if s.realm.length:
         return bytes_equal(realm, length, s.realm.data, s.realm.length)
     for i in range(s.domain_count):
         if text_iequal(s.domains[i], realm, length):
             return True
+    if length > 2 and realm[0] == c'[':
+        realm, length = realm + 1, length - 2
     for i in range(s.listen_count):
         if text_iequal(s.listen[i].host, realm, length):
             return True
-    return False
+    return address_parse(&numeric, realm, length, 0) and address_same_ip(&numeric, &source.local)
 
 
-cdef bint credentials_are_own(const Proxy* p, const Message* m, const Header* h) noexcept nogil:
+cdef bint credentials_are_own(const Proxy* p, const Message* m, const Flow* source, const Header* h) noexcept nogil:
     # A Proxy-Authorization line for our realm: taken out before forwarding (22.3).
     cdef Credentials c
     cdef Slice value
     value.start, value.end = h.value, h.end
     return (parse_credentials(m.data, value, &c) and c.digest
-            and realm_is_own(p, m.data + c.realm.start, slice_length(c.realm)))
+            and realm_is_own(p, source, m.data + c.realm.start, slice_length(c.realm)))
 
 
 cdef void challenge(Proxy* p, const Message* m, const Flow* flow, bint proxy, const uint8_t* realm,

@@ -125,6 +125,22 @@ cdef void put_header(Writer* w, const Message* m, int header, const char* name) 
     put(w, b"\r\n", 2)
 
 
+cdef void put_timestamp(Writer* w, const Message* m) noexcept nogil:
+    # A 100 brings the client's Timestamp back, so that it can tell the time to the next hop (8.2.6.1).
+    cdef const Header* h
+    cdef Slice name
+    cdef uint32_t i
+    for i in range(m.header_count):
+        h = &m.headers[i]
+        name.start, name.end = h.name, h.name + 9
+        if (h.id == HDR_UNKNOWN and h.value > name.end and is_name(m.data, name, b"timestamp", 9)
+                and (m.data[name.end] == c':' or m.data[name.end] == c' ' or m.data[name.end] == c'\t')):
+            put_text(w, b"Timestamp: ")
+            put(w, m.data + h.value, h.end - h.value)
+            put(w, b"\r\n", 2)
+            return
+
+
 cdef Buffer* response_end(Proxy* p, Writer* w) noexcept nogil:
     if p.settings.server.length:
         put(w, b"Server: ", 8)

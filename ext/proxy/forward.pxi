@@ -65,7 +65,7 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
                     put(w, b"Route: <", 8)
                     put(w, uri, uri_length)
                     put(w, b">\r\n", 3)
-        elif h.id == HDR_PROXY_AUTHORIZATION and credentials_are_own(p, m, h):
+        elif h.id == HDR_PROXY_AUTHORIZATION and credentials_are_own(p, m, &r.source, h):
             put(w, data + at, h.name - at)
             at = line
     put(w, data + at, m.size - at)

@@ -20,7 +20,9 @@ cdef void respond(Proxy* p, ResponseContext* ctx, const Message* m, int status) 
         if m == NULL:
             return
     response_begin(p, &w, m, &ctx.server.flow, status)
-    if status == 503:
+    if status == 100:
+        put_timestamp(&w, m)
+    elif status == 503:
         put_text(&w, b"Retry-After: 5\r\n")
     buffer = response_end(p, &w)
     if buffer == NULL:
