@@ -118,6 +118,10 @@ MISTAKES = {
         '[server]\nlisten = "udp:0.0.0.0:5060"',
         "auth.required: anyone who reaches udp:0.0.0.0:5060 could register and call as anyone",
     ),
+    "user of no domain": (
+        '[server]\nlisten = "udp:[::]:5060"\n[users.bob]\npassword = "x"',
+        'server.domains: "bob" belongs to the first domain, and there is none: name it, or write bob@ADDRESS',
+    ),
 }
 
 # Valid, and refused as long as this version cannot do it.

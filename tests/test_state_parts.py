@@ -21,6 +21,7 @@ from fastsip.state.bindings import Bindings
 from fastsip.state.dialogs import Dialogs
 from fastsip.state.expiry import Expiry
 from fastsip.state.facts import Batch, Hello, Malformed
+from fastsip.state.users import Users
 from fastsip.state.workers import Workers
 
 NOW = 1_800_000_000_000
@@ -180,3 +181,11 @@ def test_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
             log.configure("state", "loud")
     finally:
         root.handlers[:], root.level, logging.raiseExceptions = before
+
+
+@pytest.mark.parametrize("domain", ["0.0.0.0", "[::]"])
+def test_bare_name_without_a_domain_to_belong_to(domain):
+    answers = []
+    users = Users(None, None, None, domain)
+    users.add({"username": "bob", "password": "x"}, lambda ok, result: answers.append((ok, result)))
+    assert answers == [(False, {"error": "the server has no domain of its own: say bob@DOMAIN"})]

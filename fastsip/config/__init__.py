@@ -102,6 +102,7 @@ def load(path: Path | None, overrides: Overrides | None = None) -> Configuration
             users_file = path.resolve().parent / tables.auth.users_file
             from_file, file_problems = people.file_accounts(users_file, realm, default_domain, seen)
             accounts += from_file
+        checks.homeless(reader, accounts, default_domain)
 
     names_users = bool(tables.users) or tables.auth.users_file is not None
     required = tables.auth.required

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .people import Account
 from .reading import Reader
 from .schema import Tables
 
@@ -47,6 +48,20 @@ def contradictions(reader: Reader, raw: dict[str, Any], tables: Tables, required
                 if name not in gateways:
                     known = ", ".join(gateways) or "none"
                     problem(f"routes[{index}].gateways", f'no gateway is called "{name}" (there are: {known})')
+
+
+def homeless(reader: Reader, accounts: list[Account], default_domain: str) -> None:
+    """Report a bare name that belongs to a wildcard listen address: nobody's address-of-record is bob@0.0.0.0."""
+    if default_domain not in ("0.0.0.0", "[::]"):
+        return
+    for account in accounts:
+        if account.domain == default_domain:
+            reader.problem(
+                "server.domains",
+                f'"{account.username}" belongs to the first domain, and there is none: name it, or write '
+                f"{account.username}@ADDRESS",
+            )
+            return
 
 
 def not_yet(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:

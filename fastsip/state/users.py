@@ -168,6 +168,8 @@ class Users:
             raise ValueError("username and domain are texts")
         if not domain and "@" in name:
             name, _, domain = name.rpartition("@")
+        if not domain and self.default_domain in ("0.0.0.0", "[::]"):
+            raise ValueError(f"the server has no domain of its own: say {name}@DOMAIN")
         domain = (domain or self.default_domain).lower()
         if not name or not domain or any(c in name + domain for c in '@ \t\r\n"<>;?'):
             raise ValueError(f"{name}@{domain} is not a user's name")
