@@ -300,6 +300,13 @@ def test_ctl_without_a_server_says_so(tmp_path):
     assert done.returncode == 1 and done.stderr.startswith(f"no server at {server.control}: is it running?")
 
 
+def test_ctl_names_the_other_servers_it_might_have_meant(tmp_path):
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "udp-127.0.0.1-5070.sock"))
+        with pytest.raises(NoServer, match=rf"\n  or --control {tmp_path}/udp-127.0.0.1-5070.sock$"):
+            Client(tmp_path / "udp-127.0.0.1-5060.sock")
+
+
 def test_ctl_finds_the_server_by_its_configuration_and_survives_a_dead_state_process(server):
     (state,) = set(server.children()) - set(server.who().values())
     os.kill(state, signal.SIGSTOP)

@@ -31,7 +31,7 @@ class Client:
             raise NoServer(f"no permission to use {path}: run as the user the server runs as, or as root") from None
         except (FileNotFoundError, ConnectionRefusedError):
             raise NoServer(
-                f"no server at {path}: is it running? For one with a configuration say --config FILE"
+                f"no server at {path}: is it running? For one with a configuration say --config FILE{_others(path)}"
             ) from None
         except OSError as error:
             raise NoServer(f"cannot use {path}: {error.strerror or error}") from None
@@ -74,3 +74,9 @@ class Client:
             if "ok" in answer:
                 return
         raise NoServer("the server ended before its answer was complete")
+
+
+def _others(path: Path) -> str:
+    """What to say for the other servers whose sockets lie in the same directory: one that was given only --listen."""
+    names = sorted(str(other) for other in path.parent.glob("*.sock") if other != path and other.is_socket())[:5]
+    return "".join(f"\n  or --control {name}" for name in names)
