@@ -123,7 +123,7 @@ def serve(path: Path | None, listen: tuple[str, ...], workers: int | None, domai
 
 @command.command()
 @click.argument("file", type=CONFIG_FILE)
-@examples("fastsip check /etc/fastsip.toml && kill -HUP $(pidof -s fastsip)")
+@examples("fastsip check /etc/fastsip.toml && fastsip ctl --config /etc/fastsip.toml reload")
 def check(file: Path) -> None:
     """Say what is wrong in a configuration, or nothing.
 
