@@ -102,7 +102,9 @@ class Phone:
 class Engine:
     """A running worker engine. `facts` are what it told the state process that is not there."""
 
-    def __init__(self, host: str = "127.0.0.1", advertise: str | None = None, **settings: object) -> None:
+    def __init__(
+        self, host: str = "127.0.0.1", advertise: str | None = None, and_listen: str | None = None, **settings: object
+    ) -> None:
         control, rings, slots, segment, nonces = (
             os.memfd_create(n) for n in ("control", "rings", "slots", "seg", "non")
         )
@@ -117,7 +119,10 @@ class Engine:
         self.listener = sockets.bind_udp(host, 0)
         self.host, self.port = self.listener.getsockname()[:2]
         wake = os.eventfd(0, os.EFD_NONBLOCK)
-        names = [(self.host, self.port)] + ([(advertise, self.port)] if advertise else [])
+        self.listeners = [self.listener] + ([sockets.bind_udp(and_listen, 0)] if and_listen else [])
+        bound = [listener.getsockname()[:2] for listener in self.listeners]
+        self.second = bound[-1]
+        names = bound + ([(advertise, self.port)] if advertise else [])
         values = {"listen": names, **settings}
         setup = WorkerSetup(
             index=0,
@@ -125,13 +130,14 @@ class Engine:
             incarnation=1,
             listeners=[
                 ListenerSetup(
-                    fd=self.listener.fileno(),
-                    index=0,
+                    fd=listener.fileno(),
+                    index=index,
                     transport="udp",
-                    host=self.host,
-                    port=self.port,
+                    host=bound[index][0],
+                    port=bound[index][1],
                     advertise=advertise,
                 )
+                for index, listener in enumerate(self.listeners)
             ],
             control_fd=control,
             rings_fd=rings,
@@ -198,7 +204,8 @@ class Engine:
         left = self.worker.close()
         for phone in self.phones:
             phone.socket.close()
-        self.listener.close()
+        for listener in self.listeners:
+            listener.close()
         for fd in self._fds:
             os.close(fd)
         return left

@@ -339,3 +339,34 @@ def test_finish_answers_what_is_open(pair, server):
     alice.send(ack(text, alice.expect("SIP/2.0 503")))
     bob.send(reply(bob.expect("CANCEL"), "200 OK"))
     bob.send(reply(invite, "487 Request Terminated"))
+
+
+def test_call_between_address_families():
+    """RFC 5658: each side is given a Record-Route URI it can reach, and both are taken out on the way back."""
+    with engine(host="127.0.0.1", and_listen="::1") as server:
+        alice, bob = server.phone("127.0.0.1"), server.phone("::1")
+        bob.proxy = server.second
+        server.register("bob@example.com", f"sip:bob@{bob.name}")
+        alice.send(request("INVITE", "sip:bob@example.com", alice, f"Contact: <sip:alice@{alice.name}>"))
+        invite = bob.expect("INVITE")
+        routes = headers(invite, "Record-Route")
+        assert [route.split(";")[0] for route in routes] == [f"<sip:[::1]:{server.second[1]}", f"<sip:{server.name}"]
+        bob.send(reply(invite, "200 OK", f"Contact: <sip:bob@{bob.name}>"))
+        ok = alice.expect("SIP/2.0 200")
+        for method, cseq in (("ACK", 1), ("BYE", 2)):
+            route = ", ".join(reversed(headers(ok, "Record-Route")))
+            alice.send(
+                request(
+                    method,
+                    f"sip:bob@{bob.name}",
+                    alice,
+                    f"Route: {route}",
+                    call_id=header(ok, "Call-ID"),
+                    cseq=cseq,
+                    to_tag="b1",
+                )
+            )
+            got = bob.expect(method)
+            assert not headers(got, "Route")
+        bob.send(reply(got, "200 OK"))
+        alice.expect("SIP/2.0 200")

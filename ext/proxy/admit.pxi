@@ -80,17 +80,13 @@ cdef int authenticate(Proxy* p, const Message* m, const Routing* r, bint proxy, 
         algorithm = credentials_algorithm(m.data, &c)
         if not algorithm & p.settings.algorithms:
             continue
-        # The user's name, alone or with the domain behind it.
+        # HA1 is over the bare name (22.4), so that is what a client must say; its domain is the address-of-record's.
         length = slice_length(c.username)
-        key_length = length
-        if length > AOR_SIZE:
+        key_length = length + aor_length - at
+        if key_length > AOR_SIZE:
             continue
         memcpy(key, m.data + c.username.start, length)
-        if memchr(key, c'@', length) == NULL:
-            key_length = length + aor_length - at
-            if key_length > AOR_SIZE:
-                continue
-            memcpy(key + length, aor + at, aor_length - at)
+        memcpy(key + length, aor + at, aor_length - at)
         if segment_find(p.segment, RECORD_USER, key, key_length, &value, &length) and length >= sizeof(User):
             user = <const User*>value
             ha1 = &user.ha1_sha256[0]

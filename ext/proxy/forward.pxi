@@ -9,6 +9,22 @@ cdef void put_sent_by(Proxy* p, Writer* w, const Flow* flow) noexcept nogil:
     put_number(w, sent_by.port)
 
 
+cdef void put_record_route(Proxy* p, Writer* w, const Message* m, const Routing* r, const Flow* out,
+                           const Flow* side) noexcept nogil:
+    put(w, b"Record-Route: <sip:", 19)
+    put_sent_by(p, w, side)
+    put(w, b";lr;rt=", 7)
+    put_token(p, w, m, r, out)
+    put(w, b">\r\n", 3)
+
+
+cdef bint same_sent_by(Proxy* p, const Flow* a, const Flow* b) noexcept nogil:
+    cdef Address first, second
+    transport_sent_by(p.transport, a, &first)
+    transport_sent_by(p.transport, b, &second)
+    return address_equal(&first, &second)
+
+
 cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r, const Flow* out, const uint8_t* uri,
                         uint32_t uri_length, const uint8_t* branch, uint32_t branch_length,
                         bint record_route) noexcept nogil:
@@ -28,11 +44,10 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
     put(w, branch, branch_length)
     put(w, b"\r\n", 2)
     if record_route:
-        put(w, b"Record-Route: <sip:", 19)
-        put_sent_by(p, w, out)
-        put(w, b";lr;rt=", 7)
-        put_token(p, w, m, r, out)
-        put(w, b">\r\n", 3)
+        # Each side is given an address it can reach; where that is not one and the same, both (RFC 5658 3).
+        put_record_route(p, w, m, r, out, out)
+        if not same_sent_by(p, out, &r.source):
+            put_record_route(p, w, m, r, out, &r.source)
     if m.max_forwards < 0:
         put(w, b"Max-Forwards: 70\r\n", 18)
     for i in range(m.header_count):

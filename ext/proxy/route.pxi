@@ -126,6 +126,19 @@ cdef bint route_is_own(Proxy* p, const Message* m, const Uri* uri, Routing* r) n
     return True
 
 
+cdef void drop_route(Routing* r) noexcept nogil:
+    r.route_count -= 1
+    memmove(&r.routes[0], &r.routes[1], r.route_count * sizeof(Slice))
+    r.rewrite_routes = True
+
+
+cdef bint is_twin(const Message* m, const Routing* r, const Uri* uri) noexcept nogil:
+    # The other one of two Record-Route URIs that went into one request (RFC 5658): it has the same token.
+    cdef Slice token
+    return (r.token.end and uri.user.end == uri.user.start and find_parameter(m.data, uri.parameters, b"rt", &token)
+            and bytes_equal(m.data + token.start, slice_length(token), m.data + r.token.start, slice_length(r.token)))
+
+
 cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # 16.4. 0, or the status to answer.
     cdef uint16_t line = 0
@@ -157,12 +170,14 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         if not parse_name_addr(m.data, r.routes[0], &address) or not parse_uri(m.data, address.uri, &uri):
             return 400
         if route_is_own(p, m, &uri, r):
-            r.route_count -= 1
-            memmove(&r.routes[0], &r.routes[1], r.route_count * sizeof(Slice))
-            r.rewrite_routes = True
-    if r.route_count:
+            drop_route(r)
+    while r.route_count:
         if not parse_name_addr(m.data, r.routes[0], &address) or not parse_uri(m.data, address.uri, &r.next_hop):
             return 400
+        if not is_twin(m, r, &r.next_hop):
+            break
+        drop_route(r)
+    if r.route_count:
         if not r.next_hop.lr:
             r.strict = True
             r.rewrite_routes = True

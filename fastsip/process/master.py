@@ -288,6 +288,11 @@ class Master:
             self._drain_deadline = time.monotonic() + seconds + 1
             self.workers.drain()
 
+    def drain_once(self) -> None:
+        """`ctl drain`: as the first SIGTERM, however often it is asked for; only a signal ends a server at once."""
+        if not self._ending:
+            self.drain()
+
     def statistics(self) -> dict[str, Any]:
         """What `ctl stats` says, without the state process's part; see `fastsip.admin.statistics`."""
         workers = []
