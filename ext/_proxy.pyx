@@ -99,10 +99,6 @@ cdef void proxy_drop(Proxy* p) noexcept nogil:
         chunk = chunk.next
 
 
-cdef uint64_t proxy_open(const Proxy* p) noexcept nogil:
-    return p.contexts
-
-
 cdef void proxy_finish(Proxy* p) noexcept nogil:
     cdef ContextChunk* chunk = <ContextChunk*>p.context_chunks
     cdef ResponseContext* ctx
@@ -174,7 +170,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
         answer_unsupported(p, m, &r.answer, HDR_PROXY_REQUIRE)
         return
     if admit(p, m, &r):
-        proxy_request_on(p, m, &r, packet)
+        proxy_request_on(p, m, &r)
 
 
 cdef void proxy_receive(Proxy* p, const Packet* packet) noexcept nogil:

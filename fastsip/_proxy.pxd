@@ -158,8 +158,6 @@ cdef void proxy_receive(Proxy* proxy, const Packet* packet) noexcept nogil
 cdef void proxy_registered(Proxy* proxy, uint64_t token, int status, uint32_t retry_after) noexcept nogil
 # End of a drain: answer whatever is still open with a final response (503, or 487 where the caller gave up).
 cdef void proxy_finish(Proxy* proxy) noexcept nogil
-# Contexts that still wait for something: 0 means a drain is over.
-cdef uint64_t proxy_open(const Proxy* proxy) noexcept nogil
 
 # The callbacks for TransactionSetup.tu.
 cdef void proxy_on_response(void* self, Transaction* client, const Message* response) noexcept nogil

@@ -35,13 +35,29 @@ cdef bint credentials_are_own(const Proxy* p, const Message* m, const Flow* sour
             and realm_is_own(p, source, m.data + c.realm.start, slice_length(c.realm)))
 
 
-cdef void challenge(Proxy* p, const Message* m, const Flow* flow, bint proxy, const uint8_t* realm,
-                    uint32_t realm_length, bint stale) noexcept nogil:
+cdef Text realm_of(const Proxy* p, const uint8_t* aor, uint32_t length) noexcept nogil:
+    # The realm a user is asked in: the configured one, else the domain of the address-of-record.
+    cdef Text realm = p.settings.realm
+    cdef uint32_t at
+    if realm.length == 0:
+        at = user_length(aor, length) + 1
+        realm.data, realm.length = <uint8_t*>aor + at, length - at
+    return realm
+
+
+cdef uint32_t user_length(const uint8_t* aor, uint32_t length) noexcept nogil:
+    cdef uint32_t at = 0
+    while at < length and aor[at] != c'@':
+        at += 1
+    return at
+
+
+cdef void challenge(Proxy* p, const Message* m, const Flow* flow, bint proxy, Text realm, bint stale) noexcept nogil:
     cdef Writer w
     cdef int status = 407 if proxy else 401
     count_add(p.block, COUNT_auth_challenges, 1)
     response_begin(p, &w, m, flow, status)
-    put_challenge(p.digest, &w, proxy, realm, realm_length, stale, p.wall)
+    put_challenge(p.digest, &w, proxy, realm.data, realm.length, stale, p.wall)
     send_buffer(p, flow, response_end(p, &w))
 
 
@@ -55,8 +71,8 @@ cdef int authenticate(Proxy* p, const Message* m, const Routing* r, bint proxy, 
                       uint32_t aor_length) noexcept nogil:
     # Digest of `aor` (user@domain, the From or To of a local user), who must be the one who authenticates: 403 else.
     cdef int header = <int>HDR_PROXY_AUTHORIZATION if proxy else <int>HDR_AUTHORIZATION
-    cdef const uint8_t* realm = p.settings.realm.data
-    cdef uint32_t realm_length = p.settings.realm.length, at = 0, i, length, key_length
+    cdef Text realm = realm_of(p, aor, aor_length)
+    cdef uint32_t at = user_length(aor, aor_length), i, length, key_length
     cdef uint8_t key[AOR_SIZE]
     cdef const uint8_t* value
     cdef const User* user
@@ -64,10 +80,6 @@ cdef int authenticate(Proxy* p, const Message* m, const Routing* r, bint proxy, 
     cdef Credentials c
     cdef Slice text
     cdef int result, algorithm
-    while at < aor_length and aor[at] != c'@':
-        at += 1
-    if realm_length == 0:
-        realm, realm_length = aor + at + 1, aor_length - at - 1
     for i in range(m.header_count):
         if m.headers[i].id != header:
             continue
@@ -75,7 +87,7 @@ cdef int authenticate(Proxy* p, const Message* m, const Routing* r, bint proxy, 
         if not parse_credentials(m.data, text, &c):
             answer(p, m, &r.answer, 400)
             return AUTH_ANSWERED
-        if not c.digest or not bytes_equal(m.data + c.realm.start, slice_length(c.realm), realm, realm_length):
+        if not c.digest or not bytes_equal(m.data + c.realm.start, slice_length(c.realm), realm.data, realm.length):
             continue
         algorithm = credentials_algorithm(m.data, &c)
         if not algorithm & p.settings.algorithms:
@@ -113,12 +125,12 @@ cdef int authenticate(Proxy* p, const Message* m, const Routing* r, bint proxy, 
                 count_add(p.block, COUNT_auth_replays, 1)
             if m.method == METHOD_REGISTER and result != DIGEST_STALE:
                 return AUTH_REPLAYED
-            challenge(p, m, &r.answer, proxy, realm, realm_length, True)
+            challenge(p, m, &r.answer, proxy, realm, True)
             return AUTH_ANSWERED
         if result == DIGEST_WRONG:
             count_add(p.block, COUNT_auth_failures, 1)
         break
-    challenge(p, m, &r.answer, proxy, realm, realm_length, False)
+    challenge(p, m, &r.answer, proxy, realm, False)
     return AUTH_ANSWERED
 
 

@@ -299,7 +299,7 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     status = pack_register(p, &w, m, r, 0, aor, length, flags)
     if status == -1:
         if flags:
-            challenge_register(p, m, r, aor, length)
+            challenge(p, m, &r.answer, False, realm_of(p, aor, length), True)
         else:
             answer_registered(p, m, &r.answer, aor, length)
         return
@@ -330,21 +330,11 @@ cdef void patch_token(Writer* w, uint64_t token) noexcept nogil:
         w.start[13 + i] = <uint8_t>(token >> (56 - 8 * i))
 
 
-cdef void challenge_register(Proxy* p, const Message* m, const Routing* r, const uint8_t* aor,
-                             uint32_t length) noexcept nogil:
-    cdef uint32_t at = 0
-    while at < length and aor[at] != c'@':
-        at += 1
-    if p.settings.realm.length:
-        challenge(p, m, &r.answer, False, p.settings.realm.data, p.settings.realm.length, True)
-    else:
-        challenge(p, m, &r.answer, False, aor + at + 1, length - at - 1, True)
-
-
 cdef void proxy_registered(Proxy* p, uint64_t token, int status, uint32_t retry_after) noexcept nogil:
     cdef Transaction* server = transaction_at(p.layer, <uint32_t>(token >> 32), <uint32_t>token)
     cdef uint8_t aor[AOR_SIZE + 2]
-    cdef uint32_t length, at = 0
+    cdef uint32_t length
+    cdef Text realm
     cdef ResponseContext* ctx
     cdef const Message* m
     cdef Buffer* buffer
@@ -371,12 +361,8 @@ cdef void proxy_registered(Proxy* p, uint64_t token, int status, uint32_t retry_
         put_number(&w, retry_after if retry_after else 5)
         put(&w, b"\r\n", 2)
     elif status == 401:
-        while at < length and aor[at] != c'@':
-            at += 1
-        if p.settings.realm.length:
-            put_challenge(p.digest, &w, False, p.settings.realm.data, p.settings.realm.length, True, p.wall)
-        else:
-            put_challenge(p.digest, &w, False, aor + at + 1, length - at - 1, True, p.wall)
+        realm = realm_of(p, aor, length)
+        put_challenge(p.digest, &w, False, realm.data, realm.length, True, p.wall)
     buffer = response_end(p, &w)
     if buffer != NULL and server_respond(p.layer, server, buffer, status):
         count_add(p.block, COUNT_responses_out, 1)

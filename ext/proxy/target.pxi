@@ -49,8 +49,8 @@ cdef bint is_user(const Proxy* p, const Message* m, const Routing* r) noexcept n
                        or segment_find(p.segment, RECORD_BINDINGS, aor, length, &value, &value_length))
 
 
-cdef int make_plan(Proxy* p, ResponseContext* ctx, const Message* m, const Routing* r, const Flow* hop,
-                   const uint8_t* uri, uint32_t uri_length) noexcept nogil:
+cdef int make_plan(Proxy* p, ResponseContext* ctx, const Flow* hop, const uint8_t* uri,
+                   uint32_t uri_length) noexcept nogil:
     # One step with one target. 1, or 0 when memory is out.
     cdef Target* target
     if not plan_new(p, ctx, 1, 1, uri_length):
@@ -83,7 +83,7 @@ cdef void start_step(Proxy* p, ResponseContext* ctx, const Message* m, const Rou
         finish_step(p, ctx)
 
 
-cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r, const Packet* packet) noexcept nogil:
+cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # 16.5 and 16.6 for everything but ACK and CANCEL: where to, may it go there, then a plan in a response context.
     cdef uint8_t uri[MAX_URI]
     cdef uint32_t uri_length = 0
@@ -120,7 +120,7 @@ cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r, const Packet*
     server = server_transaction(p.layer, m, &r.answer, request) if request != NULL else NULL
     buffer_release(p.pool, request)
     ctx = context_new(p, CONTEXT_PROXY, server, m) if server != NULL else NULL
-    if ctx == NULL or not make_plan(p, ctx, m, r, &hop, uri, uri_length):
+    if ctx == NULL or not make_plan(p, ctx, &hop, uri, uri_length):
         if ctx != NULL:
             context_free(p, ctx)
         elif server != NULL:

@@ -6,7 +6,6 @@ the state process and results back, follows the master's orders, and ends the pr
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
@@ -26,7 +25,6 @@ from fastsip.process.orphan import end_with_parent
 
 logger = logging.getLogger("fastsip.worker")
 
-PR_SET_PDEATHSIG = 1
 IDLE, BUSY = 200, 50
 """Milliseconds between looks at facts nobody waits for (dialogs), and while one is unacknowledged."""
 
@@ -125,8 +123,6 @@ def main(setup_fd: int, channel_fd: int) -> int:
     end_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # A belt beside the channel's end-of-file: no worker outlives its master, whatever its service thread is doing.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with os.fdopen(setup_fd, "rb") as pipe:
         setup = msgspec.json.decode(pipe.read(), type=WorkerSetup)
     log.configure(f"worker{setup.index}", setup.log_level, setup.log_format)
