@@ -1,0 +1,1 @@
+"""The load generator: what is around the compiled engine `fastsip._load`."""
