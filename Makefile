@@ -5,7 +5,7 @@ SOURCES := $(shell find ext -name '*.pyx' -o -name '*.pxi' -o -name '*.h' -o -na
 ARGS ?=
 JOBS ?= 4
 
-.PHONY: setup build demo test lint bench debug clean
+.PHONY: setup build demo test lint bench perf debug clean
 .DEFAULT_GOAL := build
 
 setup: .venv/.ready
@@ -47,6 +47,10 @@ lint: .venv/.ready
 bench: build
 	@$(BIN)/python bench/parse.py
 	@$(BIN)/python bench/calls.py $(ARGS)
+
+# Instructions per message against the parent commit; .ci/run runs it.
+perf: build
+	@$(BIN)/python bench/perf.py $(ARGS)
 
 debug: .venv/.ready
 	@touch setup.py
