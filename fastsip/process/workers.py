@@ -17,12 +17,15 @@ from .listeners import Listeners
 from .problems import CannotStart
 from .setups import worker_fds
 from .shared import Shared
+from .starving import Silence
 
 log = logging.getLogger(__name__)
 
 MODULE = "fastsip.process.worker"
 HUNG_AFTER = 3.0
 """Seconds without a turn of the hot loop after which a worker is hung."""
+SILENT_AFTER = 1.0
+"""Seconds after which it is looked at more closely: a worker that gets no CPU is not hung."""
 START_LIMIT = 20.0
 """Seconds a worker may take from its start until it serves."""
 PAUSE = 1.0
@@ -61,6 +64,7 @@ class Workers:
         self._deaths = [takeover.Deaths() for _ in range(self.count)]
         self._retry_at: dict[int, float] = {}
         self._incarnations = [0] * self.count
+        self._silence: dict[int, Silence] = {}
 
     # Starting
 
@@ -76,6 +80,7 @@ class Workers:
         child = Child(f"worker {index}", MODULE, setup, worker_fds(setup))
         self.children[index] = child
         self._retry_at.pop(index, None)
+        self._silence.pop(index, None)
         self._watch(child, lambda message: self._received(index, message))
         for gone, by in self.adopted_by.items():
             if by == index:
@@ -98,13 +103,20 @@ class Workers:
             if not child.ready:
                 if child.age > START_LIMIT:
                     child.kill(f"did not serve after {START_LIMIT:g} s")
-            elif now - self._shared.control.heartbeat(index) / 1000 > HUNG_AFTER:
+            elif self._hangs(index, child, now - self._shared.control.heartbeat(index) / 1000):
                 child.kill(f"hangs (no turn of its loop for {HUNG_AFTER:g} s)")
         for index in [index for index, due in self._retry_at.items() if due <= now]:
             if self.draining:
                 del self._retry_at[index]
             else:
                 self._try_start(index, now)
+
+    def _hangs(self, index: int, child: Child, silent: float) -> bool:
+        if silent < SILENT_AFTER:
+            self._silence.pop(index, None)
+            return False
+        silence = self._silence.setdefault(index, Silence(child.pid))
+        return silent > HUNG_AFTER and not silence.starved()
 
     def died(self, index: int) -> None:
         """Worker `index` was waited for: clear what it left, keep what it had in hand, see to its successor."""
