@@ -1,6 +1,6 @@
 """The location segment: memory a binding, a lookup, a write, an attach.
 
-    python bench/location.py [--aors 1000000] [--seed 1]
+    python bench/location.py [--quick]
 
 Typical phones: address-of-record of 27 bytes, contact of 40, Call-ID of 36. Lookups run in compiled code through a
 mapping of their own, keys in random order so that each finds cold caches. "alone" begins each when the one before is
@@ -12,17 +12,24 @@ Python, with reclamation.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import statistics
 import time
+from collections.abc import Iterator
+
+from measure import available
+from rows import Bench, Row, alone, missing
 
 from fastsip._control import KEY_BYTES, control_format
 from fastsip._location import RECORD_BINDINGS, SegmentWriter, encode_bindings, segment_format
 from fastsip._testing import measure_load, measure_lookups
 
+TITLE = "Location table"
+ABOUT = "one binding an address-of-record; keys of 27 bytes, looked up in random order in compiled code"
 TURN = 32
+WORTH = 600
+"""Bytes of memory an address-of-record may take here, tables of the bench included."""
 
 
 def aor(number: int) -> bytes:
@@ -56,62 +63,67 @@ def lookups(fd: int, control_fd: int, keys: list[bytes], expected: int, alone: b
     return statistics.median(rounds[1:])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--aors", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    aors: int = arguments.aors
-    dice = random.Random(arguments.seed)
+def rows(bench: Bench) -> Iterator[Row]:
+    for aors in bench.pick([2_000], [100_000, 1_000_000], [100_000, 1_000_000, 10_000_000]):
+        name = f"{aors:,} AoRs"
+        if aors * WORTH > available():
+            yield missing(name, f"needs {aors * WORTH >> 20:,} MB of memory, {available() >> 20:,} are free")
+            continue
+        yield from _table(bench, aors, name)
+
+
+def _table(bench: Bench, aors: int, name: str) -> Iterator[Row]:
+    dice = random.Random(1)
     fd, control_fd = os.memfd_create("segment"), os.memfd_create("control")
-    control_format(control_fd, 1, os.urandom(KEY_BYTES))
-    segment_format(fd, control_fd)
-    writer = SegmentWriter(fd, control_fd)
+    try:
+        control_format(control_fd, 1, os.urandom(KEY_BYTES))
+        segment_format(fd, control_fd)
+        writer = SegmentWriter(fd, control_fd)
+        worst, begin = 0.0, time.thread_time()
+        for number in range(aors):
+            if number % 50_000 == 0:
+                bench.say(f"location table, {number:,} of {aors:,}")
+            before = time.thread_time()
+            writer.put(RECORD_BINDINGS, aor(number), value_of(number, 1))
+            worst = max(worst, time.thread_time() - before)
+        inserted = time.thread_time() - begin
+        writer.reclaim()
+        memory = writer.memory()
+        gates = (400.0, 290.0) if aors >= 100_000 else (None, None)
+        note = f"{memory['index'] / aors:.1f} of it index, {100 * aors / memory['slots']:.0f} % filled"
+        yield Row(f"{name}: memory a binding", memory["resident"] / aors, "B", *gates, note=note, raw=dict(memory))
 
-    worst, begin = 0.0, time.thread_time()
-    for number in range(aors):
-        before = time.thread_time()
-        writer.put(RECORD_BINDINGS, aor(number), value_of(number, 1))
-        worst = max(worst, time.thread_time() - before)
-    inserted = time.thread_time() - begin
-    writer.reclaim()
-    memory = writer.memory()
-    slots = memory["slots"]
-    print(f"{aors:,} addresses-of-record with one binding each, values of {len(value_of(0, 1))} bytes")
-    print(f"memory   {memory['resident'] / aors:6.1f} B a binding, {memory['index'] / aors:.1f} of it index", end=", ")
-    print(f"filled {100 * aors / slots:.0f} %")
+        numbers = [dice.randrange(aors) for _ in range(min(aors, 400_000))]
+        keys = [aor(number) for number in numbers]
+        absent = [aor(number + aors) for number in numbers]
+        bench.say(f"lookups in {name}")
+        gates = (500.0, 220.0) if aors == 1_000_000 else (None, None)
+        load = f"a dependent load from as much memory {measure_load(memory['blocks']):.0f} ns"
+        alone_ns = lookups(fd, control_fd, keys, len(keys), True)
+        yield Row(f"{name}: lookup, one by one, cold", alone_ns, "ns", *gates, note=load)
+        yield Row(f"{name}: lookup, in a row, cold", lookups(fd, control_fd, keys, len(keys), False), "ns")
+        yield Row(f"{name}: lookup, hot", lookups(fd, control_fd, keys[:1000] * 200, min(aors, 1000) * 200, False), "ns")
+        yield Row(f"{name}: lookup, absent", lookups(fd, control_fd, absent, 0, False), "ns")
 
-    numbers = [dice.randrange(aors) for _ in range(min(aors, 400_000))]
-    keys = [aor(number) for number in numbers]
-    absent = [aor(number + aors) for number in numbers]
-    print(f"lookup   {lookups(fd, control_fd, keys, len(keys), True):6.0f} ns alone", end=", ")
-    print(f"{lookups(fd, control_fd, keys, len(keys), False):.0f} in a row", end=", ")
-    print(f"{lookups(fd, control_fd, keys[:1000] * 200, 200_000, False):.0f} hot", end=", ")
-    print(f"{lookups(fd, control_fd, absent, 0, False):.0f} absent")
-    load = measure_load(memory["blocks"])
-    print(f"         {load:6.0f} ns a dependent load from as much memory; a lookup waits for two")
-    fresh = [(aor(number), value_of(number, 2)) for number in numbers]
-    begin = time.thread_time()
-    for key, value in fresh:
-        writer.put(RECORD_BINDINGS, key, value)
-    updated = time.thread_time() - begin
-    writer.reclaim()
-    print(f"write    {inserted / aors * 1e6:6.2f} us an insert, encoding and growth included,", end=" ")
-    print(f"longest {worst * 1e3:.1f} ms; {updated / len(fresh) * 1e6:.2f} us an update")
-    print(f"after it {writer.memory()['resident'] / aors:6.1f} B a binding")
-    writer.close()
-    begin = time.thread_time()
-    writer = SegmentWriter(fd, control_fd)
-    print(f"attach   {(time.thread_time() - begin) * 1e3:6.0f} ms")
-    begin, cursor, seen = time.thread_time(), 0, 0
-    following: int | None = 0
-    while following is not None:
-        following, some = writer.scan(cursor, 1000, RECORD_BINDINGS)
-        seen += len(some)
-        cursor = following or 0
-    assert seen == aors
-    print(f"scan     {(time.thread_time() - begin) / aors * 1e6:6.2f} us a binding, 1,000 a call")
+        note = f"encoding and growth included, longest {worst * 1e3:.1f} ms"
+        yield Row(f"{name}: insert", inserted / aors * 1e6, "µs", note=note)
+        fresh = [(aor(number), value_of(number, 2)) for number in numbers]
+        begin = time.thread_time()
+        for key, value in fresh:
+            writer.put(RECORD_BINDINGS, key, value)
+        updated = time.thread_time() - begin
+        writer.reclaim()
+        yield Row(f"{name}: update", updated / len(fresh) * 1e6, "µs")
+        yield Row(f"{name}: memory a binding after it", writer.memory()["resident"] / aors, "B")
+        writer.close()
+        begin = time.thread_time()
+        writer = SegmentWriter(fd, control_fd)
+        yield Row(f"{name}: attach", (time.thread_time() - begin) * 1e3, "ms")
+        writer.close()
+    finally:
+        os.close(fd)
+        os.close(control_fd)
 
 
 if __name__ == "__main__":
-    main()
+    alone(__name__)

@@ -7,8 +7,11 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def tree(pid: int) -> list[int]:
@@ -67,3 +70,61 @@ def version(*command: str) -> str:
         return ""
     found = re.search(r"\d+\.\d+(?:\.\d+)*", done.stdout + done.stderr)
     return found.group(0) if found else ""
+
+
+@contextlib.contextmanager
+def pinned() -> Iterator[None]:
+    """This thread on one CPU, the last it may use."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+class NotBuilt(Exception):
+    """A program of bench/c that cannot be compiled here, and why in a few words."""
+
+
+def compiled(source: str, name: str = "", flags: tuple[str, ...] = ()) -> Path:
+    """The program of bench/c/`source`.c, compiled now with `cc -O2` unless it is newer than its source."""
+    path = ROOT / "bench" / "c" / f"{source}.c"
+    program = ROOT / "build" / "bench" / (name or source)
+    if program.exists() and program.stat().st_mtime > path.stat().st_mtime:
+        return program
+    program.parent.mkdir(parents=True, exist_ok=True)
+    fresh = program.with_suffix(f".{os.getpid()}")
+    command = [os.environ.get("CC", "cc"), "-O2", "-Wall", "-Wextra", "-o", str(fresh), str(path), *flags]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except OSError:
+        raise NotBuilt("no C compiler") from None
+    if done.returncode:
+        raise NotBuilt(f"{source}.c does not compile: {(done.stderr.strip().splitlines() or ['?'])[0]}")
+    return fresh.replace(program)
+
+
+def package_flags(name: str) -> tuple[str, ...]:
+    """What pkg-config says of a library. Raises NotBuilt if that is not installed."""
+    return tuple(_pkg_config("--cflags", "--libs", name).split())
+
+
+def package_version(name: str) -> str:
+    return _pkg_config("--modversion", name).strip()
+
+
+def _pkg_config(*words: str) -> str:
+    try:
+        done = subprocess.run(["pkg-config", *words], capture_output=True, text=True, timeout=10)
+    except OSError:
+        raise NotBuilt("no pkg-config") from None
+    if done.returncode:
+        raise NotBuilt("not installed")
+    return done.stdout
+
+
+def available() -> int:
+    """Bytes of memory that can be had without swapping."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
+    return int(found.group(1)) * 1024 if found else 0

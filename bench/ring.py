@@ -8,16 +8,20 @@ process, feeder and sink not timed, CPU time of recvmmsg + all the transport doe
 next to the bare system calls in the same run; minimum and median of the rounds.
 """
 
-import argparse
 import os
 import socket
 import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from endpoints import Shared, client, listening, message
+from rows import Bench, Row, alone
+
+TITLE = "Transport"
+ABOUT = "in lockstep on one CPU, least of the rounds; the floor here is the same system calls alone"
 
 
 def hand_off(count: int, batch: int, budget: int) -> tuple[float, float]:
@@ -68,31 +72,26 @@ def forward(batch: int, rounds: int, workers: int, host: str) -> dict[str, list[
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rounds")
-    quick = parser.parse_args().quick
-    count, rounds = (200_000, 5) if quick else (2_000_000, 30)
-    print("hand-off of 600 bytes, both workers busy, CPU ns per record")
-    print(f"{'ring':>10} {'batch':>6} {'writer':>8} {'reader':>8}")
-    for budget in (0, 2 << 20, 64 << 20):
-        for batch in (1, 16, 64):
-            writer, reader = hand_off(count, batch, budget)
-            size = (len(Shared(2, budget).rings) - 4096) // 2 >> 10
-            print(f"{size:>6} KiB {batch:>6} {writer:>8.0f} {reader:>8.0f}")
-    print("\nforwarding 500 bytes in lockstep, CPU ns per datagram (min / median)")
-    print(f"{'':>34} {'bare':>13} {'transport':>13} {'more':>6}")
+def rows(bench: Bench) -> Iterator[Row]:
+    count, rounds = bench.pick((20_000, 1), (200_000, 5), (2_000_000, 30))
+    for batch in (1, 16, 64):
+        bench.say(f"hand-offs in batches of {batch}")
+        writer, reader = hand_off(count, batch, 64 << 20)
+        note = f"writer {writer:.0f}, reader {reader:.0f}"
+        yield Row(f"hand-off of 600 bytes, batches of {batch}", writer + reader, "ns", note=note)
     for text, workers, host in [
         ("one worker", 1, "127.0.0.1"),
-        ("two workers (owner looked up)", 2, "127.0.0.1"),
-        ("the same on a wildcard listener", 2, "0.0.0.0"),
+        ("two workers, owner looked up", 2, "127.0.0.1"),
+        ("two workers, wildcard listener", 2, "0.0.0.0"),
     ]:
-        for batch in (1, 16, 64):
+        for batch in bench.pick((16,), (1, 64), (1, 16, 64)):
+            bench.say(f"forwarding in lockstep, {text}")
             found = forward(batch, rounds, workers, host)
             low = {way: min(times) for way, times in found.items()}
-            cells = [f"{low[way]:>5.0f} / {statistics.median(found[way]):>5.0f}" for way in ("bare", "transport")]
-            print(f"{text:>31} {batch:>2} {cells[0]} {cells[1]} {low['transport'] / low['bare'] - 1:>6.1%}")
+            note = f"bare {low['bare']:.0f} ns, median {statistics.median(found['transport']):.0f}"
+            times = low["transport"] / low["bare"]
+            yield Row(f"forward 500 bytes, {text}, by {batch}", low["transport"], "ns", floor=times, note=note)
 
 
 if __name__ == "__main__":
-    main()
+    alone(__name__)

@@ -1,6 +1,6 @@
 """What a transaction costs inside compiled code, by how many are live: create, match, answer, expire.
 
-    python bench/transactions.py [--live 1000 10000 100000] [--rounds 5]
+    python bench/transactions.py [--quick]
 
 Non-INVITE transactions over an unreliable transport, messages already parsed, nothing sent. The best of the rounds, in
 CPU nanoseconds per transaction. "Matched" and "final response" visit the transactions in an order no cache likes.
@@ -8,10 +8,14 @@ CPU nanoseconds per transaction. "Matched" and "final response" visit the transa
 
 from __future__ import annotations
 
-import argparse
-import platform
+from collections.abc import Iterator
+
+from rows import Bench, Row, alone
 
 from fastsip._testing import SIZEOF_TRANSACTION, measure_transactions
+
+TITLE = "Transaction table"
+ABOUT = f"non-INVITE transactions of {SIZEOF_TRANSACTION} bytes in an order no cache likes; CPU ns each, least of the rounds"
 
 REQUEST = (
     b"OPTIONS sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK-0000-aaaaaaaa;rport\r\n"
@@ -25,18 +29,17 @@ ANSWER = (
 )
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    options.add_argument("--live", type=int, nargs="+", default=[1_000, 10_000, 100_000])
-    options.add_argument("--rounds", type=int, default=5)
-    chosen = options.parse_args()
-    print(f"{platform.machine()}, Linux {platform.release()}, Transaction {SIZEOF_TRANSACTION} bytes; ns each")
-    columns = [[measure_transactions(REQUEST, ANSWER, live) for _ in range(chosen.rounds)] for live in chosen.live]
-    print(f"{'live':<36}" + "".join(f"{live:>10,}" for live in chosen.live))
-    for step in columns[0][0]:
-        best = [min(figures[step] for figures in rounds) for rounds in columns]
-        print(f"{step:<36}" + "".join(f"{figure:>10.0f}" for figure in best))
+def rows(bench: Bench) -> Iterator[Row]:
+    rounds = bench.pick(1, 2, 3)
+    for live in bench.pick([1_000], [1_000, 100_000], [1_000, 10_000, 100_000, 1_000_000]):
+        bench.say(f"{live:,} transactions")
+        found = [measure_transactions(REQUEST, ANSWER, live) for _ in range(rounds)]
+        steps = {step: min(figures[step] for figures in found) for step in found[0]}
+        yield Row(f"{live:,} live: all nine steps", sum(steps.values()), "ns", raw=steps)
+        for step, taken in steps.items():
+            if live in (1_000, 1_000_000) or bench.size != "full":
+                yield Row(f"{live:,} live: {step}", taken, "ns")
 
 
 if __name__ == "__main__":
-    main()
+    alone(__name__)

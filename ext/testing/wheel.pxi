@@ -3,6 +3,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from cython.view cimport array as view_array
+
 from fastsip._timer cimport (
     Timer, Wheel, timer_arm, timer_cancel, timer_init, timer_is_armed, wheel_armed, wheel_expire, wheel_free,
     wheel_new, wheel_wait,
@@ -13,7 +15,11 @@ cdef extern from "<time.h>" nogil:
         long tv_sec
         long tv_nsec
     int CLOCK_THREAD_CPUTIME_ID
+    int CLOCK_MONOTONIC
     int clock_gettime(int clock, timespec* now)
+
+cdef extern from "<poll.h>" nogil:
+    int poll(void* fds, unsigned long count, int ms)
 
 
 cdef inline uint64_t nanoseconds() noexcept nogil:
@@ -21,6 +27,17 @@ cdef inline uint64_t nanoseconds() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)
     return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+
+
+cdef inline uint64_t microseconds() noexcept nogil:
+    # Of the clock on the wall.
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * 1000000 + <uint64_t>now.tv_nsec // 1000
+
+
+cdef enum:
+    LONGEST_LATENESS = 100000      # tens of microseconds: a second
 
 
 cdef class ManualWheel:
@@ -75,7 +92,7 @@ cdef class ManualWheel:
 
     def measure(self, uint32_t spread):
         # Arms every timer with delays spread evenly but in no order over `spread` ms, then turns the wheel ms by ms.
-        cdef uint64_t start, armed, worst = 0, late = 0, fired = 0, now, turn, took
+        cdef uint64_t start, armed, worst = 0, late = 0, fired = 0, now, turn, took, cancelling, cancelled
         cdef uint32_t i
         cdef Timer* timer
         with nogil:
@@ -96,7 +113,41 @@ cdef class ManualWheel:
                 if took > worst:
                     worst = took
             now = nanoseconds()
+            for i in range(self.count):
+                timer_arm(self.wheel, &self.timers[i], spread,
+                          1 + <uint32_t>(<uint64_t>i * <uint64_t>2654435761U % spread))
+            cancelling = nanoseconds()
+            for i in range(self.count):
+                timer_cancel(self.wheel, &self.timers[<uint64_t>i * 1000003 % self.count])
+            cancelled = nanoseconds()
         return {
-            "armed_ns": (armed - start) / self.count, "fired_ns": (now - armed) / self.count,
+            "armed_ns": <double>(armed - start) / self.count, "fired_ns": <double>(now - armed) / self.count,
+            "cancelled_ns": <double>(cancelled - cancelling) / self.count,
             "worst_turn_ns": worst, "fired": fired, "late": late,
         }
+
+    def lateness(self, uint32_t spread, uint32_t duration):
+        # All armed over `spread` ms, each again when it fires; asleep between turns for as long as wheel_wait says.
+        cdef uint32_t[:] counts = view_array(shape=(LONGEST_LATENESS + 1,), itemsize=4, format="I")
+        cdef uint64_t begun, elapsed = 0, fired = 0, late, end = <uint64_t>duration * 1000
+        cdef uint32_t i, wait
+        cdef Timer* timer
+        counts[:] = 0
+        with nogil:
+            for i in range(self.count):
+                timer_arm(self.wheel, &self.timers[i], 0, 1 + <uint32_t>(<uint64_t>i * <uint64_t>2654435761U % spread))
+            begun = microseconds()
+            while elapsed < end:
+                wait = wheel_wait(self.wheel, elapsed // 1000, 1000)
+                if wait != 0:
+                    poll(NULL, 0, <int>wait)
+                while True:
+                    elapsed = microseconds() - begun
+                    timer = wheel_expire(self.wheel, elapsed // 1000)
+                    if timer == NULL:
+                        break
+                    late = elapsed - timer.due * 1000 if elapsed > timer.due * 1000 else 0
+                    counts[late // 10 if late // 10 < LONGEST_LATENESS else LONGEST_LATENESS] += 1
+                    fired += 1
+                    timer_arm(self.wheel, timer, elapsed // 1000, spread)
+        return fired, [(place * 10, count) for place, count in enumerate(counts) if count]
