@@ -9,7 +9,7 @@ from typing import Any
 from fastsip.state import facts
 from fastsip.state.bindings import Bindings
 from fastsip.state.dialogs import Dialogs
-from fastsip.state.facts import Malformed, Outcome
+from fastsip.state.facts import Batch, Malformed, Outcome
 from fastsip.state.workers import Progress, Workers
 
 log = logging.getLogger(__name__)
@@ -28,10 +28,13 @@ class Intake:
 
     def batch(self, header: bytes, body: bytes) -> bytes:
         """Apply a batch; its acknowledgement. Raises Malformed if the header cannot be read."""
-        batch = facts.decode_batch(header)
+        return facts.encode_acknowledge(*self.apply(facts.decode_batch(header), body))
+
+    def apply(self, batch: Batch, body: bytes) -> tuple[int, list[Outcome]]:
+        """Apply a batch: the last fact of its worker that is applied, and what came of the REGISTERs."""
         progress, known = self.workers.begin(batch)
         if known < 0:
-            return facts.encode_acknowledge(progress.applied, ())
+            return progress.applied, []
         try:
             found = facts.decode_body(body, batch.count)
         except Malformed as error:
@@ -39,7 +42,7 @@ class Intake:
             self.malformed += 1
             log.error("worker %d: %s", batch.worker, error)
             progress.applied = max(progress.applied, batch.first + batch.count - 1)
-            return facts.encode_acknowledge(progress.applied, ())
+            return progress.applied, []
         outcomes: list[Outcome] = []
         self.repeated += known
         for sequence in range(batch.first, batch.first + known):
@@ -47,7 +50,7 @@ class Intake:
             if outcome is not None:
                 outcomes.append(outcome)
         self._apply(found[known:], batch.first + known, progress, outcomes)
-        return facts.encode_acknowledge(progress.applied, outcomes)
+        return progress.applied, outcomes
 
     def _apply(self, found: list[tuple[Any, ...]], sequence: int, progress: Progress, outcomes: list[Outcome]) -> None:
         now = time.time_ns() // 1_000_000

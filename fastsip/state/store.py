@@ -54,7 +54,10 @@ class Store:
         """Finish what was submitted and close the file; whether that was done within `timeout` seconds."""
         self._work.put(None)
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        if self._thread.is_alive():
+            return False  # it may still write to the event
+        os.close(self._event)
+        return True
 
     def _run(self) -> None:
         while (job := self._work.get()) is not None:
