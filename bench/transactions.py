@@ -23,7 +23,7 @@ REQUEST = (
     b"Call-ID: a84b4c76e66710@192.0.2.1\r\nCSeq: 314159 OPTIONS\r\nContent-Length: 0\r\n\r\n"
 )
 ANSWER = (
-    b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bK" + b"0" * 33 + b"\r\n"
+    b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bK" + b"0" * 27 + b"\r\n"
     b"From: <sip:alice@example.com>;tag=1928301774\r\nTo: <sip:bob@example.com>;tag=1\r\n"
     b"Call-ID: a84b4c76e66710@192.0.2.1\r\nCSeq: 314159 OPTIONS\r\nContent-Length: 0\r\n\r\n"
 )

@@ -32,7 +32,6 @@ cdef enum:
     TIMER_C = TIMER_USER
     TIMER_WAIT_STATE = TIMER_USER + 1
 
-cdef uint64_t LOOP_MASK = 0xFFFFFFFF
 cdef uint64_t EDITED = ((<uint64_t>1 << <int>HDR_VIA) | (<uint64_t>1 << <int>HDR_MAX_FORWARDS)
                         | (<uint64_t>1 << <int>HDR_ROUTE) | (<uint64_t>1 << <int>HDR_PROXY_AUTHORIZATION))
 
@@ -148,6 +147,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     if m.method == METHOD_CANCEL:
         on_cancel(p, m, &r.answer)
         return
+    r.call = call_hash(p, m)
     status = validate(p, m, &r)
     if status == 0:
         status = read_routes(p, m, &r)

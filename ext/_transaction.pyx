@@ -6,7 +6,10 @@ from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from fastsip._address cimport Flow
-from fastsip._hash cimport HashKey, HashState, siphash, siphash_add, siphash_finish, siphash_start
+from fastsip._hash cimport (
+    HashKey, HashState, siphash, siphash_finish, siphash_start, siphash_word, tablehash, tablehash_add, tablehash_add_folded,
+    tablehash_finish, tablehash_word,
+)
 from fastsip._memory cimport Buffer, buffer_hold, buffer_new, buffer_release
 from fastsip._message cimport (
     DATAGRAM, HDR_CALL_ID, HDR_FROM, HDR_ROUTE, HDR_TO, METHOD_ACK, METHOD_CANCEL, METHOD_INVITE, METHOD_UNKNOWN,

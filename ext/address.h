@@ -71,23 +71,57 @@ static inline uint32_t address_to_sockaddr(const Address *address, struct sockad
     return 0;
 }
 
+/* Four numbers of 0 to 255 with dots between, as inet_pton takes them (no leading zeros): 1, or 0 for anything else. */
+static inline int address_parse4(uint8_t *ip, const uint8_t *text, uint32_t length) {
+    const uint8_t *end = text + length;
+    if (length < 7 || length > 15) return 0;
+    for (int part = 0; part < 4; part++) {
+        uint32_t value = (uint32_t)*text++ - '0', digit;
+        if (value > 9) return 0;
+        while (text < end && (digit = (uint32_t)*text - '0') <= 9) {
+            if (!value || (value = value * 10 + digit) > 255) return 0;
+            text++;
+        }
+        ip[part] = (uint8_t)value;
+        if (part == 3) return text == end;
+        if (end - text < 2 || *text++ != '.') return 0;
+    }
+    return 0;
+}
+
+/* The other way round; how many bytes it wrote, at most 15. */
+static inline uint32_t address_text4(const uint8_t *ip, char *out) {
+    char *at = out;
+    for (int part = 0; part < 4; part++) {
+        uint32_t value = ip[part];
+        if (part) *at++ = '.';
+        if (value >= 100) *at++ = (char)('0' + value / 100);
+        if (value >= 10) *at++ = (char)('0' + value / 10 % 10);
+        *at++ = (char)('0' + value % 10);
+    }
+    return (uint32_t)(at - out);
+}
+
 /* A numeric host, IPv6 with or without brackets, to an Address with the given port. 1 if it was numeric, else 0. */
 static inline int address_parse(Address *out, const uint8_t *host, uint32_t length, uint16_t port) {
     char text[INET6_ADDRSTRLEN + 1];
     memset(out, 0, sizeof *out);
+    if (address_parse4(out->ip, host, length)) {
+        out->port = port;
+        out->family = 4;
+        return 1;
+    }
+    memset(out->ip, 0, 4);
     if (length >= 2 && host[0] == '[' && host[length - 1] == ']') {
         host++;
         length -= 2;
     }
     if (length == 0 || length >= sizeof text) return 0;
+    if (!memchr(host, ':', length)) return 0;
     memcpy(text, host, length);
     text[length] = 0;
-    out->port = port;
-    if (inet_pton(AF_INET, text, out->ip) == 1) {
-        out->family = 4;
-        return 1;
-    }
     if (inet_pton(AF_INET6, text, out->ip) == 1) {
+        out->port = port;
         out->family = 6;
         return 1;
     }
@@ -105,8 +139,8 @@ static inline uint32_t address_host(const Address *address, char *out, int brack
         if (brackets) *at++ = ']';
         *at = 0;
     } else {
-        inet_ntop(AF_INET, address->ip, out, INET_ADDRSTRLEN);
-        at = out + strlen(out);
+        at += address_text4(address->ip, at);
+        *at = 0;
     }
     return (uint32_t)(at - out);
 }

@@ -19,7 +19,7 @@
  *     slot    64 bits:   tag 30 | kind 3 | unit 31                  0 is EMPTY, 1 is a TOMBSTONE (kinds begin at 1)
  *     record             value length, key length, kind; key, zeros up to 8; value      at offset unit * 32
  *
- * The tag is the top of the keyed SipHash of the key, and a key's home slot is the top of the tag. So slots alone say
+ * The tag is the top of the keyed SipHash-1-3 of the key, and a key's home slot is the top of the tag. So slots alone say
  * where they belong at every level: growing the index touches no record and is a merge of two sequential arrays. A key is
  * searched from its home upwards until it or an EMPTY slot is met, at most to the area's end: there is no wrap around,
  * the 512 slots past 2^L take what spills. The tag also is the order of a scan, and that order is the same at every
@@ -99,7 +99,7 @@
 #include "siphash.h"
 
 #define SEGMENT_MAGIC 0x7461636f6c736673ULL
-#define SEGMENT_LAYOUT 1
+#define SEGMENT_LAYOUT 2
 #define SEGMENT_SIZE_MIN (1ULL << 20)
 #define SEGMENT_SIZE_MAX (1ULL << 36)      /* 2^31 units of 32 bytes */
 #define SEGMENT_PAGE 4096ULL
@@ -181,7 +181,7 @@ static inline uint32_t slot_kind(uint64_t word) { return word >> SLOT_KIND_SHIFT
 static inline uint64_t slot_offset(uint64_t word) { return (word & SLOT_UNIT_MASK) * SEGMENT_UNIT; }
 
 static inline uint64_t segment_tag(const Segment *s, const uint8_t *key, uint32_t length) {
-    return siphash(&s->key, key, length) >> (64 - TAG_BITS);
+    return tablehash(&s->key, key, length) >> (64 - TAG_BITS);
 }
 
 static inline uint64_t record_head(uint32_t key_length) { return sizeof(Record) + ((key_length + 7ULL) & ~7ULL); }

@@ -115,7 +115,8 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     bint trusted
     bint authenticated
     Uri next_hop                 # of the first remaining Route value, valid with route_count
-    uint64_t loop_hash
+    uint64_t call                # hash of the Call-ID: what stands for it in other hashes
+    uint32_t loop_hash
 
 cdef struct Proxy:
     Transactions* layer

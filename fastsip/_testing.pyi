@@ -122,3 +122,9 @@ def measure_load(size: int) -> float:
 
 def measure_transactions(request: bytes, answer: bytes, count: int) -> dict[str, float]:
     """CPU nanoseconds per transaction of each step of `count` non-INVITE transactions; see bench/transactions.py."""
+
+def hashes(key: bytes, data: bytes) -> tuple[int, int, int]:
+    """Of `data` under a key of 16 bytes: SipHash-2-4, SipHash-1-3, and the latter of a host in either case."""
+
+def numeric_address(host: bytes) -> tuple[int, str] | None:
+    """Family (4, 6) and the host as it is written again; None if it is not numeric."""

@@ -22,8 +22,8 @@ cdef enum TimerKind:         # Timer.kind on the shared wheel
     TIMER_USER = 16          # this and above belong to the transaction user (Timer C is one)
 
 cdef enum:
-    # Bytes write_branch writes: "z9hG4bK" owner(2) slot(5) generation(6) check(6) "." loop hash(13), digits in base 32.
-    BRANCH_LENGTH = 40
+    # Bytes write_branch writes: "z9hG4bK" owner(2) slot(5) generation(6) check(6) "." loop hash(7), digits in base 32.
+    BRANCH_LENGTH = 34
 
 cdef struct Transaction:
     Timer retransmit
@@ -109,7 +109,7 @@ cdef int server_respond(Transactions* layer, Transaction* server, Buffer* respon
 
 # Client side: take a slot, write its branch into the request being built, then start it.
 cdef Transaction* client_transaction(Transactions* layer, int method) noexcept nogil   # NULL when full
-cdef void write_branch(Transactions* layer, const Transaction* client, uint64_t loop_hash, uint8_t* out) noexcept nogil
+cdef void write_branch(Transactions* layer, const Transaction* client, uint32_t loop_hash, uint8_t* out) noexcept nogil
 # Sends `request` (takes a reference) and arms the timers. After a transport error on_failure was called and the
 # transaction is gone: returns 0 then, else 1.
 cdef int client_start(Transactions* layer, Transaction* client, Buffer* request, const Flow* flow) noexcept nogil
@@ -120,7 +120,7 @@ cdef int client_cancel(Transactions* layer, Transaction* client) noexcept nogil
 # A response: found by its branch alone and run through its machine. 1 if one matched, 0 for a stray (count and drop).
 cdef int receive_response(Transactions* layer, const Message* m) noexcept nogil
 # Our branch: 1 and owner/loop hash if `branch` is one of ours with a valid check, else 0.
-cdef int read_branch(const HashKey* key, const uint8_t* data, Slice branch, uint32_t* owner, uint64_t* loop_hash) noexcept nogil
+cdef int read_branch(const HashKey* key, const uint8_t* data, Slice branch, uint32_t* owner, uint32_t* loop_hash) noexcept nogil
 # End a transaction now, without telling the TU, whatever its state.
 cdef void transaction_end(Transactions* layer, Transaction* transaction) noexcept nogil
 # Fire what is due at layer.now. At most `limit` timers a call; returns how many fired.

@@ -66,25 +66,29 @@ cdef void put_top_via(Writer* w, const Message* m, const Flow* answer) noexcept 
         put(w, text, address_host(&answer.remote, text, False))
 
 
-cdef uint64_t answer_tag(const Proxy* p, const Message* m) noexcept nogil:
+cdef inline uint64_t call_hash(const Proxy* p, const Message* m) noexcept nogil:
+    return siphash(&p.control.branch_key, m.data + m.call_id.start, slice_length(m.call_id))
+
+
+cdef uint64_t answer_tag(const Proxy* p, const Message* m, uint64_t call) noexcept nogil:
     # The same for every answer to the same request, with no memory of it (8.2.7), so that the ACK of an answer that
     # had no transaction is known by its To tag.
     cdef HashState h
     siphash_start(&h, &p.control.branch_key)
-    siphash_add(&h, m.data + m.call_id.start, slice_length(m.call_id))
+    siphash_word(&h, call)
+    siphash_word(&h, m.cseq)
     siphash_add(&h, m.data + m.from_tag.start, slice_length(m.from_tag))
-    siphash_add(&h, &m.cseq, sizeof(m.cseq))
     return siphash_finish(&h)
 
 
-cdef bint is_answer_tag(const Proxy* p, const Message* m) noexcept nogil:
+cdef bint is_answer_tag(const Proxy* p, const Message* m, uint64_t call) noexcept nogil:
     cdef Writer w
     cdef uint8_t text[18]
     if slice_length(m.to_tag) != 18:
         return False
     writer_init(&w, text, 18)
     put(&w, b"fs", 2)
-    put_hex(&w, answer_tag(p, m), 16)
+    put_hex(&w, answer_tag(p, m, call), 16)
     return memcmp(text, m.data + m.to_tag.start, 18) == 0
 
 
@@ -113,7 +117,7 @@ cdef void response_begin(Proxy* p, Writer* w, const Message* m, const Flow* answ
     put_slice(w, m.data, header_value(m, HDR_TO))
     if status > 100 and not m.to_tag.end:
         put(w, b";tag=fs", 7)
-        put_hex(w, answer_tag(p, m), 16)
+        put_hex(w, answer_tag(p, m, call_hash(p, m)), 16)
     put(w, b"\r\n", 2)
     put_header(w, m, HDR_CALL_ID, b"Call-ID: ")
     put_header(w, m, HDR_CSEQ, b"CSeq: ")

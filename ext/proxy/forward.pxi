@@ -138,7 +138,7 @@ cdef void forward_ack(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef Buffer* buffer
     cdef uint8_t uri[MAX_URI]
     cdef uint32_t uri_length = 0
-    if is_answer_tag(p, m):
+    if is_answer_tag(p, m, r.call):
         return                   # of an answer made here without a transaction: it ends here
     if r.route_count:
         if not r.token_valid and not r.trusted:
@@ -163,8 +163,8 @@ cdef void forward_ack(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         count_add(p.block, COUNT_dropped_unsendable, 1)
         return
     siphash_start(&h, &p.control.branch_key)
+    siphash_word(&h, r.call)
     siphash_add(&h, m.data + m.via.branch.start, slice_length(m.via.branch))
-    siphash_add(&h, m.data + m.call_id.start, slice_length(m.call_id))
     writer_init(&w, branch, 24)
     put(&w, b"z9hG4bK-", 8)
     put_hex(&w, siphash_finish(&h), 16)

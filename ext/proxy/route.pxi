@@ -66,30 +66,38 @@ cdef enum TokenKind:
     TOKEN_CALLEE = 3
 
 
-cdef uint64_t route_token(const Proxy* p, const Message* m, Slice caller_tag, int kind, const Address* end) noexcept nogil:
-    cdef HashState h
-    siphash_start(&h, &p.control.route_key)
-    siphash_add(&h, &kind, sizeof(kind))
-    siphash_add(&h, m.data + m.call_id.start, slice_length(m.call_id))
-    siphash_add(&h, m.data + caller_tag.start, slice_length(caller_tag))
-    siphash_add(&h, end.ip, 16)
+cdef inline void dialog_hash(const Proxy* p, const Message* m, uint64_t call, Slice caller_tag, HashState* h) noexcept nogil:
+    # What both halves begin with.
+    siphash_start(h, &p.control.route_key)
+    siphash_word(h, call)
+    siphash_add(h, m.data + caller_tag.start, slice_length(caller_tag))
+
+
+cdef inline uint64_t route_token(const HashState* dialog, int kind, const Address* end) noexcept nogil:
+    cdef HashState h = dialog[0]
+    cdef uint64_t ip[2]
+    memcpy(ip, end.ip, 16)
+    siphash_word(&h, kind)
+    siphash_word(&h, ip[0])
+    siphash_word(&h, ip[1])
     return siphash_finish(&h) >> 16
 
 
 cdef void put_token(const Proxy* p, Writer* w, const Message* m, const Routing* r, const Flow* out) noexcept nogil:
+    cdef HashState dialog
+    dialog_hash(p, m, r.call, m.from_tag, &dialog)
     if r.trusted or r.authenticated:
-        put_hex(w, route_token(p, m, m.from_tag, TOKEN_CALLER, &r.source.remote), TOKEN_HALF)
+        put_hex(w, route_token(&dialog, TOKEN_CALLER, &r.source.remote), TOKEN_HALF)
     else:
-        put_hex(w, route_token(p, m, m.from_tag, TOKEN_STRANGER, &out.remote), TOKEN_HALF)
-    put_hex(w, route_token(p, m, m.from_tag, TOKEN_CALLEE, &r.source.remote), TOKEN_HALF)
+        put_hex(w, route_token(&dialog, TOKEN_STRANGER, &out.remote), TOKEN_HALF)
+    put_hex(w, route_token(&dialog, TOKEN_CALLEE, &r.source.remote), TOKEN_HALF)
 
 
-cdef bint is_token(const Proxy* p, const Message* m, const uint8_t* half, Slice caller_tag, int kind,
-                   const Address* end) noexcept nogil:
+cdef bint is_token(const uint8_t* half, const HashState* dialog, int kind, const Address* end) noexcept nogil:
     cdef uint8_t expected[TOKEN_HALF]
     cdef Writer w
     writer_init(&w, expected, TOKEN_HALF)
-    put_hex(&w, route_token(p, m, caller_tag, kind, end), TOKEN_HALF)
+    put_hex(&w, route_token(dialog, kind, end), TOKEN_HALF)
     return memcmp(expected, half, TOKEN_HALF) == 0
 
 
@@ -99,10 +107,12 @@ cdef void check_token(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef Flow hop
     cdef uint8_t uri[MAX_URI]
     cdef uint32_t length
+    cdef HashState dialog
     cdef bint known
     if r.token.end == 0 or m.to_tag.end == 0:
         return
-    if is_token(p, m, token, m.from_tag, TOKEN_CALLER, &r.source.remote):
+    dialog_hash(p, m, r.call, m.from_tag, &dialog)
+    if is_token(token, &dialog, TOKEN_CALLER, &r.source.remote):
         r.token_valid = True
         return
     if r.route_count:
@@ -111,8 +121,12 @@ cdef void check_token(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         known = find_binding(p, m, r, uri, &length, &hop)
     else:
         known = next_hop(p, m.data, &r.target, &r.source, &hop)
-    r.token_valid = known and (is_token(p, m, token, m.from_tag, TOKEN_STRANGER, &hop.remote)
-                               or is_token(p, m, token + TOKEN_HALF, m.to_tag, TOKEN_CALLEE, &hop.remote))
+    if not known:
+        return
+    r.token_valid = is_token(token, &dialog, TOKEN_STRANGER, &hop.remote)
+    if not r.token_valid:
+        dialog_hash(p, m, r.call, m.to_tag, &dialog)
+        r.token_valid = is_token(token + TOKEN_HALF, &dialog, TOKEN_CALLEE, &hop.remote)
 
 
 cdef bint route_is_own(Proxy* p, const Message* m, const Uri* uri, Routing* r) noexcept nogil:
@@ -184,29 +198,29 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     return 0
 
 
-cdef uint64_t loop_hash(const Proxy* p, const Message* m) noexcept nogil:
+cdef uint32_t loop_hash(const Proxy* p, const Message* m, uint64_t call) noexcept nogil:
     # What decides where a request goes (RFC 5393 4.2.2): when it comes back with all of it unchanged, it loops; with
     # another Request-URI or Route it spirals.
     cdef HashState h
     cdef uint32_t i
     siphash_start(&h, &p.control.branch_key)
-    siphash_add(&h, m.data + m.uri.start, slice_length(m.uri))
-    siphash_add(&h, m.data + m.call_id.start, slice_length(m.call_id))
-    siphash_add(&h, m.data + m.from_tag.start, slice_length(m.from_tag))
-    siphash_add(&h, m.data + m.to_tag.start, slice_length(m.to_tag))
-    siphash_add(&h, &m.cseq, sizeof(m.cseq))
-    siphash_add(&h, m.data + m.method_text.start, slice_length(m.method_text))
+    tablehash_word(&h, call)
+    tablehash_word(&h, <uint64_t>m.method << 32 | m.cseq)
+    tablehash_add(&h, m.data + m.uri.start, slice_length(m.uri))
+    tablehash_add(&h, m.data + m.from_tag.start, slice_length(m.from_tag))
+    tablehash_add(&h, m.data + m.to_tag.start, slice_length(m.to_tag))
+    if m.method == METHOD_UNKNOWN:
+        tablehash_add(&h, m.data + m.method_text.start, slice_length(m.method_text))
     if has_header(m, HDR_ROUTE):
         for i in range(m.header_count):
             if m.headers[i].id == HDR_ROUTE:
-                siphash_add(&h, m.data + m.headers[i].value, m.headers[i].end - m.headers[i].value)
-    return siphash_finish(&h) & LOOP_MASK
+                tablehash_add(&h, m.data + m.headers[i].value, m.headers[i].end - m.headers[i].value)
+    return <uint32_t>tablehash_finish(&h)
 
 
-cdef bint is_loop(const Proxy* p, const Message* m, uint64_t hash) noexcept nogil:
+cdef bint is_loop(const Proxy* p, const Message* m, uint32_t hash) noexcept nogil:
     # 16.3 step 4: one of our branches, with the hash this request has now.
-    cdef uint32_t i, owner
-    cdef uint64_t seen
+    cdef uint32_t i, owner, seen
     cdef Slice value
     cdef Via via
     for i in range(m.header_count):
@@ -231,7 +245,7 @@ cdef int validate(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         return 400               # a dialog to one reader, none to the next
     if m.max_forwards == 0 and m.method != METHOD_OPTIONS and m.method != METHOD_REGISTER:
         return 483               # those two may end here, and are asked again before they go on
-    r.loop_hash = loop_hash(p, m)
+    r.loop_hash = loop_hash(p, m, r.call)
     if m.method != METHOD_ACK and is_loop(p, m, r.loop_hash):
         count_add(p.block, COUNT_loops, 1)
         return 482

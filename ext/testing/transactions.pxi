@@ -189,7 +189,7 @@ cdef class ManualLayer:
         name = method.encode()
         return handle(self, client_transaction(self.layer, method_id(<const uint8_t*><char*>name, <uint32_t>len(name))))
 
-    def branch(self, ManualTransaction client, uint64_t loop_hash=0):
+    def branch(self, ManualTransaction client, uint32_t loop_hash=0):
         cdef uint8_t[BRANCH_LENGTH] out
         write_branch(self.layer, client.live(), loop_hash, out)
         return (<char*>out)[:BRANCH_LENGTH].decode()
@@ -197,7 +197,7 @@ cdef class ManualLayer:
     def read_branch(self, str branch):
         cdef Slice whole
         cdef uint32_t owner
-        cdef uint64_t loop_hash
+        cdef uint32_t loop_hash
         data = branch.encode()
         whole.start, whole.end = 0, <uint16_t>len(data)
         if not read_branch(&self.layer.setup.branch_key, <const uint8_t*><char*>data, whole, &owner, &loop_hash):

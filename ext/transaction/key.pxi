@@ -8,36 +8,25 @@ cdef enum:
 
 
 cdef inline void add_slice(HashState* s, const Message* m, Slice text) noexcept nogil:
-    siphash_add(s, m.data + text.start, slice_length(text))
+    tablehash_add(s, m.data + text.start, slice_length(text))
 
 
 cdef inline void add_method(HashState* s, const Message* m, int rule, int method, uint64_t number) noexcept nogil:
-    cdef uint64_t word = <uint64_t>rule << 48 | <uint64_t>method << 32 | number
-    siphash_add(s, &word, sizeof(word))
+    tablehash_word(s, <uint64_t>rule << 48 | <uint64_t>method << 32 | number)
     if method == METHOD_UNKNOWN:
         add_slice(s, m, m.method_text)
 
 
 cdef uint64_t key_by_branch(Transactions* layer, const Message* m, int method) noexcept nogil:
     cdef HashState s
-    cdef uint8_t[64] lowered
-    cdef uint32_t at, i, piece
     cdef uint16_t port = m.via.port
-    cdef uint8_t c
-    siphash_start(&s, &layer.setup.table_key)
-    add_slice(&s, m, m.via.branch)
-    at = m.via.host.start
-    while at < m.via.host.end:
-        piece = min(<uint32_t>m.via.host.end - at, <uint32_t>sizeof(lowered))
-        for i in range(piece):
-            c = m.data[at + i]
-            lowered[i] = c | 32 if 65 <= c <= 90 else c
-        siphash_add(&s, lowered, piece)
-        at += piece
     if port == 0:
         port = 5061 if m.via.transport == TRANSPORT_TLS else 5060
+    siphash_start(&s, &layer.setup.table_key)
+    add_slice(&s, m, m.via.branch)
+    tablehash_add_folded(&s, m.data + m.via.host.start, slice_length(m.via.host))
     add_method(&s, m, BY_BRANCH, method, port)
-    return siphash_finish(&s)
+    return tablehash_finish(&s)
 
 
 cdef uint64_t key_by_headers(Transactions* layer, const Message* m, int method, Slice to_tag) noexcept nogil:
@@ -49,11 +38,11 @@ cdef uint64_t key_by_headers(Transactions* layer, const Message* m, int method, 
     add_slice(&s, m, m.call_id)
     add_slice(&s, m, m.via.whole)
     add_method(&s, m, BY_HEADERS, method, m.cseq)
-    return siphash_finish(&s)
+    return tablehash_finish(&s)
 
 
 cdef uint64_t tag_hash(Transactions* layer, const Message* m) noexcept nogil:
-    return siphash(&layer.setup.table_key, m.data + m.to_tag.start, slice_length(m.to_tag)) | 2
+    return tablehash(&layer.setup.table_key, m.data + m.to_tag.start, slice_length(m.to_tag)) | 2
 
 
 cdef uint64_t request_key(Transactions* layer, const Message* m, int method) noexcept nogil:
