@@ -27,6 +27,7 @@ from fastsip._testing import measure_load, measure_lookups
 
 TITLE = "Location table"
 ABOUT = "one binding an address-of-record; keys of 27 bytes, looked up in random order in compiled code"
+PLOT = "A lookup in the location table, ns, by addresses-of-record"
 TURN = 32
 WORTH = 600
 """Bytes of memory an address-of-record may take here, tables of the bench included."""
@@ -100,9 +101,10 @@ def _table(bench: Bench, aors: int, name: str) -> Iterator[Row]:
         gates = (500.0, 220.0) if aors == 1_000_000 else (None, None)
         load = f"a dependent load from as much memory {measure_load(memory['blocks']):.0f} ns"
         alone_ns = lookups(fd, control_fd, keys, len(keys), True)
-        yield Row(f"{name}: lookup, one by one, cold", alone_ns, "ns", *gates, note=load)
+        yield Row(f"{name}: lookup, one by one, cold", alone_ns, "ns", *gates, note=load, plot=(PLOT, "cold", aors))
         yield Row(f"{name}: lookup, in a row, cold", lookups(fd, control_fd, keys, len(keys), False), "ns")
-        yield Row(f"{name}: lookup, hot", lookups(fd, control_fd, keys[:1000] * 200, min(aors, 1000) * 200, False), "ns")
+        hot = keys[:1000] * 200
+        yield Row(f"{name}: lookup, hot", lookups(fd, control_fd, hot, len(hot), False), "ns", plot=(PLOT, "hot", aors))
         yield Row(f"{name}: lookup, absent", lookups(fd, control_fd, absent, 0, False), "ns")
 
         note = f"encoding and growth included, longest {worst * 1e3:.1f} ms"

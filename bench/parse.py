@@ -22,6 +22,7 @@ TITLE = "Parse"
 ABOUT = "compiled code: header table with ids and the eight values every hop needs; least of the rounds, cache warm"
 CORPUS = Path(__file__).resolve().parent.parent / "tests" / "corpus" / "valid"
 SAMPLES = ("invite_500", "invite_1400", "register", "ringing", "ok", "cancel")
+PLOT = "Parsing one INVITE, ns"
 GATES = {"invite_500": (200.0, 150.0), "invite_1400": (300.0, 240.0)}
 CALLS = 400
 
@@ -37,9 +38,10 @@ def rows(bench: Bench) -> Iterator[Row]:
             data = (CORPUS / f"{name}.sip").read_bytes()
             bench.say(f"parsing {name}")
             gate, aim = GATES.get(name, (None, None))
+            plot = (PLOT, name, "fastsip") if name in GATES else None
             headers = len(_message._examine(data)["headers"])
             note = f"{len(data)} bytes, {headers} headers"
-            yield Row(f"parse {name}", least(data, rounds, False), "ns", gate, aim, note=note)
+            yield Row(f"parse {name}", least(data, rounds, False), "ns", gate, aim, note=note, plot=plot)
         data = (CORPUS / "invite_500.sip").read_bytes()
         yield Row("find the Call-ID of invite_500", least(data, rounds, True), "ns", note="before a hand-off")
 

@@ -3,9 +3,9 @@
     python bench/parsers.py [--quick]
 
 In C: nanoseconds to parse a message and give it back, each under the same clock, least of the rounds. Both libraries
-build a tree of allocated values; fastsip's parser fills one struct with offsets and reads eight values, which is what a
-proxy needs, so the comparison is of jobs and not of equal results. In Python: parse, then read five headers, as text and
-as the values in them (branch, tags, Call-ID, CSeq number). sippy reads header bodies as objects and has one figure.
+build a tree of allocated values; fastsip's parser fills one struct with offsets and reads eight values, which is what
+a proxy needs, so the comparison is of jobs and not of equal results. In Python: parse, then read five headers, as text
+and as the values in them (branch, tags, Call-ID, CSeq number). sippy makes objects of header bodies: one figure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from measure import NotBuilt, compiled, package_flags, package_version, pinned
-from parse import CORPUS, least
+from parse import CORPUS, PLOT, least
 from rows import Bench, Row, alone, missing
 
 import fastsip
@@ -61,8 +61,8 @@ def _library(
         return
     version = package_version(package)
     for sample, word in zip(SAMPLES, done.stdout.split(), strict=True):
-        times = float(word) / own[sample]
-        yield Row(f"{name} {version}, {sample}", float(word), "ns", rival=True, note=f"{times:.1f} x fastsip's")
+        note = f"{float(word) / own[sample]:.1f} x fastsip's"
+        yield Row(f"{name} {version}, {sample}", float(word), "ns", rival=True, note=note, plot=(PLOT, sample, name))
 
 
 def _python(bench: Bench, rounds: int) -> Iterator[Row]:

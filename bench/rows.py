@@ -35,6 +35,8 @@ class Row:
     floor: float | None = None
     """The figure as a multiple of the floor, where there is one."""
     raw: Any = None
+    plot: tuple[str, str, str | float] | None = None
+    """Title of a plot, series, and place on the x axis: a number makes lines, a word bars."""
 
     @property
     def verdict(self) -> str:

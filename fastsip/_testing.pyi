@@ -18,11 +18,11 @@ class ManualWheel:
     @property
     def armed(self) -> int: ...
     def measure(self, spread: int) -> dict[str, float]:
-        """Arm all over `spread` ms and turn the wheel through them, then arm and cancel all: CPU nanoseconds a timer, the
-        longest turn, how many fired and how many of them late."""
+        """Arm all over `spread` ms and turn the wheel through them, then arm and cancel all: CPU nanoseconds a timer,
+        the longest turn, how many fired and how many of them late."""
     def lateness(self, spread: int, duration: int) -> tuple[int, list[tuple[int, int]]]:
-        """In real time: arm all over `spread` ms, sleep and fire for `duration` ms as the hot loop does, arm each again.
-        How many fired, and how many microseconds after they were due: (lateness, count) in steps of 10 µs, rising."""
+        """In real time: arm all over `spread` ms, sleep and fire for `duration` ms as the hot loop does, arm each
+        again. How many fired, and how late in microseconds: (lateness, count) in steps of 10, rising."""
 
 SIZEOF_TRANSACTION: int
 
