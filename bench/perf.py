@@ -16,116 +16,36 @@ says so, and only the limits hold.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
-from measure import machine, version
-from replay.costs import LIMIT, Costs, change, grown, too_much
+from measure import version
+from replay.costs import LIMIT, Costs, change, too_much
 from replay.driver import PATHS, ReplayError, clock_library, replay
+from replay.tables import growth_table, layer_table, markdown, top_table
 from replay.trees import NoParent, TreeError, built, check_built, find_base
 from rich.console import Console
-from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "perf"
 RESULT = ROOT / "bench" / "results" / "perf.md"
-MESSAGES = {"call": 6, "register": 2}
-"""Messages the server receives for one call, one registration."""
 MOST = {"call": 16_000}
 """Instructions per received message that are never exceeded, whatever the parent did."""
 
 console = Console(highlight=False)
 
 
-def compiler() -> str:
-    done = subprocess.run(["cc", "--version"], capture_output=True, text=True)
-    return done.stdout.partition("\n")[0]
+@dataclass
+class Measured:
+    """This tree's costs by path, those of the commit it is compared with, and why the latter are missing."""
 
-
-def layer_table(path: str, after: Costs, before: Costs | None) -> Table:
-    """Instructions per message by layer, and the sums."""
-    table = Table(title=f"{path}: instructions per received message", title_justify="left")
-    table.add_column("layer")
-    for name in ("before", "now", "change") if before else ("now",):
-        table.add_column(name, justify="right")
-    layers = sorted(set(after.layers) | set(before.layers if before else ()), key=lambda one: -after.layers[one])
-    rows = [
-        (layer, before.layers[layer] / before.messages if before else 0.0, after.layers[layer] / after.messages)
-        for layer in layers
-    ]
-    rows.append(("all", before.per_message if before else 0.0, after.per_message))
-    for layer, old, new in rows:
-        share = f"{new / old - 1:+.1%}" if old else "new"
-        table.add_row(
-            layer,
-            *([f"{old:,.0f}", f"{new:,.0f}", share] if before else [f"{new:,.0f}"]),
-            end_section=layer == rows[-2][0],
-        )
-    unit = "call" if path == "call" else "registration"
-    each = MESSAGES[path]
-    table.add_row(
-        f"per {unit}",
-        *([f"{before.per_message * each:,.0f}"] if before else []),
-        f"{after.per_message * each:,.0f}",
-        *([""] if before else []),
-    )
-    return table
-
-
-def top_table(path: str, costs: Costs, count: int) -> Table:
-    """The functions that cost most by themselves, without what they call."""
-    table = Table(title=f"{path}: dearest functions, instructions per received message", title_justify="left")
-    table.add_column("per message", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column("layer")
-    table.add_column("function")
-    for (layer, name), cost in costs.functions.most_common(count):
-        table.add_row(f"{cost / costs.messages:,.0f}", f"{cost / costs.total:.1%}", layer, name)
-    return table
-
-
-def growth_table(path: str, before: Costs, after: Costs) -> Table:
-    table = Table(title=f"{path}: what grew, instructions per received message", title_justify="left")
-    table.add_column("function")
-    table.add_column("layer")
-    for name in ("before", "now", "more"):
-        table.add_column(name, justify="right")
-    for one in grown(before, after)[:20]:
-        table.add_row(one.name, one.layer, f"{one.before:,.0f}", f"{one.after:,.0f}", f"{one.more:+,.0f}")
-    return table
-
-
-def markdown(results: dict[str, Costs]) -> str:
-    """The table that is checked in, for reading."""
-    about = machine()
-    lines = [
-        "# Instructions of the hot thread per received message",
-        "",
-        f"`make perf ARGS=--write`, {about['date']}, {compiler()}, Python {about['python']}, "
-        f"valgrind {version('valgrind', '--version')}. For reading: the gate compares with the parent commit, not with "
-        "this.",
-        "",
-        "| layer | " + " | ".join(results) + " |",
-        "|---|" + "--:|" * len(results),
-    ]
-    layers = dict.fromkeys(layer for costs in results.values() for layer, _ in costs.layers.most_common())
-    for layer in layers:
-        cells = [f"{costs.layers[layer] / costs.messages:,.0f}" for costs in results.values()]
-        lines.append(f"| {layer} | " + " | ".join(cells) + " |")
-    lines.append("| **all** | " + " | ".join(f"**{costs.per_message:,.0f}**" for costs in results.values()) + " |")
-    each = [f"{costs.per_message * MESSAGES[path]:,.0f}" for path, costs in results.items()]
-    lines.append("| per call, per registration | " + " | ".join(each) + " |")
-    for path, costs in results.items():
-        lines += ["", f"## {path}: dearest functions", "", "| per message | layer | function |", "|--:|---|---|"]
-        lines += [
-            f"| {cost / costs.messages:,.0f} | {layer} | `{name}` |"
-            for (layer, name), cost in costs.functions.most_common(20)
-        ]
-    return "\n".join(lines) + "\n"
+    now: dict[str, Costs]
+    before: dict[str, Costs] = field(default_factory=dict)
+    missing: str = ""
 
 
 def replay_all(paths: list[str], tree: Path, name: str, clock: Path) -> dict[str, Costs]:
@@ -134,27 +54,44 @@ def replay_all(paths: list[str], tree: Path, name: str, clock: Path) -> dict[str
         return {path: one.result() for path, one in found.items()}
 
 
-def parent_costs(commit: str, paths: list[str], clock: Path) -> dict[str, Costs]:
-    return replay_all(paths, built(ROOT, commit, FOLDER), "before", clock)
+def measure(paths: list[str], against: str | None, clock: Path) -> Measured:
+    """Replay this tree while its parent is built, then the parent. Raises what this tree's replay raises."""
+    try:
+        commit, why = find_base(ROOT, against)
+    except NoParent as error:
+        return Measured(replay_all(paths, ROOT, "now", clock), missing=str(error))
+    console.print(f"comparing with {commit[:12]} ({why}); to build that takes about a minute")
+    with ThreadPoolExecutor(1) as pool:
+        older = pool.submit(lambda: replay_all(paths, built(ROOT, commit, FOLDER), "before", clock))
+        measured = Measured(replay_all(paths, ROOT, "now", clock))
+        try:
+            measured.before = older.result()
+        except (TreeError, ReplayError) as error:
+            measured.missing = f"{commit[:12]} cannot be replayed: {error}"
+    return measured
 
 
-def judge(results: dict[str, Costs], before: dict[str, Costs]) -> int:
-    """Print and say whether the gate holds: 0, or 1."""
-    failed = 0
-    for path, after in results.items():
-        old = before.get(path)
-        console.print(layer_table(path, after, old))
-        if old and too_much(old, after):
-            failed = 1
-            console.print(growth_table(path, old, after))
-            console.print(f"[red]{path}: {change(old, after):+.1%} per message; more than {LIMIT:.0%} is too much[/]")
-        elif old:
-            console.print(f"{path}: {change(old, after):+.1%} per message")
+def judge(measured: Measured) -> list[str]:
+    """Print what was measured; what of it is too much, a sentence each."""
+    complaints = []
+    console.print("instructions per received message")
+    for path, after in measured.now.items():
+        before = measured.before.get(path)
+        console.print(layer_table(path, after, before))
+        if before and too_much(before, after):
+            console.print(growth_table(before, after))
+            complaints.append(f"{path}: {change(before, after):+.1%} per message, more than {LIMIT:.0%} is too much")
         limit = MOST.get(path)
         if limit and after.per_message > limit:
-            failed = 1
-            console.print(f"[red]{path}: {after.per_message:,.0f} per message, above {limit:,}[/]")
-    return failed
+            complaints.append(f"{path}: {after.per_message:,.0f} per message, {limit:,} is the most")
+    if measured.missing:
+        console.print(
+            f"[bold yellow]NOT COMPARED: {measured.missing}.[/] Only the limits were checked. To compare: a clone with "
+            "history (git fetch --deepen=1), or --against COMMIT."
+        )
+    for complaint in complaints:
+        console.print(f"[bold red]{complaint}[/]")
+    return complaints
 
 
 @click.command(help=__doc__.replace("\n\n    python", "\n\n\b\n    python") if __doc__ else None)
@@ -172,37 +109,18 @@ def main(chosen: tuple[str, ...], top: int, against: str | None, write: bool) ->
         clock = clock_library(FOLDER)
         if top:
             for path, costs in replay_all(paths, ROOT, "now", clock).items():
-                console.print(layer_table(path, costs, None), top_table(path, costs, top))
+                console.print(layer_table(path, costs, None), top_table(costs, top))
             console.print(f"callgrind's files, for kcachegrind: {FOLDER}/*.now.out")
             return
-        before: dict[str, Costs] = {}
-        missing = ""
-        with ThreadPoolExecutor(1) as pool:
-            try:
-                commit, why = find_base(ROOT, against)
-                console.print(f"comparing with {commit[:12]} ({why}); a build of it takes about a minute")
-                older = pool.submit(parent_costs, commit, paths, clock)
-            except NoParent as error:
-                older, missing = None, str(error)
-            results = replay_all(paths, ROOT, "now", clock)
-            if older:
-                try:
-                    before = older.result()
-                except (TreeError, ReplayError) as error:
-                    missing = f"{commit[:12]} cannot be replayed: {error}"
+        measured = measure(paths, against, clock)
     except (TreeError, ReplayError) as error:
         raise click.ClickException(str(error)) from None
-    failed = judge(results, before)
-    if missing:
-        console.print(
-            f"[bold yellow]NOT COMPARED: {missing}.[/] Only the limits were checked. To compare: a clone with "
-            "history (git fetch --deepen=1) or --against COMMIT."
-        )
+    complaints = judge(measured)
     if write:
-        RESULT.write_text(markdown(results))
+        RESULT.write_text(markdown(measured.now))
         console.print(f"written to {RESULT.relative_to(ROOT)}")
     console.print(f"{time.monotonic() - begun:.0f} s")
-    sys.exit(failed)
+    sys.exit(bool(complaints))
 
 
 if __name__ == "__main__":

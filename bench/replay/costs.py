@@ -118,13 +118,14 @@ def read_costs(text: str, messages: int) -> Costs:
     return costs
 
 
-def grown(before: Costs, after: Costs) -> list[Growth]:
-    """Functions that cost more per received message than before, the one that grew most first."""
+def grown(before: Costs, after: Costs) -> tuple[list[Growth], list[Growth]]:
+    """Functions that cost more per received message than before and those that cost less, most first."""
     found = [
-        Growth(layer, name, before.functions[layer, name] / before.messages, cost / after.messages)
-        for (layer, name), cost in after.functions.items()
+        Growth(*key, before.functions[key] / before.messages, after.functions[key] / after.messages)
+        for key in before.functions.keys() | after.functions.keys()
     ]
-    return sorted((one for one in found if one.more >= 0.5), key=lambda one: -one.more)
+    found.sort(key=lambda one: one.more)
+    return [one for one in reversed(found) if one.more > 0], [one for one in found if one.more < 0]
 
 
 def change(before: Costs, after: Costs) -> float:

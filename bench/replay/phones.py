@@ -24,7 +24,6 @@ PARAMETER = re.compile(rb'(\w+)="?([^",]*)')
 class Phones(Protocol):
     """One side of a path: `begin` starts one call or registration, `step` answers what came and sends what is due."""
 
-    sent: int
     completed: int
     unexpected: list[bytes]
 
@@ -62,13 +61,11 @@ class Side:
         self.socket = bound(host, port)
         self.name = b"%s:%d" % (host.encode(), port)
         self.server = server
-        self.sent = 0
         self.queue: list[bytes] = []
 
     def flush(self) -> None:
         for message in self.queue:
             self.socket.sendto(message, self.server)
-        self.sent += len(self.queue)
         self.queue.clear()
 
 
@@ -80,10 +77,6 @@ class Calls:
         self.begun = self.completed = 0
         self.unexpected: list[bytes] = []
         self.due: list[tuple[Side, bytes]] = []
-
-    @property
-    def sent(self) -> int:
-        return self.caller.sent + self.callee.sent
 
     def begin(self) -> None:
         n = self.begun
@@ -176,10 +169,6 @@ class Registrations:
         self.begun = self.completed = 0
         self.unexpected: list[bytes] = []
         self.names: dict[bytes, int] = {}
-
-    @property
-    def sent(self) -> int:
-        return self.side.sent
 
     def begin(self) -> None:
         self.side.queue.append(self.register(self.begun, 1, b""))

@@ -47,8 +47,8 @@ def find_base(root: Path, against: str | None) -> tuple[str, str]:
     """The commit to compare with, and in words why that one. Raises NoParent."""
     try:
         git(root, "rev-parse", "--git-dir")
-    except TreeError:
-        raise NoParent("this is no git checkout") from None
+    except TreeError as error:
+        raise NoParent(f"no history here ({error})") from None
     if against:
         return git(root, "rev-parse", "--verify", f"{against}^{{commit}}"), against
     if is_dirty(root):
