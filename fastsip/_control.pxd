@@ -20,7 +20,7 @@ cdef extern from "control.h" nogil:
         COUNT_END
 
     ctypedef struct WorkerBlock:
-        pass
+        uint64_t counters[64]
     ctypedef struct Control:
         uint64_t magic
         uint32_t layout

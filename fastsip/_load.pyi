@@ -8,7 +8,8 @@ COUNTERS: tuple[str, ...]
 work: offered (begun), done (ended as meant), failed, busy, cancelled (both also in done), in_flight (begun and not
 ended; a gauge), not_begun (due, but `in_flight` was reached: the generator was the limit);
 by kind: calls, calls_done, registers, registers_done, options, options_done, messages, messages_done;
-answering: answered (INVITEs that made a dialog), dialogs (now; a gauge), refused_busy, cancelled_in, ended (BYE), requests_in;
+answering: answered (INVITEs answered 200), dialogs (now; a gauge), refused_busy, cancelled_in, ended (BYE),
+unacknowledged (final answers for which no ACK came), requests_in;
 retransmissions, sent: again_invite, again_bye, again_register, again_other (requests), again_answer (responses),
 again_ack; received: again_in (requests and responses that came again);
 challenges (401 and 407), stale (challenges with stale=true), strays (messages that belong to nothing), malformed;
@@ -40,9 +41,9 @@ class Recorded:
 class Snapshot:
     counters: dict[str, int]
     failures: dict[str, int]
-    """By cause: "timeout" (no final response), "transport" (could not be sent), "unexpected" (not what the scenario can
-    go on with), "credentials" (challenged, and no password or no common algorithm), "challenged" (challenged again after
-    a right answer), or a final status as "486"."""
+    """By cause: "timeout" (no final response), "transport" (could not be sent), "unexpected" (not what the scenario
+    can go on with), "credentials" (challenged, and no password or no common algorithm), "challenged" (challenged again
+    after a right answer), or a final status as "486"."""
     histograms: dict[str, Recorded]
 
 @final
@@ -55,9 +56,9 @@ class Engine:
 
     def __init__(self, setup: EngineSetup) -> None: ...
     def run(self) -> None:
-        """Work until it is done: `count` or `duration` reached or `finish` called, and nothing in flight. An engine that
-        only answers runs until `finish` (then until its dialogs have ended) or `stop`. Holds the GIL only to enter
-        and leave. The sockets stay the caller's."""
+        """Work until it is done: `count` or `duration` reached or `finish` called, and nothing in flight. An engine
+        that only answers runs until `finish` (then until its dialogs have ended) or `stop`. Once an engine. Holds the
+        GIL only to enter and leave. The sockets stay the caller's."""
 
     # All of the following may be called from other threads while it runs.
     def set_rate(self, rate: float, slope: float = 0.0) -> None:

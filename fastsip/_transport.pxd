@@ -55,6 +55,8 @@ cdef int transport_watch(TransportState* t, int fd) noexcept nogil
 # Sleep until something is readable or `ms` passed. Handles the `sleeping` word (set, re-check rings, sleep, clear).
 # 1 if the watched descriptor is readable (already read).
 cdef int transport_wait(TransportState* t, uint32_t ms) noexcept nogil
+# The same to the nanosecond, where the kernel can (5.11); else to the millisecond above.
+cdef int transport_wait_ns(TransportState* t, uint64_t ns) noexcept nogil
 # The next batch (at most RECEIVE_BATCH), first from ready sockets in turn, then from the rings; 0 when all are empty.
 # From sockets only datagrams this worker owns are returned: the others are already in their owner's ring. Keep-alives
 # (CRLF) are counted and dropped, a datagram without a Call-ID is returned here (it belongs to whoever got it).

@@ -29,7 +29,7 @@ LAYERS: list[set[str]] = [
     {"_timer"},
     {"_transaction"},
     {"_transport", "_location", "_digest"},
-    {"_proxy"},
+    {"_proxy", "_load"},
     {"_worker"},
 ]
 """Lowest first; modules of one layer do not see each other."""

@@ -25,17 +25,20 @@ cdef bint rings_pending(TransportState* t) noexcept nogil:
 
 
 cdef int transport_wait(TransportState* t, uint32_t ms) noexcept nogil:
+    return transport_wait_ns(t, <uint64_t>ms * 1000000)
+
+
+cdef int transport_wait_ns(TransportState* t, uint64_t ns) noexcept nogil:
     cdef epoll_event events[MAX_LISTENERS + 2]
     cdef bint announced = False
     cdef int found, i, watched = 0
-    cdef int timeout = <int>ms if ms < 0x7fffffff else 0x7fffffff
     cdef uint64_t value
-    if timeout and t.workers > 1:
+    if ns and t.workers > 1:
         wake_announce(t.block)
         announced = True
         if rings_pending(t):
-            timeout = 0
-    found = epoll_wait(t.epoll, events, MAX_LISTENERS + 2, timeout)
+            ns = 0
+    found = epoll_wait_ns(t.epoll, events, MAX_LISTENERS + 2, ns)
     if announced:
         wake_clear(t.block)
     t.ring_batches = 0
@@ -47,7 +50,7 @@ cdef int transport_wait(TransportState* t, uint32_t ms) noexcept nogil:
         elif events[i].data.u32 == EVENT_WATCHED:
             watched = 1
             read(t.watched, &value, sizeof(value))
-    if found == 0 and timeout:
+    if found == 0 and ns >= 1000000:
         # Nothing came: the drops at the end of a burst, which no later datagram will report.
         for i in range(<int>t.listener_count):
             if t.listeners[i].fd >= 0:

@@ -10,7 +10,26 @@ cdef extern from *:
     #include <netinet/in.h>
     #include <sys/epoll.h>
     #include <sys/socket.h>
+    #include <sys/syscall.h>
+    #include <time.h>
     #include <unistd.h>
+
+    #ifndef SYS_epoll_pwait2
+    #define SYS_epoll_pwait2 441
+    #endif
+
+    /* By its number: glibc has no name for it before 2.35. A kernel before 5.11 sleeps to the next millisecond. */
+    static inline int epoll_wait_ns(int epoll, struct epoll_event *events, int capacity, uint64_t ns) {
+        static int missing;
+        if (ns % 1000000 && !missing) {
+            struct timespec t = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+            int found = (int)syscall(SYS_epoll_pwait2, epoll, events, capacity, &t, NULL, 0);
+            if (found >= 0 || errno != ENOSYS) return found;
+            missing = 1;
+        }
+        uint64_t ms = (ns + 999999) / 1000000;
+        return epoll_wait(epoll, events, capacity, ms < INT32_MAX ? (int)ms : INT32_MAX);
+    }
     """
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -76,6 +95,9 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_create1(int flags)
     int epoll_ctl(int epoll, int operation, int fd, epoll_event* event)
     int epoll_wait(int epoll, epoll_event* events, int capacity, int timeout)
+
+cdef extern from * nogil:
+    int epoll_wait_ns(int epoll, epoll_event* events, int capacity, uint64_t ns) noexcept
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void* data, size_t length)

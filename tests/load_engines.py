@@ -1,0 +1,91 @@
+"""Load engines in threads of this process, each on a loopback socket of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from fastsip import sockets
+from fastsip._load import Engine, Snapshot
+from fastsip.load.setup import Answer, EngineSetup, Scenario, Source, Step, User
+
+T1 = 20
+"""Milliseconds: a whole transaction with its waiting states is over in a second and a half."""
+
+
+class Running:
+    """An engine and its thread. `snapshot` and the other methods are the engine's own."""
+
+    def __init__(self, setup: dict[str, Any], host: str, ports: int) -> None:
+        self.sockets = [sockets.bind_udp(host, 0) for _ in range(ports)]
+        names = [s.getsockname()[:2] for s in self.sockets]
+        self.address: tuple[str, int] = names[0]
+        sources = [
+            Source(s.fileno(), name[0], name[1], setup.pop("addresses", []))
+            for s, name in zip(self.sockets, names, strict=True)
+        ]
+        timers = {"t1": T1, "t2": 8 * T1, "t4": 10 * T1}
+        self.engine = Engine(EngineSetup(**{"sources": sources, **timers, **setup}))
+        self.thread = threading.Thread(target=self.engine.run, daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def counters(self) -> dict[str, int]:
+        return self.snapshot().counters
+
+    def snapshot(self) -> Snapshot:
+        return self.engine.snapshot()
+
+    def wait(self, seconds: float = 10) -> Snapshot:
+        """Until its work is over."""
+        self.thread.join(seconds)
+        assert not self.thread.is_alive(), self.counters()
+        return self.snapshot()
+
+    def until(self, reached: Callable[[dict[str, int]], bool], seconds: float = 5) -> dict[str, int]:
+        """Wait until its counters say so."""
+        deadline = time.monotonic() + seconds
+        while not reached(counters := self.counters()):
+            assert time.monotonic() < deadline, counters
+            time.sleep(0.005)
+        return counters
+
+    def close(self) -> dict[str, int]:
+        self.engine.stop()
+        if self.thread.ident:
+            self.thread.join(2)
+        for s in self.sockets:
+            s.close()
+        return self.engine.close()
+
+
+@contextmanager
+def running(host: str = "127.0.0.1", ports: int = 1, start: bool = True, **setup: Any) -> Iterator[Running]:
+    """An engine, which must hold nothing when it has ended by itself."""
+    made = Running(setup, host, ports)
+    if start:
+        made.start()
+    try:
+        yield made
+        if "answer" in setup:
+            made.engine.finish()
+        made.wait()
+        assert made.engine.close() == {"calls": 0, "dialogs": 0, "timers": 0, "buffers": 0}
+    finally:
+        made.close()
+
+
+def callee(**answer: Any) -> Any:
+    """The answering side."""
+    return running(answer=Answer(**answer))
+
+
+def caller(target: tuple[str, int], *scenarios: Scenario, rate: float = 500, count: int = 100, **setup: Any) -> Any:
+    """The calling side: `count` pieces of work."""
+    users = {"callers": [User("sip:alice@example.com")], "callees": [f"sip:bob@{target[0]}:{target[1]}"]}
+    work = {"scenarios": list(scenarios) or [Scenario("call")], "plan": [Step(0, rate)], "count": count}
+    return running(**{"target": target, **users, **work, **setup})
