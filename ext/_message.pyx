@@ -1,9 +1,11 @@
 # Syntax. The contract is fastsip/_message.pxd; this is how. No function that takes a `data` pointer reads outside the
 # bounds it was given, allocates, or needs the GIL; the Python face is the last fragment.
+cimport cython
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strlen
 
 from fastsip.errors import ParseError
+from fastsip.names import HEADERS, METHODS
 
 cdef extern from "names.h" nogil:
     const char* const header_names[]
@@ -50,5 +52,6 @@ include "message/numbers.pxi"
 include "message/lines.pxi"
 include "message/values.pxi"
 include "message/writer.pxi"
+include "message/views.pxi"
 include "message/face.pxi"
 include "message/examine.pxi"

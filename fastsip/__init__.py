@@ -1,20 +1,28 @@
 """fastsip: a fast, multiprocess SIP proxy, registrar and redirect server."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fastsip.errors import ParseError, SipError
 from fastsip.version import __version__
 
 if TYPE_CHECKING:
-    from fastsip._message import Message, parse
+    from fastsip._message import Headers, Message, NameAddr, Parameters, Uri, Via, parse
 
-__all__ = ["Message", "ParseError", "SipError", "__version__", "parse"]
+__all__ = [
+    "Headers", "Message", "NameAddr", "Parameters", "ParseError", "SipError", "Uri", "Via", "__version__", "parse",
+]  # fmt: skip
+
+# What is compiled or large is loaded when it is first used: the command line's help needs none of it.
+_HOMES = {
+    "fastsip._message": ("Headers", "Message", "NameAddr", "Parameters", "Uri", "Via", "parse"),
+}
 
 
 def __getattr__(name: str) -> object:
-    # The compiled parser is loaded when it is first used: the command line's help needs none of it.
-    if name in ("Message", "parse"):
-        from fastsip import _message
-
-        return getattr(_message, name)
+    for home, names in _HOMES.items():
+        if name in names:
+            module = import_module(home)
+            globals().update({each: getattr(module, each) for each in names})
+            return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -52,8 +52,8 @@ class Stub(asyncio.DatagramProtocol):
         if received.status:
             via = next(i for i, line in enumerate(lines) if line.startswith("Via:"))
             del lines[via]
-            host, _, port = fastsip.parse(self.joined(lines, body)).via.split(";")[0].split()[1].partition(":")
-            return self.send(self.joined(lines, body), (host, int(port)))
+            via = fastsip.parse(self.joined(lines, body)).via
+            return self.send(self.joined(lines, body), (via.host, via.port))
         self.seen.append(received.method)
         user = received.headers["From"].partition("sip:")[2].partition("@")[0]
         if received.method not in ("ACK", "CANCEL") and not self.proven(data, received, user):
@@ -64,7 +64,7 @@ class Stub(asyncio.DatagramProtocol):
         if received.method == "REGISTER":
             self.contacts[user] = source
             return self.answer(received, "200 OK", b"", source)
-        to = received.uri.partition(":")[2].partition("@")[0]
+        to = received.uri.user or ""
         if to not in self.contacts:
             return self.answer(received, "404 Not Found", b"", source)
         lines = [line for line in lines if not line.startswith("Route:")]

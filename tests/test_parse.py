@@ -8,7 +8,7 @@ import pytest
 from messages import INVALID, VALID
 
 import fastsip
-from fastsip import Message, ParseError, parse
+from fastsip import Message, ParseError, Uri, parse
 
 INVITE = VALID["invite_1400"]
 
@@ -25,7 +25,7 @@ def test_request() -> None:
     assert (message.cseq, message.from_tag, message.to_tag, message.max_forwards) == (314159, "9fxced76sl", None, 68)
     assert message.via == "SIP/2.0/UDP 198.51.100.17:5060;branch=z9hG4bKnashds8a7c1e5520fd0b2;rport"
     assert message.branch == "z9hG4bKnashds8a7c1e5520fd0b2"
-    assert message.body.startswith(b"v=0\r\n") and len(message.body) == int(message.headers["Content-Length"])
+    assert bytes(message.body).startswith(b"v=0\r\n") and len(message.body) == message.content_length == 240
     assert bytes(message) == INVITE and len(message) == len(INVITE)
     assert repr(message) == f"<Message INVITE {message.uri}>"
 
@@ -151,3 +151,106 @@ def test_misuse() -> None:
         pickle.dumps(parse(INVITE))
     with pytest.raises(AttributeError):
         _ = fastsip.nothing  # type: ignore[attr-defined]
+
+
+def test_uri() -> None:
+    uri = parse(INVITE).uri
+    assert uri is not None and isinstance(uri, Uri)
+    assert (uri.scheme, uri.user, uri.host, uri.port) == ("sip", "+19725550123", "gw1.carrier.example.net", 5060)
+    assert (uri.password, uri.headers, uri.aor) == (None, "", "+19725550123@gw1.carrier.example.net")
+    assert dict(uri.parameters) == {"user": "phone", "transport": "udp"} and len(uri.parameters) == 2
+    assert uri.parameters["TRANSPORT"] == "udp" and "lr" not in uri.parameters and uri.parameters.get("lr") is None
+    with pytest.raises(KeyError):
+        uri.parameters["lr"]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("sip:bob%40home:s%20t@[2001:db8::1]:5070?subject=x", ("sip", "bob@home", "s t", "2001:db8::1", 5070)),
+        ("SIPS:example.com", ("sips", None, None, "example.com", None)),
+        ("tel:+1-201-555-0123;phone-context=x", ("tel", "+1-201-555-0123", None, None, None)),
+        ("urn:service:sos", ("urn", None, None, None, None)),
+    ],
+)
+def test_uris_of_their_own(text: str, values: tuple[object, ...]) -> None:
+    for given in (text, text.encode(), bytearray(text.encode())):
+        uri = Uri(given)
+        assert (uri.scheme, uri.user, uri.password, uri.host, uri.port) == values and str(uri) == text
+        assert uri == text and uri == Uri(text) and hash(uri) == hash(text) and repr(uri) == f"Uri({text!r})"
+
+
+def test_uris_compare_by_text_and_by_the_rfc() -> None:
+    one, other = Uri("sip:alice@AtLanTa.CoM;Transport=udp"), Uri("sip:alice@atlanta.com;transport=UDP")
+    assert one != other and one.equivalent(other) and not one.equivalent(Uri("sip:bob@atlanta.com"))
+    assert one != 7
+    for wrong in ("", "sip:", "bob", "sip:bob@", "sip:a b@c"):
+        with pytest.raises(ParseError, match="not a URI"):
+            Uri(wrong)
+    with pytest.raises(TypeError):
+        Uri(None)  # type: ignore[arg-type]
+
+
+def test_addresses() -> None:
+    message = parse(INVITE)
+    assert (message.from_.tag, message.from_.display_name, message.to.tag) == ("9fxced76sl", "Alice Example (Sales)", None)
+    (contact,) = message.contacts
+    assert contact.uri == "sip:alice@192.0.2.101:5062;transport=udp;ob" and contact.display_name == "Alice"
+    assert contact.parameters["+sip.instance"] == "<urn:uuid:00000000-0000-1000-8000-000a95a0e128>"
+    assert (contact.expires, contact.q) == (None, None) and contact == str(contact)
+    lines = b'Route: <sip:p1.example.com;lr> , "Comma, Inc." <sip:p2.example.com;lr>\r\nRoute: <sip:p3;lr>\r\nReason:'
+    routes = parse(VALID["cancel"].replace(b"Reason:", lines)).routes
+    assert [route.uri for route in routes] == ["sip:p1.example.com;lr", "sip:p2.example.com;lr", "sip:p3;lr"]
+    assert [route.display_name for route in routes] == [None, "Comma, Inc.", None]
+    (star,) = parse(VALID["register_star"]).contacts
+    assert star.uri is None and str(star) == "*" and parse(VALID["register_star"]).expires == 0
+
+
+def test_contact_values() -> None:
+    line = b'Contact: "A \\"B\\" C" <sip:a@b>;q=0.7;expires=60, <sip:c@d>;q=7;expires=soon\r\nReason:'
+    one, other = parse(VALID["cancel"].replace(b"Reason:", line)).contacts
+    assert (one.display_name, one.q, one.expires) == ('A "B" C', 0.7, 60)
+    assert (other.display_name, other.q, other.expires) == (None, None, None)
+    broken = parse(VALID["cancel"].replace(b"Reason:", b"Contact: nothing\r\nReason:"))
+    with pytest.raises(ParseError, match="not an address") as raised:
+        _ = broken.contacts
+    error = raised.value
+    assert (error.header, error.status) == ("Contact", 400)
+    assert bytes(broken)[error.offset :].startswith(b"nothing")
+    with pytest.raises(ParseError, match="not an address"):
+        broken.headers.addresses("m")
+
+
+def test_vias() -> None:
+    top, below = parse(INVITE).vias
+    assert top == parse(INVITE).via and (top.transport, top.host, top.port, top.rport) == (
+        "UDP",
+        "198.51.100.17",
+        5060,
+        0,
+    )
+    assert (below.received, below.rport, below.branch) == ("203.0.113.40", 31022, "z9hG4bK74bf9c2d1e")
+    assert dict(below.parameters)["received"] == "203.0.113.40" and top.received is None
+    folded = parse(VALID["folded"]).vias
+    assert [via.transport for via in folded] == ["UDP", "TCP", "UDP"] and folded[2].branch == "z9hG4bK30239"
+    with pytest.raises(ParseError, match="below the topmost"):
+        _ = parse(INVITE.replace(b"Via: SIP/2.0/UDP 192.0.2.101:5062", b"Via: SIP/2.0/UDP 192.0.2.101:99999")).vias
+
+
+def test_views_outlive_their_message() -> None:
+    for _ in range(100):  # the free lists hand out the same memory again
+        message = parse(bytes(bytearray(INVITE)))
+        views = [message.uri, message.via, message.from_, message.contacts[0].uri, message.headers, message.body]
+        expected = [str(view) for view in views[:4]]
+        del message
+        parse(VALID["cancel"])
+        assert [str(view) for view in views[:4]] == expected and bytes(views[5][:3]) == b"v=0"  # type: ignore[index]
+
+
+def test_read_only_buffers_are_held() -> None:
+    whole = b"xx" + INVITE
+    message = parse(memoryview(whole)[2:])
+    assert isinstance(message.buffer, memoryview) and message.buffer.obj is whole
+    assert bytes(message) == INVITE and message.body.obj is whole
+    scattered = bytes(byte for each in INVITE for byte in (each, 0))
+    assert bytes(parse(memoryview(scattered)[::2])) == INVITE

@@ -1,13 +1,50 @@
-# The Python face: fastsip/_message.pyi says what it is for. Values are text by UTF-8, with surrogate escapes for what is
-# none, so that encoding them the same way gives the received bytes back.
+# The Python face: fastsip/_message.pyi says what it is for. A view holds the bytes and says where in them it looks;
+# values are made when asked for. Text is UTF-8 with surrogate escapes for what is none, so that encoding it the same way
+# gives the received bytes back.
+#
+# The classes are left out of garbage collection: what they hold are bytes and views, which never refer back.
 
-cdef str to_text(const uint8_t* data, Slice s):
-    return data[s.start:s.end].decode("utf-8", "surrogateescape")
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(object text) noexcept
+    void* PyUnicode_1BYTE_DATA(object text) noexcept
+    Py_ssize_t PyUnicode_GET_LENGTH(object text) noexcept
+    str PyUnicode_DecodeUTF8(const char* data, Py_ssize_t size, const char* errors)
+    bytes PyBytes_FromStringAndSize(const char* data, Py_ssize_t size)
+    object PyMemoryView_GetContiguous(object buffer, int kind, char order)
+    Py_buffer* PyMemoryView_GET_BUFFER(object view) noexcept
+    void* PyMem_Malloc(size_t size) noexcept
+    void PyMem_Free(void* memory) noexcept
+    enum: PyBUF_READ
+    ctypedef struct PyTypeObject:
+        const char* tp_name
+
+cdef tuple HEADER_NAMES = ("", *[name for name, _ in HEADERS])
+cdef tuple METHOD_NAMES = ("", *METHODS)
+cdef tuple TRANSPORT_NAMES = ("", "UDP", "TCP", "TLS", "SCTP", "WS", "WSS")
+
+cdef inline str text_of(const uint8_t* data, uint32_t start, uint32_t end):
+    return PyUnicode_DecodeUTF8(<const char*>data + start, end - start, b"surrogateescape")
+
+cdef inline str to_text(const uint8_t* data, Slice s):
+    return text_of(data, s.start, s.end)
+
+cdef inline object text_or_none(const uint8_t* data, Slice s):
+    return None if s.end == 0 else to_text(data, s)
 
 # 7.3.1: a fold is one space.
 cdef str unfold(str text):
     return " ".join([part.strip(" \t") for part in text.replace("\r\n", "\n").split("\n")])
 
+cdef str unfolded(const uint8_t* data, Slice s):
+    cdef str text = to_text(data, s)
+    return unfold(text) if scan_byte(data, s.start, s.end, LF) < s.end else text
+
+cdef object broken(str reason, MessageView message, uint32_t at, int header):
+    return ParseError(reason, offset=message.skipped + at, status=400, header=HEADER_NAMES[header])
+
+@cython.final
+@cython.freelist(16)
+@cython.no_gc
 cdef class Headers:
     cdef MessageView message
 
@@ -16,25 +53,63 @@ cdef class Headers:
 
     cdef str value_of(self, uint32_t index):
         cdef const Header* header = &self.message.m.headers[index]
-        cdef str text = to_text(self.message.m.data, make_slice(header.value, header.end))
+        cdef str text = text_of(self.message.m.data, header.value, header.end)
         return unfold(text) if header.folded else text
 
-    cdef str name_of(self, uint32_t index):
+    cdef Slice name_at(self, uint32_t index):
         cdef uint32_t at = self.message.m.headers[index].name
-        cdef Slice name = make_slice(at, skip_class(self.message.m.data, at, self.message.m.size, CHAR_TOKEN))
+        return make_slice(at, skip_class(self.message.m.data, at, self.message.m.size, CHAR_TOKEN))
+
+    cdef str name_of(self, uint32_t index):
+        cdef int ident = self.message.m.headers[index].id
+        cdef Slice name = self.name_at(index)
+        cdef const char* usual = header_names[ident]
+        if ident and strlen(usual) == slice_length(name) \
+                and memcmp(usual, self.message.m.data + name.start, slice_length(name)) == 0:
+            return <str>HEADER_NAMES[ident]
         return to_text(self.message.m.data, name)
 
-    # Indices of the lines with this name, in any case and in its long or compact form.
-    cdef list lines(self, str name):
-        cdef bytes wanted = name.encode("utf-8", "surrogateescape")
-        cdef int ident = header_id(wanted, <uint32_t>len(wanted))
-        cdef uint32_t index
-        cdef str folded = name.lower()
+    # The first line from `index` on with this name, in any case and in its long or compact form; -1 if there is none.
+    cdef int line_from(self, uint32_t index, str name) except -2:
+        cdef const Message* m = self.message.m
+        cdef Py_ssize_t length
+        cdef const char* wanted
+        cdef bytes encoded
+        cdef int ident
+        cdef Slice found
+        if PyUnicode_IS_COMPACT_ASCII(name):
+            wanted, length = <const char*>PyUnicode_1BYTE_DATA(name), PyUnicode_GET_LENGTH(name)
+        else:
+            encoded = name.encode("utf-8", "surrogateescape")
+            wanted, length = encoded, len(encoded)
+        if length > 0xFFFF:
+            return -1
+        ident = header_id(<const uint8_t*>wanted, <uint32_t>length)
         if ident != HDR_UNKNOWN:
-            return [index for index in range(self.message.m.header_count)
-                    if self.message.m.headers[index].id == ident]
-        return [index for index in range(self.message.m.header_count)
-                if self.message.m.headers[index].id == HDR_UNKNOWN and self.name_of(index).lower() == folded]
+            if not has_header(m, ident):
+                return -1
+            index = max(index, m.first[ident])
+            while index < m.header_count:
+                if m.headers[index].id == ident:
+                    return <int>index
+                index += 1
+            return -1
+        while index < m.header_count:
+            if m.headers[index].id == HDR_UNKNOWN:
+                found = self.name_at(index)
+                if slice_length(found) == length \
+                        and same_folded(m.data + found.start, <const uint8_t*>wanted, <uint32_t>length):
+                    return <int>index
+            index += 1
+        return -1
+
+    cdef list lines(self, str name):
+        cdef list found = []
+        cdef int index = self.line_from(0, name)
+        while index >= 0:
+            found.append(index)
+            index = self.line_from(index + 1, name)
+        return found
 
     def __len__(self):
         return self.message.m.header_count
@@ -44,52 +119,75 @@ cdef class Headers:
             yield self.name_of(index), self.value_of(index)
 
     def __contains__(self, name):
-        return isinstance(name, str) and bool(self.lines(name))
+        return isinstance(name, str) and self.line_from(0, name) >= 0
 
     def __getitem__(self, str name not None):
-        found = self.lines(name)
-        if not found:
+        cdef int index = self.line_from(0, name)
+        if index < 0:
             raise KeyError(name)
-        return self.value_of(found[0])
+        return self.value_of(index)
 
     def get(self, str name not None, default=None):
-        found = self.lines(name)
-        return self.value_of(found[0]) if found else default
+        cdef int index = self.line_from(0, name)
+        return default if index < 0 else self.value_of(index)
 
     def lines_of(self, str name not None):
         return [self.value_of(index) for index in self.lines(name)]
 
-    def values(self, str name not None):
-        cdef uint32_t at, behind, end, stop, index
+    # The values of all lines with this name as offsets, empty ones left out (7.3.1).
+    cdef list slices(self, str name):
         cdef const uint8_t* data = self.message.m.data
-        result = []
+        cdef uint32_t at, behind, end, stop
+        cdef list result = []
         for index in self.lines(name):
-            at = self.message.m.headers[index].value
-            end = self.message.m.headers[index].end
+            at = self.message.m.headers[<int>index].value
+            end = self.message.m.headers[<int>index].end
             while at < end:
                 behind = skip_value(data, at, end)
                 if behind == 0:
-                    raise ParseError("a quote or bracket does not close", offset=self.message.skipped + at, status=400,
-                                     header=name)
-                text = unfold(to_text(data, make_slice(at, behind - 1))).strip()
-                if text:
-                    result.append(text)
+                    raise broken("a quote or bracket does not close", self.message, at,
+                                 self.message.m.headers[<int>index].id)
+                at = skip_blank(data, at, behind - 1)
+                stop = behind - 1
+                while stop > at and is_blank(data[stop - 1]):
+                    stop -= 1
+                if stop > at:
+                    result.append(make_slice(at, stop))
                 at = behind
+        return result
+
+    def values(self, str name not None):
+        cdef Slice value
+        result = []
+        for value in self.slices(name):
+            result.append(unfolded(self.message.m.data, value))
+        return result
+
+    def addresses(self, str name not None):
+        cdef Slice value
+        cdef list slices = self.slices(name)
+        cdef int ident = self.message.m.headers[self.line_from(0, name)].id if slices else 0
+        result = []
+        for value in slices:
+            result.append(name_addr_of(self.message, value, ident))
         return result
 
     def __repr__(self):
         return f"Headers({list(self)!r})"
 
+@cython.final
+@cython.freelist(16)
+@cython.no_gc
 cdef class MessageView:
-    cdef Message m
+    cdef Message* m              # as long as its header lines need, no longer
     cdef uint32_t skipped
-    cdef readonly bytes buffer
+    cdef readonly object buffer
 
     def __init__(self):
         raise TypeError("use fastsip.parse")
 
-    cdef object text_or_none(self, Slice s):
-        return None if s.end == 0 else to_text(self.m.data, s)
+    def __dealloc__(self):
+        PyMem_Free(self.m)
 
     @property
     def is_request(self):
@@ -97,11 +195,13 @@ cdef class MessageView:
 
     @property
     def method(self):
+        if self.m.method != METHOD_UNKNOWN:
+            return <str>METHOD_NAMES[self.m.method]
         return to_text(self.m.data, self.m.method_text if self.m.kind == KIND_REQUEST else self.m.cseq_method_text)
 
     @property
     def uri(self):
-        return self.text_or_none(self.m.uri)
+        return uri_of(self, self.m.data, self.m.uri, self.skipped, "") if self.m.kind == KIND_REQUEST else None
 
     @property
     def status(self):
@@ -119,11 +219,30 @@ cdef class MessageView:
 
     @property
     def via(self):
-        return unfold(to_text(self.m.data, self.m.via.whole))
+        cdef ViaView via = ViaView.__new__(ViaView)
+        via.owner, via.via, via.data = self, self.m.via, self.m.data
+        return via
+
+    @property
+    def vias(self):
+        cdef uint16_t line = 0
+        cdef Slice rest = make_slice(0, 0), value
+        cdef ViaView via
+        cdef int more
+        result = []
+        while True:
+            more = next_value(self.m, HDR_VIA, &line, &rest, &value)
+            if more == 0:
+                return result
+            via = ViaView.__new__(ViaView)
+            via.owner, via.data = self, self.m.data
+            if more < 0 or not parse_via(self.m.data, value, &via.via):
+                raise broken("a Via below the topmost is malformed", self, self.m.headers[line - 1].value, HDR_VIA)
+            result.append(via)
 
     @property
     def branch(self):
-        return self.text_or_none(self.m.via.branch)
+        return text_or_none(self.m.data, self.m.via.branch)
 
     @property
     def call_id(self):
@@ -134,49 +253,115 @@ cdef class MessageView:
         return self.m.cseq
 
     @property
+    def from_(self):
+        return name_addr_of(self, header_value(self.m, HDR_FROM), HDR_FROM)
+
+    @property
+    def to(self):
+        return name_addr_of(self, header_value(self.m, HDR_TO), HDR_TO)
+
+    @property
     def from_tag(self):
-        return self.text_or_none(self.m.from_tag)
+        return text_or_none(self.m.data, self.m.from_tag)
 
     @property
     def to_tag(self):
-        return self.text_or_none(self.m.to_tag)
+        return text_or_none(self.m.data, self.m.to_tag)
+
+    @property
+    def contacts(self):
+        return self.addresses_of(HDR_CONTACT)
+
+    @property
+    def routes(self):
+        return self.addresses_of(HDR_ROUTE)
+
+    @property
+    def record_routes(self):
+        return self.addresses_of(HDR_RECORD_ROUTE)
+
+    cdef list addresses_of(self, int header):
+        cdef uint16_t line = 0
+        cdef Slice rest = make_slice(0, 0), value
+        cdef int more
+        cdef list result = []
+        while True:
+            more = next_value(self.m, header, &line, &rest, &value)
+            if more == 0:
+                return result
+            if more < 0:
+                raise broken("not a list of addresses", self, self.m.headers[line - 1].value, header)
+            result.append(name_addr_of(self, value, header))
 
     @property
     def max_forwards(self):
         return None if self.m.max_forwards < 0 else self.m.max_forwards
 
     @property
+    def content_length(self):
+        return None if self.m.content_length < 0 else self.m.content_length
+
+    @property
+    def expires(self):
+        cdef Slice value = header_value(self.m, HDR_EXPIRES)
+        cdef long seconds
+        if not has_header(self.m, HDR_EXPIRES):
+            return None
+        seconds = parse_number(self.m.data, value)
+        if seconds < 0:
+            raise broken("not a number of seconds", self, value.start, HDR_EXPIRES)
+        return seconds
+
+    @property
     def body(self):
-        return self.buffer[self.skipped + self.m.body:self.skipped + self.m.size]
+        return memoryview(self.buffer)[self.skipped + self.m.body:self.skipped + self.m.size]
 
     def __len__(self):
         return self.m.size
 
     def __bytes__(self):
-        return self.buffer[self.skipped:self.skipped + self.m.size]
+        return PyBytes_FromStringAndSize(<const char*>self.m.data, self.m.size)
 
     def __repr__(self):
         if self.m.kind == KIND_REQUEST:
             return f"<Message {self.method} {self.uri}>"
         return f"<Message {self.status} {self.reason} to {self.method}>"
 
+# Bytes, and what promises not to change, are held; what may change is copied.
+cdef object steady(object buffer, const uint8_t** data, Py_ssize_t* length):
+    cdef Py_buffer* inside
+    if type(buffer) is bytes:
+        data[0], length[0] = <const uint8_t*><char*>buffer, len(<bytes>buffer)
+        return buffer
+    view = PyMemoryView_GetContiguous(buffer, PyBUF_READ, c"C")
+    inside = PyMemoryView_GET_BUFFER(view)
+    if not inside.readonly:
+        return steady(PyBytes_FromStringAndSize(<const char*>inside.buf, inside.len), data, length)
+    data[0], length[0] = <const uint8_t*>inside.buf, inside.len
+    return view if inside.itemsize == 1 and inside.ndim == 1 else view.cast("B")
+
 def parse(buffer):
     cdef MessageView view = MessageView.__new__(MessageView)
+    cdef Message m
     cdef const uint8_t* data
-    cdef uint32_t length
+    cdef Py_ssize_t length
+    cdef size_t size
     cdef int result
-    view.buffer = buffer if type(buffer) is bytes else bytes(memoryview(buffer))
-    if len(view.buffer) > 0xFFFFFF:
+    view.buffer = steady(buffer, &data, &length)
+    if length > 0xFFFFFF:
         raise ParseError("message above 65507 bytes", offset=65507, status=513)
-    data = view.buffer
-    length = <uint32_t>len(view.buffer)
-    result = parse_message(&view.m, data, length, DATAGRAM)
-    view.skipped = <uint32_t>(view.m.data - data)
+    result = parse_message(&m, data, <uint32_t>length, DATAGRAM)
+    view.skipped = <uint32_t>(m.data - data)
     if result == NEED_MORE:
-        raise ParseError("message ends before its header section does", offset=len(view.buffer), status=400)
+        raise ParseError("message ends before its header section does", offset=length, status=400)
     if result == MALFORMED:
-        raise ParseError((<bytes>view.m.error).decode(), offset=view.skipped + view.m.error_offset,
-                         status=view.m.error_status, header=(<bytes>header_names[view.m.error_header]).decode())
+        raise ParseError((<bytes>m.error).decode(), offset=view.skipped + m.error_offset, status=m.error_status,
+                         header=HEADER_NAMES[m.error_header])
+    size = <size_t>(<char*>&m.headers[m.header_count + 1] - <char*>&m)
+    view.m = <Message*>PyMem_Malloc(size)
+    if view.m == NULL:
+        raise MemoryError
+    memcpy(view.m, &m, size)
     return view
 
 def python_uri_equal(const uint8_t[::1] a not None, const uint8_t[::1] b not None):
@@ -184,12 +369,17 @@ def python_uri_equal(const uint8_t[::1] a not None, const uint8_t[::1] b not Non
 
 def python_canonical_aor(const uint8_t[::1] uri not None):
     cdef Uri parsed
-    cdef uint8_t[1024] out
-    cdef uint32_t length
     if uri.shape[0] > 0xFFFF or not parse_uri(&uri[0], make_slice(0, <uint32_t>uri.shape[0]), &parsed):
         return None
-    length = canonical_aor(&uri[0], &parsed, out, sizeof(out))
-    return <bytes>out[:length] if length else None
+    return aor_of(&uri[0], &parsed)
 
-# The compiled functions have these names in C, where Python does not see them.
-globals().update(Message=MessageView, uri_equal=python_uri_equal, canonical_aor=python_canonical_aor)
+# The compiled functions and structs have these names in C, where Python does not see them.
+cdef void named(object kind, const char* name) noexcept:
+    (<PyTypeObject*>kind).tp_name = name
+
+named(MessageView, b"fastsip._message.Message")
+named(UriView, b"fastsip._message.Uri")
+named(NameAddrView, b"fastsip._message.NameAddr")
+named(ViaView, b"fastsip._message.Via")
+globals().update(Message=MessageView, Uri=UriView, NameAddr=NameAddrView, Via=ViaView,
+                 uri_equal=python_uri_equal, canonical_aor=python_canonical_aor)

@@ -215,7 +215,7 @@ class Desk:
         return phone
 
     def _find(self, request: Received) -> Phone | None:
-        return self.phones.get((request.uri or "").partition(":")[2].partition("@")[0])
+        return self.phones.get((request.uri and request.uri.user) or "")
 
     def _on_request(self, transaction: ServerTransaction) -> None:
         phone = self._find(transaction.request)

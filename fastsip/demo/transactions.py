@@ -69,7 +69,7 @@ class ClientTransaction:
     def _acknowledge(self, response: Received) -> bytes:
         if self._acknowledgement is None:
             request = fastsip.parse(self._data)
-            kept = [("Via", request.via), ("Max-Forwards", "70"), ("From", request.headers["From"])]
+            kept = [("Via", str(request.via)), ("Max-Forwards", "70"), ("From", request.headers["From"])]
             kept += [("Route", route) for route in request.headers.lines_of("Route")]
             kept += [("To", response.headers["To"]), ("Call-ID", request.call_id), ("CSeq", f"{request.cseq} ACK")]
             self._acknowledgement = message(f"ACK {request.uri} SIP/2.0", kept)
