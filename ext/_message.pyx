@@ -14,12 +14,13 @@ cdef extern from "names.h" nogil:
 
 cdef extern from "scan.h" nogil:
     enum:
-        SCAN_BLOCK
+        SCAN_BLOCK, SCAN_STEP
     uint32_t scan_first(uint64_t mask) noexcept
-    uint64_t scan_block(const uint8_t* at, uint64_t* controls) noexcept
-    uint64_t scan_tail(const uint8_t* at, uint32_t left, uint64_t* controls) noexcept
-    uint64_t scan_block_lines(const uint8_t* at) noexcept
-    uint64_t scan_tail_lines(const uint8_t* at, uint32_t left) noexcept
+    uint64_t scan_controls(const uint8_t* at) noexcept
+    uint64_t scan_controls_tail(const uint8_t* at, uint32_t left) noexcept
+    uint64_t scan_lines(const uint8_t* at) noexcept
+    uint64_t scan_lines_tail(const uint8_t* at, uint32_t left) noexcept
+    uint32_t scan_near(const uint8_t* at, uint8_t byte) noexcept
     uint32_t scan_byte(const uint8_t* data, uint32_t start, uint32_t end, uint8_t byte) noexcept
     uint32_t scan_blank(const uint8_t* data, uint32_t start, uint32_t end) noexcept
     uint32_t scan_byte_within(const uint8_t* data, uint32_t start, uint32_t end, uint32_t readable,

@@ -117,29 +117,38 @@ static inline uint64_t scan_bits(ScanVector a, ScanVector b, ScanVector c, ScanV
 
 static inline uint32_t scan_first(uint64_t mask) { return (uint32_t)__builtin_ctzll(mask); }
 
-/* One bit for each of 64 bytes: line feeds as the result, all control characters (below 0x20) in *controls. */
-static inline uint64_t scan_block(const uint8_t *at, uint64_t *controls) {
-    ScanVector a = scan_load(at), b = scan_load(at + 16), c = scan_load(at + 32), d = scan_load(at + 48);
-    *controls = scan_bits(scan_at_most(a, 0x1f), scan_at_most(b, 0x1f), scan_at_most(c, 0x1f), scan_at_most(d, 0x1f));
-    return scan_bits(scan_is(a, '\n'), scan_is(b, '\n'), scan_is(c, '\n'), scan_is(d, '\n'));
+/* One bit for each of 64 bytes: control characters (below 0x20). Line ends are among them, and little else. */
+static inline uint64_t scan_controls(const uint8_t *at) {
+    return scan_bits(scan_at_most(scan_load(at), 0x1f), scan_at_most(scan_load(at + 16), 0x1f),
+                     scan_at_most(scan_load(at + 32), 0x1f), scan_at_most(scan_load(at + 48), 0x1f));
 }
 
-static inline uint64_t scan_block_lines(const uint8_t *at) {
+static inline uint64_t scan_lines(const uint8_t *at) {
     return scan_bits(scan_is(scan_load(at), '\n'), scan_is(scan_load(at + 16), '\n'),
                      scan_is(scan_load(at + 32), '\n'), scan_is(scan_load(at + 48), '\n'));
 }
 
 /* The same for the `left` bytes (below 64) at the end of a message, through a block of our own. */
-static inline uint64_t scan_tail(const uint8_t *at, uint32_t left, uint64_t *controls) {
-    uint8_t block[SCAN_BLOCK];
-    memset(block, 0x20, sizeof block);
+static inline const uint8_t *scan_tail(const uint8_t *at, uint32_t left, uint8_t block[SCAN_BLOCK]) {
+    memset(block, 0x20, SCAN_BLOCK);
     memcpy(block, at, left);
-    return scan_block(block, controls);
+    return block;
 }
 
-static inline uint64_t scan_tail_lines(const uint8_t *at, uint32_t left) {
-    uint64_t controls;
-    return scan_tail(at, left, &controls);
+static inline uint64_t scan_controls_tail(const uint8_t *at, uint32_t left) {
+    uint8_t block[SCAN_BLOCK];
+    return scan_controls(scan_tail(at, left, block));
+}
+
+static inline uint64_t scan_lines_tail(const uint8_t *at, uint32_t left) {
+    uint8_t block[SCAN_BLOCK];
+    return scan_lines(scan_tail(at, left, block));
+}
+
+/* Where the byte first stands in the 16 bytes from `at` on, SCAN_STEP if it does not. */
+static inline uint32_t scan_near(const uint8_t *at, uint8_t byte) {
+    uint64_t mask = scan_mask(scan_is(scan_load(at), byte));
+    return mask ? scan_first(mask) >> SCAN_BIT_SHIFT : SCAN_STEP;
 }
 
 /* uint32_t NAME(data, from, end, readable, byte): offset of the first byte of [from, end) that is searched for, or end.

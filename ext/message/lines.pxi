@@ -1,4 +1,5 @@
-# Finding the header lines: one pass over 64-byte blocks, a bit for each line feed.
+# Finding the header lines: one pass over 64-byte blocks, a bit for each control character; nearly all of them are the
+# CRLF of a line.
 #
 # A line ends at a line feed that SP or HT does not follow (7.3.1), so it is complete when one byte behind it is known.
 # RFC 2543 let a bare LF or CR end a line; here it is 400. Elements that disagree on where a line, or the header section,
@@ -10,96 +11,97 @@ cdef inline uint64_t single_headers() noexcept nogil:
     return (<uint64_t>1 << HDR_CALL_ID | <uint64_t>1 << HDR_CONTENT_LENGTH | <uint64_t>1 << HDR_CSEQ
             | <uint64_t>1 << HDR_FROM | <uint64_t>1 << HDR_MAX_FORWARDS | <uint64_t>1 << HDR_TO)
 
-# The header line [at, end), its CRLF left out. `readable` is how far there are bytes.
-cdef inline void take_line(Message* m, const uint8_t* data, uint32_t at, uint32_t end, uint32_t readable,
-                           uint8_t folded) noexcept nogil:
-    cdef uint32_t colon = scan_byte_within(data, at, end, readable, c':'), name_end = colon, value
-    cdef uint32_t index = m.header_count
-    cdef Header* header = &m.headers[index]
-    cdef uint64_t bit
+# The header line [at, end) whose name or value is not as plain as most: its id, and where the value is.
+cdef int take_odd_line(Message* m, const uint8_t* data, uint32_t at, uint32_t end, uint32_t* value,
+                       uint32_t* value_end) noexcept nogil:
+    cdef uint32_t colon = scan_byte(data, at, end, c':'), name_end = colon
     cdef int ident
-    # Before `at` there is the line end of the line above.
-    if data[name_end - 1] <= SP:
-        while name_end > at and (data[name_end - 1] == SP or data[name_end - 1] == HT):
-            name_end -= 1
-    if readable - at >= 8:
-        ident = header_id_padded(data + at, name_end - at)
-    else:
-        ident = header_id(data + at, name_end - at)
+    while name_end > at and (data[name_end - 1] == SP or data[name_end - 1] == HT):
+        name_end -= 1
+    ident = header_id(data + at, name_end - at)
     if colon == end or ident == HDR_UNKNOWN and (
             name_end == at or skip_class(data, at, name_end, CHAR_TOKEN) != name_end):
         ident = HDR_UNKNOWN
         fault(m, at, HDR_UNKNOWN, 400, b"header line does not begin with a name and a colon")
-    value = colon + (colon < end)
-    if end - value > 1 and data[value] == SP and data[value + 1] > SP and data[end - 1] > SP:
-        value += 1
-    else:
-        while end > value and is_blank(data[end - 1]):
-            end -= 1
-        value = skip_blank(data, value, end)
+    colon += colon < end
+    while end > colon and is_blank(data[end - 1]):
+        end -= 1
+    value[0] = skip_blank(data, colon, end)
+    value_end[0] = end
+    return ident
+
+# The header line [at, end), its CRLF left out; `readable` is how far there are bytes.
+cdef inline void take_line(Message* m, const uint8_t* data, uint32_t at, uint32_t end, uint32_t readable,
+                           uint8_t folded) noexcept nogil:
+    cdef uint32_t length = SCAN_STEP, index = m.header_count, value, value_end = end
+    cdef Header* header = &m.headers[index]
+    cdef uint64_t bit
+    cdef int ident = HDR_UNKNOWN
+    if readable - at >= SCAN_STEP:
+        length = scan_near(data + at, c':')
+        if length < SCAN_STEP:
+            ident = header_id_padded(data + at, length)
+    # "Name: value": a known name, its colon, one space, and no white space around the value.
+    value = at + length + 2
+    if ident == HDR_UNKNOWN or value >= end or data[value - 1] != SP or data[value] <= SP or data[end - 1] <= SP:
+        ident = take_odd_line(m, data, at, end, &value, &value_end)
     header.name = <uint16_t>at
     header.value = <uint16_t>value
-    header.end = <uint16_t>end
+    header.end = <uint16_t>value_end
     header.id = <uint8_t>ident
     header.folded = folded
+    m.header_count = <uint16_t>(index + 1)
     bit = <uint64_t>1 << ident
     if not m.present & bit:
         m.present |= bit
         m.first[ident] = <uint8_t>index
     elif bit & single_headers():
         fault(m, at, ident, 400, b"header may stand only once")
-    m.header_count = <uint16_t>(index + 1)
 
-# Control characters that are neither HT, nor the CR of a CRLF, nor in a quoted pair. `unusual` has their bits.
-cdef inline void check_controls(Message* m, const uint8_t* data, uint32_t block, uint64_t unusual,
-                                uint32_t limit) noexcept nogil:
-    cdef uint32_t at
-    while unusual:
-        at = block + scan_first(unusual)
-        unusual &= unusual - 1
-        if data[at] == HT:
-            continue
-        if data[at] == CR:
-            if at + 1 == limit or data[at + 1] == LF:
-                continue
+# A control character that is not the CR of a CRLF, nor LF, HT or in a quoted pair.
+cdef void check_control(Message* m, const uint8_t* data, uint32_t at, uint32_t limit) noexcept nogil:
+    if data[at] == CR:
+        if at + 1 < limit:
             fault(m, at, HDR_UNKNOWN, 400, b"CR without LF")
-        elif at == 0 or data[at - 1] != c'\\':
-            fault(m, at, HDR_UNKNOWN, 400, b"control character")
+    elif data[at] != HT and (at == 0 or data[at - 1] != c'\\'):
+        fault(m, at, HDR_UNKNOWN, 400, b"control character")
 
 # Find the header lines of [0, limit). The offset of the empty line's end, or 0 if it is not there yet. -1: too many.
 cdef inline int take_lines(Message* m, const uint8_t* data, uint32_t limit) noexcept nogil:
-    cdef uint32_t block = 0, line = 0, at, end
-    cdef uint64_t feeds, controls, unusual
+    cdef uint32_t block = 0, line = 0, end, next
+    cdef uint64_t controls
     cdef uint8_t folded = 0
     cdef bint started = 0
     while block < limit:
         if limit - block >= SCAN_BLOCK:
-            feeds = scan_block(data + block, &controls)
+            controls = scan_controls(data + block)
         else:
-            feeds = scan_tail(data + block, limit - block, &controls)
-        unusual = controls & ~(feeds | feeds >> 1)
-        while feeds:
-            at = block + scan_first(feeds)
-            if at - line < 2 and (at == line or data[line] == CR):
-                if unusual:
-                    check_controls(m, data, block, unusual & ((feeds & (0 - feeds)) - 1), limit)
-                if at == line:
-                    fault(m, at, HDR_UNKNOWN, 400, b"LF without CR")
+            controls = scan_controls_tail(data + block, limit - block)
+        while controls:
+            end = block + scan_first(controls)
+            controls &= controls - 1
+            next = end + 1
+            if data[end] == CR and next < limit and data[next] == LF:
+                next += 1
+                controls &= controls - 1
+            elif data[end] == LF:
+                if end and data[end - 1] == CR:
+                    continue                 # the line ended with the last byte of the block before
+                fault(m, end, HDR_UNKNOWN, 400, b"LF without CR")
+            else:
+                check_control(m, data, end, limit)
+                continue
+            if end == line:
                 m.body_gap = <uint16_t>line
-                m.body = <uint16_t>(at + 1)
+                m.body = <uint16_t>next
                 m.headers[m.header_count].name = <uint16_t>line
-                return at + 1
-            feeds &= feeds - 1
-            end = at - 1
-            if data[end] != CR:
-                fault(m, at, HDR_UNKNOWN, 400, b"LF without CR")
-                end = at
-            if at + 1 == limit:
+                return next
+            if next == limit:
                 break
             if not started:
                 started = 1
                 start_line(m, data, end, limit)
-            elif data[at + 1] == SP or data[at + 1] == HT:
+            elif data[next] == SP or data[next] == HT:
                 folded = 1
                 continue
             elif m.header_count == MAX_HEADERS:
@@ -109,9 +111,7 @@ cdef inline int take_lines(Message* m, const uint8_t* data, uint32_t limit) noex
             else:
                 take_line(m, data, line, end, limit, folded)
             folded = 0
-            line = at + 1
-        if unusual:
-            check_controls(m, data, block, unusual, limit)
+            line = next
         block += SCAN_BLOCK
     m.headers[m.header_count].name = <uint16_t>line
     return 0
@@ -183,9 +183,9 @@ cdef int find_call_id(const uint8_t* data, uint32_t length, Slice* call_id) noex
     block = line = skipped
     while block < limit:
         if limit - block >= SCAN_BLOCK:
-            feeds = scan_block_lines(data + block)
+            feeds = scan_lines(data + block)
         else:
-            feeds = scan_tail_lines(data + block, limit - block)
+            feeds = scan_lines_tail(data + block, limit - block)
         while feeds:
             at = block + scan_first(feeds)
             feeds &= feeds - 1

@@ -41,23 +41,29 @@ static void search(const char *name, Search *fast, int (*sought)(uint8_t, uint8_
 #define SEARCH(name, sought, end, readable, byte) search(#name, name, sought, data, from, end, readable, byte)
 
 static void block(const uint8_t *data, uint32_t from, uint32_t length) {
-    uint64_t controls = 0, lines, alone;
-    if (length - from >= SCAN_BLOCK) {
-        lines = scan_block(data + from, &controls);
-        alone = scan_block_lines(data + from);
-    } else {
-        lines = scan_tail(data + from, length - from, &controls);
-        alone = scan_tail_lines(data + from, length - from);
-    }
+    int whole = length - from >= SCAN_BLOCK;
+    uint64_t controls = whole ? scan_controls(data + from) : scan_controls_tail(data + from, length - from);
+    uint64_t lines = whole ? scan_lines(data + from) : scan_lines_tail(data + from, length - from);
     mix(lines);
     mix(controls);
     for (uint32_t i = 0; i < SCAN_BLOCK; i++) {
         uint8_t byte = from + i < length ? data[from + i] : ' ';
-        if (lines != alone || (lines >> i & 1) != (byte == '\n') || (controls >> i & 1) != (byte < 0x20)) {
+        if ((lines >> i & 1) != (byte == '\n') || (controls >> i & 1) != (byte < 0x20)) {
             fprintf(stderr, "block at %u of %u, byte %u\n", from, length, i);
             exit(1);
         }
     }
+}
+
+static void near(const uint8_t *data, uint32_t from, uint32_t length, uint8_t byte) {
+    uint32_t at = 0;
+    if (length - from < SCAN_STEP) return;
+    while (at < SCAN_STEP && data[from + at] != byte) at++;
+    if (scan_near(data + from, byte) != at) {
+        fprintf(stderr, "scan_near(%u, 0x%02x): should be %u\n", from, byte, at);
+        exit(1);
+    }
+    mix(at);
 }
 
 static void searches(const uint8_t *data, uint32_t from, uint32_t end, uint32_t length, uint8_t byte) {
@@ -81,6 +87,7 @@ static void spite(uint8_t *data) {
             if (place) data[place - 1] = (uint8_t)(value + 1);
             if (place + 1 < SCAN_BLOCK) data[place + 1] = (uint8_t)(value - 1);
             block(data, 0, SCAN_BLOCK);
+            near(data, place & ~15u, SCAN_BLOCK, (uint8_t)value);
             for (uint32_t from = place & ~15u; from <= place; from += 5) {
                 searches(data, from, SCAN_BLOCK, SCAN_BLOCK, (uint8_t)value);
                 searches(data, from, place, SCAN_BLOCK, (uint8_t)value);
@@ -108,7 +115,10 @@ int main(void) {
             searches(data, from, end, length, ':');
             searches(data, from, end, length, 0x80);
         }
-        for (uint32_t from = 0; from < length; from++) block(data, from, length);
+        for (uint32_t from = 0; from < length; from++) {
+            block(data, from, length);
+            near(data, from, length, ':');
+        }
     }
     printf("%016llx\n", (unsigned long long)hash);
     return 0;
