@@ -109,7 +109,7 @@ cdef void begin_register(Load* l, Call* c, const Job* job) noexcept nogil:
     person.registering = True
     person.cseq += 1
     c.cseq = person.cseq
-    c.removing = person.registered and job.remove > 0 and random_unit(&l.random) < job.remove
+    c.removing = job.remove >= 1 or person.registered and job.remove > 0 and random_unit(&l.random) < job.remove
     start(l, c, credited(l, c, write_register(l, c, job)))
 
 
@@ -240,14 +240,14 @@ cdef void confirm(Load* l, Call* c, const Message* m) noexcept nogil:
 
 
 cdef uint32_t draw_hold(Load* l, const Job* job) noexcept nogil:
-    cdef double hold = job.hold
-    if hold == 0:
+    cdef double rest = job.hold - job.hold_least
+    if job.hold == 0:
         return 0
     if job.hold_kind == HOLD_EXPONENTIAL:
-        hold *= random_exponential(&l.random)
+        rest *= random_exponential(&l.random)
     elif job.hold_kind == HOLD_UNIFORM:
-        hold *= 2 * random_unit(&l.random)
-    return <uint32_t>min(hold + 0.5, 4e9)
+        rest *= 2 * random_unit(&l.random)
+    return <uint32_t>min(job.hold_least + rest + 0.5, 4e9)
 
 
 cdef void hold_over(Load* l, Call* c) noexcept nogil:

@@ -152,7 +152,7 @@ cdef int read_work(Load* l, setup, list texts) except -1:
         upto += scenario.weight / weight
         job.upto = upto
         job.hold_kind = HOLDS.index(scenario.hold.kind)
-        job.hold = scenario.hold.mean
+        job.hold, job.hold_least = scenario.hold.mean, min(scenario.hold.least, scenario.hold.mean)
         job.busy = scenario.busy
         job.fresh = scenario.fresh
         job.reinvite, job.cancel, job.remove = scenario.reinvite, scenario.cancel, scenario.remove

@@ -49,7 +49,8 @@ cdef struct Job:                 # a scenario
     uint8_t busy
     uint8_t fresh
     double upto                  # cumulative weight, the last one's is 1
-    double hold
+    double hold                  # ms, mean
+    double hold_least
     double reinvite
     double cancel
     double remove

@@ -74,7 +74,7 @@ cdef int begin_due(Load* l) noexcept nogil:
 
 
 cdef inline uint64_t begun_so_far(const Load* l) noexcept nogil:
-    return l.counters[<int>LOAD_offered] + l.counters[<int>LOAD_not_begun]
+    return l.counters[<int>LOAD_offered]
 
 
 cdef bint is_over(Load* l) noexcept nogil:

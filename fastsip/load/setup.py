@@ -32,8 +32,10 @@ class Hold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long a call lasts, from ACK to BYE: a distribution around a mean, in milliseconds."""
 
     kind: Literal["constant", "exponential", "uniform"] = "constant"
-    """`uniform` is between 0 and twice the mean."""
     mean: int = 0
+    least: int = 0
+    """No call is shorter. `exponential` is this and an exponential rest; `uniform` is even from here to as far above the
+    mean."""
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +55,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires: int = 3600
     """`register`: seconds asked for."""
     remove: float = 0.0
-    """`register`: share that removes the user's binding (Expires 0) instead of making or refreshing it."""
+    """`register`: share that removes the user's binding (Expires 0) instead of refreshing it; 1.0 removes at once, also
+    what was bound before."""
     contact: str = ""
     """`register`: host:port of the bindings, where the callees answer; empty: the source's own."""
     fresh: bool = False
@@ -100,7 +103,7 @@ class EngineSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     poisson: bool = True
     """Exponential gaps between arrivals; False: equal ones."""
     count: int = 0
-    """Begin so many and no more; 0: no limit."""
+    """Begin so many and no more; 0: no limit. What found no room (`not_begun`) is not one of them."""
     duration: float = 0.0
     """Seconds during which work begins; 0: no limit."""
     in_flight: int = 1_000_000
