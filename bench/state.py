@@ -18,10 +18,10 @@ from pathlib import Path
 import msgpack
 
 from fastsip._control import KEY_BYTES, control_format
+from fastsip._facts import Dialogs
 from fastsip._location import SegmentWriter, segment_format
 from fastsip.state import recovery, schema
 from fastsip.state.bindings import Bindings
-from fastsip.state.dialogs import Dialogs
 from fastsip.state.intake import Intake
 from fastsip.state.journal import Journal
 from fastsip.state.store import Store

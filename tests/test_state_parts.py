@@ -8,19 +8,19 @@ import logging
 import random
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
 
 from fastsip import log
+from fastsip._facts import Dialogs, Register, apply
 from fastsip._location import RECORD_BINDINGS, summarize_bindings
 from fastsip.location import LocationTable, MemoryTable
-from fastsip.registrar import Origin, Register, RegisterContact
-from fastsip.state import facts, schema
+from fastsip.state import schema
 from fastsip.state.bindings import Bindings
-from fastsip.state.dialogs import Dialogs
 from fastsip.state.expiry import Expiry
-from fastsip.state.facts import Batch, Hello, Malformed
+from fastsip.state.facts import Batch, Hello
 from fastsip.state.users import Users
 from fastsip.state.workers import Workers
 
@@ -29,8 +29,13 @@ BOB = b"bob@example.com"
 
 
 def register(uri: bytes, expires: int = 3600, cseq: int = 1, call_id: bytes = b"x") -> Register:
-    contact = RegisterContact(uri, 1000, expires, b"")
-    return Register(1, BOB, call_id, cseq, 0, Origin(4, bytes(16), 5062, 0, 1, 0), b"", (contact,))
+    fact = [1, 1, BOB, call_id, cseq, 0, [4, bytes(16), 5062, 0, 1, 0], b"", [[uri, 1000, expires, b""]]]
+    (one,), _ = apply(msgpack.packb(fact), 1, 0, Dialogs())
+    return one
+
+
+def tell(dialogs: Dialogs, *listed: list[Any]) -> None:
+    assert apply(b"".join(map(msgpack.packb, listed)), len(listed), 0, dialogs) == ([], 0)
 
 
 def version(table: LocationTable) -> int:
@@ -100,15 +105,47 @@ def test_calendar_gives_everything_once_it_is_due() -> None:
 def test_dialogs_are_bounded_and_the_oldest_goes() -> None:
     dialogs = Dialogs(limit=600)
     for number in range(2000):
-        dialogs.confirmed((2, b"%d" % number, b"f", b"t", b"", b"", number))
+        tell(dialogs, [2, b"%d" % number, b"f", b"t", b"", b"", number])
     assert (len(dialogs), dialogs.dropped) == (600, 1400)
     cursor, listed = dialogs.list(0, 100)
     assert [d["call_id"] for d in listed] == [str(n) for n in range(1400, 1500)]
     for number in range(1500, 1700):
-        dialogs.ended((3, b"%d" % number, b"f", b"t"))
+        tell(dialogs, [3, b"%d" % number, b"f", b"t"])
     assert cursor is not None
     cursor, listed = dialogs.list(cursor, 1000)
     assert cursor is None and [d["call_id"] for d in listed] == [str(n) for n in range(1700, 2000)]
+
+
+def test_dialogs_come_and_go_as_in_a_dictionary() -> None:
+    """Against a model: forked calls of one Call-ID, BYEs of either side, unknown ones, repeats, growth and holes."""
+    chance, dialogs, model = random.Random(3), Dialogs(limit=10_000), {}
+    for step in range(60_000):
+        call, tag = b"c%d" % chance.randrange(step // 8 + 1), b"t%d" % chance.randrange(2)
+        if chance.random() < 0.6:
+            tell(dialogs, [2, call, b"f", tag, b"sip:a", b"sip:b", step])
+            model.setdefault((call, tag), step)
+        else:
+            tell(dialogs, [3, call, *chance.sample([b"f", tag], 2)])
+            model.pop((call, tag), None)
+    assert len(dialogs) == len(model) > 1000 and not dialogs.dropped
+    cursor: int | None = 0
+    found = []
+    while cursor is not None:
+        cursor, listed = dialogs.list(cursor, 97)
+        found += [(d["call_id"], d["to_tag"], d["confirmed"]) for d in listed]
+    assert found == [(call.decode(), tag.decode(), step) for (call, tag), step in model.items()]
+
+
+def test_dialogs_nobody_ended_go_by_age() -> None:
+    dialogs = Dialogs(lifetime=1000)
+    tell(dialogs, *[[2, b"%d" % n, b"f", b"t", b"", b"", NOW + n] for n in range(100)])
+    dialogs.expire(NOW + 1029, 10)
+    assert (len(dialogs), dialogs.expired) == (90, 10)
+    dialogs.expire(NOW + 1029, 100)
+    assert (len(dialogs), dialogs.expired) == (70, 30)
+    assert dialogs.list(0, 1)[1][0]["call_id"] == "30"
+    dialogs.expire(NOW + 10_000, 100)
+    assert (len(dialogs), dialogs.dropped) == (0, 0)
 
 
 def test_progress_of_workers() -> None:
@@ -130,10 +167,34 @@ def test_progress_of_workers() -> None:
 
 def test_bodies_hold_what_they_say() -> None:
     one = msgpack.packb([3, b"c", b"f", b"t"])
-    assert facts.decode_body(one * 3, 3) == [(3, b"c", b"f", b"t")] * 3
-    for body, count in ((one, 2), (one * 2, 1), (one[:-1], 1), (one + b"\xc1", 1), (one + one[:3], 1)):
-        with pytest.raises(Malformed):
-            facts.decode_body(body, count)
+    assert apply(one * 3, 3, 0, Dialogs()) == ([], 0)
+    for body, count in ((one, 2), (one * 2, 1), (one[:-1], 1), (one + b"\xc1", 2), (one + one[:3], 2), (b"", 1)):
+        with pytest.raises(ValueError):
+            apply(body, count, 0, Dialogs())
+
+
+def test_facts_that_are_none_are_left_out() -> None:
+    dialogs = Dialogs()
+    good = [2, b"c", b"f", b"t", b"sip:a", b"sip:b", 1]
+    strange = [7, None, True, -1, 1.5, "text", {"a": [1, {2: 3}]}, [], [4], ["x"], [2], [*good, 1], [2, *good[2:], 1]]
+    strange += [[3, b"c", 1, b"t"], [2, "c", *good[2:]], [b"x" * 70_000], msgpack.ExtType(5, b"abc"), [2**64 - 1]]
+    strange += [[2, b"x" * 65_536, *good[2:]], list(range(70_000)), [1], [1, b"token"]]
+    body = b"".join(map(msgpack.packb, [*strange, good]))
+    assert apply(body, len(strange) + 1, 0, dialogs) == ([], len(strange))
+    assert len(dialogs) == 1
+
+
+def test_a_register_with_a_token_is_answered_whatever_else_it_is() -> None:
+    fact = [1, 9, BOB, b"c", 1, 0, [4, bytes(16), 5062, 0, 1, 0], b"", [[b"sip:a", 1000, 60, b""]]]
+    wrong = [fact[:8], [*fact, 1], [*fact[:2], "bob", *fact[3:]], [*fact[:4], 2**32, *fact[5:]]]
+    wrong += [[*fact[:6], origin, *fact[7:]] for origin in ([], [5, *fact[6][1:]], [4, b"", *fact[6][2:]])]
+    wrong += [[*fact[:8], contacts] for contacts in (0, [[b"sip:a"]], [[b"sip:a", 1000, -1, b""]])]
+    wrong += [[*fact[:5], 1, *fact[6:]]]
+    registers, left_out = apply(b"".join(map(msgpack.packb, [*wrong, fact])), len(wrong) + 1, 0, Dialogs())
+    assert [(r.token, r.readable) for r in registers] == [(9, False)] * len(wrong) + [(9, True)]
+    assert registers[-1].index == len(wrong) and not left_out
+    with pytest.raises(ValueError, match="not a REGISTER"):
+        registers[0].decide(None, NOW, 10, 1)
 
 
 def test_keys_are_made_once(tmp_path: Path) -> None:

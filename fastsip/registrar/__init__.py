@@ -1,6 +1,5 @@
-"""What a registrar decides (RFC 3261 10.3)."""
+"""What a registrar remembers besides the bindings (RFC 3261 10.3); what it decides is compiled, in `fastsip._facts`."""
 
-from fastsip.registrar.decision import Origin, Register, RegisterContact, decide
 from fastsip.registrar.removals import Removals
 
-__all__ = ["Origin", "Register", "RegisterContact", "Removals", "decide"]
+__all__ = ["Removals"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 
+from fastsip._facts import Change, Register, without_expired
 from fastsip._location import RECORD_BINDINGS, summarize_bindings
 from fastsip.location import Binding, BindingSet, LocationTable
-from fastsip.registrar import Register, Removals, decide
+from fastsip.registrar import Removals
 from fastsip.state.expiry import Expiry
 from fastsip.state.journal import Journal
 
@@ -59,20 +60,22 @@ class Bindings:
 
     def _register(self, register: Register, now: int) -> int:
         aor = register.aor
-        before = self.get(aor)
-        after, status = decide(before, register, now, self.max_contacts)
-        if after is None:
-            return status
-        adds = any(contact.expires for contact in register.contacts)
-        if adds and self._removals.forbids(aor, register.call_id, register.cseq, now):
-            return 500
+        version = self._next_version(now)
         try:
-            self._publish(aor, before, after, now)
+            status, change = register.decide(self._table.get(RECORD_BINDINGS, aor), now, self.max_contacts, version)
+            if change is None:
+                return status
+            if self._removals and register.adds and self._forbidden(register, now):
+                return 500
+            self._publish(aor, change, change.before, version)
         except ValueError as error:
             log.warning("a REGISTER for %r cannot be kept: %s", aor, error)
             return 500
-        self._remember_removed(register, before, after, now)
-        return 200
+        if change.removed:
+            for call_id, cseq in change.removed:
+                self._removals.remember(aor, call_id, cseq, now)
+            self._removals.remember(aor, register.call_id, register.cseq, now)
+        return status
 
     def expire(self, now: int, limit: int) -> None:
         """Take away up to `limit` addresses-of-record's bindings whose time has passed."""
@@ -80,18 +83,18 @@ class Bindings:
             value = self._table.get(RECORD_BINDINGS, aor)
             if value is None:
                 continue
-            before = BindingSet.decode(value).bindings
-            after = tuple(b for b in before if b.expires > now)
-            if len(after) < len(before):
-                self.expired += len(before) - len(after)
+            version = self._next_version(now)
+            change = without_expired(value, now, version)
+            if change.count < change.before:
                 try:
-                    self._publish(aor, before, after, now)
+                    self._publish(aor, change, change.before, version)
                 except MemoryError:
                     self._log_full()
                     self._expiry.enter(aor, now + 1000)
                     continue
-            if after:
-                self._expiry.enter(aor, min(b.expires for b in after))
+                self.expired += change.before - change.count
+            if change.count:
+                self._expiry.enter(aor, change.earliest)
 
     def next_expiry(self) -> int | None:
         """The Unix millisecond at which `expire` has something to do, None if never."""
@@ -122,36 +125,30 @@ class Bindings:
             self.adopt(aor, value)
         else:
             self.version = max(self.version, version)
-            left = tuple(b for b in BindingSet.decode(value).bindings if b.expires > now)
-            self._publish(aor, (), left, now)
+            next_version = self._next_version(now)
+            self._publish(aor, without_expired(value, now, next_version), 0, next_version)
 
-    def _publish(self, aor: bytes, before: tuple[Binding, ...], after: tuple[Binding, ...], now: int) -> None:
+    def _forbidden(self, register: Register, now: int) -> bool:
+        return self._removals.forbids(register.aor, register.call_id, register.cseq, now)
+
+    def _next_version(self, now: int) -> int:
         # Milliseconds above, a count below: greater than any version of before a restart, also of a name forgotten.
-        version = max(self.version + 1, now << VERSION_SHIFT)
-        if after or self._journal is not None:
-            self._table.put(RECORD_BINDINGS, aor, BindingSet(version, after).encode())
+        return max(self.version + 1, now << VERSION_SHIFT)
+
+    def _publish(self, aor: bytes, change: Change, before: int, version: int) -> None:
+        """Make it so for the readers. `before`: how many of the bindings were counted."""
+        if change.count or self._journal is not None:
+            self._table.put(RECORD_BINDINGS, aor, change.value)
         else:
             self._table.delete(RECORD_BINDINGS, aor)
         self.version = version
         if self._journal is not None:
             self._journal.note(aor, version)
-        self.aors += bool(after) - bool(before)
-        self.bindings += len(after) - len(before)
-        if after:
-            earliest = min(b.expires for b in after)
-            if not before or earliest < min(b.expires for b in before):
-                self._expiry.enter(aor, earliest)
-
-    def _remember_removed(
-        self, register: Register, before: tuple[Binding, ...], after: tuple[Binding, ...], now: int
-    ) -> None:
-        if len(after) >= len(before) and all(contact.expires for contact in register.contacts):
-            return
-        kept = {b.uri for b in after}
-        for binding in before:
-            if binding.uri not in kept:
-                self._removals.remember(register.aor, binding.call_id, binding.cseq, now)
-                self._removals.remember(register.aor, register.call_id, register.cseq, now)
+        if change.count != before:
+            self.aors += bool(change.count) - bool(before)
+            self.bindings += change.count - before
+        if change.count and (not before or change.earliest < change.earliest_before):
+            self._expiry.enter(aor, change.earliest)
 
     def _log_full(self) -> None:
         now = time.monotonic()

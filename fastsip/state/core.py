@@ -14,11 +14,11 @@ from collections.abc import Callable
 
 import msgspec
 
+from fastsip._facts import Dialogs
 from fastsip.launch import StateSetup
 from fastsip.location import LocationTable
 from fastsip.state import recovery, schema
 from fastsip.state.bindings import Bindings
-from fastsip.state.dialogs import Dialogs
 from fastsip.state.intake import Intake
 from fastsip.state.journal import Journal
 from fastsip.state.queries import Queries
@@ -29,6 +29,7 @@ log = logging.getLogger("fastsip.state")
 
 EXPIRE = 500
 """Addresses-of-record looked at for expiry in one turn, about 2 ms."""
+EXPIRE_DIALOGS = 5000
 SECOND = 1.0
 
 
@@ -83,6 +84,7 @@ class Core:
             "users": self._users.count,
             "dialogs": len(self._dialogs),
             "dialogs_dropped": self._dialogs.dropped,
+            "dialogs_expired": self._dialogs.expired,
             "registers_ok": self._bindings.registered,
             "registers_refused": self._bindings.refused,
             "bindings_expired": self._bindings.expired,
@@ -121,6 +123,7 @@ class Core:
         if now >= self._next_second:
             self._next_second = now + SECOND
             self._table.reclaim()
+            self._dialogs.expire(wall, EXPIRE_DIALOGS)
             if not self._store_read:
                 self._read_store_late()
 

@@ -17,22 +17,19 @@ element is the kind; texts are msgpack bin:
     DIALOG_CONFIRMED  [2, call_id, from_tag, to_tag, from_uri, to_uri, unix_ms]
     DIALOG_ENDED      [3, call_id, from_tag, to_tag]
 
-Facts of one worker and incarnation are numbered from 1 and applied in that order, each once. `oldest` is the first
-number the worker still keeps: all before it were acknowledged or given up. With it a state process that never heard of
-the worker knows where to begin, and one that did knows what it need not wait for. A batch that leaves a gap is then not
-applied: the answer says what is, and the worker sends again from there. Without `oldest` a gap counts as given up.
+`fastsip._facts` reads bodies. Facts of one worker and incarnation are numbered from 1 and applied in that order, each
+once. `oldest` is the first number the worker still keeps: all before it were acknowledged or given up. With it a state
+process that never heard of the worker knows where to begin, and one that did knows what it need not wait for. A batch
+that leaves a gap is then not applied: the answer says what is, and the worker sends again from there. Without `oldest`
+a gap counts as given up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from typing import Any
 
-import msgpack
 import msgspec
-
-from fastsip.registrar import Register
 
 VERSION = 1
 
@@ -41,10 +38,6 @@ FACTS = b"F"
 ACKNOWLEDGE = b"A"
 QUERY = b"Q"
 REPLY = b"R"
-
-REGISTER = 1
-DIALOG_CONFIRMED = 2
-DIALOG_ENDED = 3
 
 BODY_LIMIT = 16 * 1024 * 1024
 
@@ -104,27 +97,6 @@ def decode_query(frame: bytes) -> Query:
         return _query.decode(frame)
     except msgspec.MsgspecError as error:
         raise Malformed(f"query: {error}") from None
-
-
-def decode_body(body: bytes, count: int) -> list[tuple[Any, ...]]:
-    """The facts of a batch. Raises Malformed unless there are exactly `count`."""
-    unpacker = msgpack.Unpacker(None, raw=True, use_list=False, max_buffer_size=BODY_LIMIT)
-    try:
-        unpacker.feed(body)
-        facts = list(islice(unpacker, count))
-    except (ValueError, msgpack.UnpackException, msgpack.BufferFull) as error:
-        raise Malformed(f"facts: {error}") from None
-    if len(facts) != count or unpacker.tell() != len(body):
-        raise Malformed(f"facts: {len(facts)} in {unpacker.tell()} of {len(body)} bytes, not {count}")
-    return facts
-
-
-def decode_register(fact: tuple[Any, ...]) -> Register:
-    """A REGISTER fact of decode_body. Raises Malformed."""
-    try:
-        return msgspec.convert(fact[1:], Register)
-    except msgspec.MsgspecError as error:
-        raise Malformed(f"REGISTER: {error}") from None
 
 
 def encode_hello(incarnation: int, applied: int) -> bytes:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
 
+from fastsip._facts import Dialogs, Register, apply
 from fastsip.state import facts
 from fastsip.state.bindings import Bindings
-from fastsip.state.dialogs import Dialogs
-from fastsip.state.facts import Batch, Malformed, Outcome
-from fastsip.state.workers import Progress, Workers
+from fastsip.state.facts import Outcome
+from fastsip.state.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -28,61 +27,39 @@ class Intake:
 
     def batch(self, header: bytes, body: bytes) -> bytes:
         """Apply a batch; its acknowledgement. Raises Malformed if the header cannot be read."""
-        return facts.encode_acknowledge(*self.apply(facts.decode_batch(header), body))
-
-    def apply(self, batch: Batch, body: bytes) -> tuple[int, list[Outcome]]:
-        """Apply a batch: the last fact of its worker that is applied, and what came of the REGISTERs."""
+        batch = facts.decode_batch(header)
         progress, known = self.workers.begin(batch)
         if known < 0:
-            return progress.applied, []
+            return facts.encode_acknowledge(progress.applied, ())
+        first = batch.first
         try:
-            found = facts.decode_body(body, batch.count)
-        except Malformed as error:
+            registers, left_out = apply(body, batch.count, known, self._dialogs)
+        except ValueError as error:
             # It will not read better when it comes again: count it as done, or its worker would never get on.
             self.malformed += 1
             log.error("worker %d: %s", batch.worker, error)
-            progress.applied = max(progress.applied, batch.first + batch.count - 1)
-            return progress.applied, []
+            progress.applied = max(progress.applied, first + batch.count - 1)
+            return facts.encode_acknowledge(progress.applied, ())
+        if left_out:
+            self.malformed += left_out
+            log.error("worker %d: %d facts were left out, they are none", batch.worker, left_out)
         outcomes: list[Outcome] = []
-        self.repeated += known
-        for sequence in range(batch.first, batch.first + known):
-            outcome = progress.outcome(sequence)
-            if outcome is not None:
+        if known:
+            self.repeated += known
+            outcomes += progress.outcomes(first, first + known)
+        if registers:
+            now = time.time_ns() // 1_000_000
+            register, keep = self._bindings.register, progress.keep
+            for one in registers:
+                status, retry_after = register(one, now) if one.readable else self._unreadable(one)
+                outcome = one.token, status, retry_after
+                keep(first + one.index, outcome)
                 outcomes.append(outcome)
-        self._apply(found[known:], batch.first + known, progress, outcomes)
-        return progress.applied, outcomes
+        self.facts += batch.count - known
+        progress.applied = max(progress.applied, first + batch.count - 1)
+        return facts.encode_acknowledge(progress.applied, outcomes)
 
-    def _apply(self, found: list[tuple[Any, ...]], sequence: int, progress: Progress, outcomes: list[Outcome]) -> None:
-        now = time.time_ns() // 1_000_000
-        confirmed, ended = self._dialogs.confirmed, self._dialogs.ended
-        for fact in found:
-            try:
-                kind = fact[0]
-                if kind == facts.DIALOG_CONFIRMED:
-                    confirmed(fact)
-                elif kind == facts.DIALOG_ENDED:
-                    ended(fact)
-                elif kind == facts.REGISTER:
-                    outcome = self._register(fact, now)
-                    progress.keep(sequence, outcome)
-                    outcomes.append(outcome)
-                else:
-                    raise Malformed(f"a fact of kind {kind!r}")
-            except (Malformed, ValueError, TypeError, LookupError) as error:
-                self.malformed += 1
-                log.error("a fact was left out: %s", error)
-            sequence += 1
-        self.facts += len(found)
-        progress.applied = sequence - 1
-
-    def _register(self, fact: tuple[Any, ...], now: int) -> Outcome:
-        try:
-            register = facts.decode_register(fact)
-            status, retry_after = self._bindings.register(register, now)
-        except ValueError:
-            if len(fact) < 2 or not isinstance(fact[1], int):
-                raise
-            self.malformed += 1
-            log.exception("a REGISTER was refused")
-            return fact[1], 500, 0
-        return register.token, status, retry_after
+    def _unreadable(self, register: Register) -> tuple[int, int]:
+        self.malformed += 1
+        log.error("a REGISTER that cannot be read was refused")
+        return 500, 0

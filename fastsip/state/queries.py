@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
+from fastsip._facts import Dialogs
 from fastsip._location import RECORD_BINDINGS
 from fastsip.location import Binding, BindingSet, LocationTable
 from fastsip.state.bindings import Bindings
-from fastsip.state.dialogs import Dialogs
 from fastsip.state.facts import Query
 from fastsip.state.users import Answer, Users
 

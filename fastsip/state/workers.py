@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from fastsip.state.facts import Batch, Hello, Outcome
 
 WORKERS = 256
 """How many (worker, incarnation) are remembered; the one not heard of for longest is forgotten."""
 OUTCOMES = 4096
-"""How many answers are kept for each of them."""
+"""For how many of its last facts answers are kept, for each of them."""
 
 
 class Progress:
     """How far the facts of one worker, in one incarnation, are applied."""
 
-    __slots__ = ("_outcomes", "applied")
+    __slots__ = ("_kept", "applied")
 
     def __init__(self, applied: int) -> None:
         self.applied = applied
-        self._outcomes: dict[int, Outcome] = {}
+        self._kept: dict[int, tuple[int, Outcome]] = {}
 
     def keep(self, sequence: int, outcome: Outcome) -> None:
         """Remember the answer to a REGISTER: its acknowledgement may be lost while the fact stays applied."""
-        self._outcomes[sequence] = outcome
-        if len(self._outcomes) > OUTCOMES:
-            del self._outcomes[next(iter(self._outcomes))]
+        self._kept[sequence % OUTCOMES] = sequence, outcome
 
-    def outcome(self, sequence: int) -> Outcome | None:
-        return self._outcomes.get(sequence)
+    def outcomes(self, first: int, end: int) -> Iterator[Outcome]:
+        """The answers remembered to the REGISTERs numbered `first` to before `end`, in that order."""
+        for sequence in range(max(first, end - OUTCOMES), end):
+            kept = self._kept.get(sequence % OUTCOMES)
+            if kept is not None and kept[0] == sequence:
+                yield kept[1]
 
 
 class Workers:
