@@ -15,6 +15,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, strlen
 
 from fastsip._hash cimport HashKey, siphash
+from fastsip._libcrypto cimport (
+    Hash, Libcrypto, hash_add, hash_close, hash_finish, hash_open, hash_start, libcrypto_open)
 from fastsip._message cimport (
     DATAGRAM, HDR_AUTHORIZATION, HDR_PROXY_AUTHORIZATION, SCHEME_SIP, SCHEME_SIPS,
     Credentials, Message, Slice, Uri, Writer,
@@ -28,18 +30,6 @@ cdef extern from "nonce.h" nogil:
     void nonce_attach(NonceTable* table, uint64_t now_ms) noexcept
     uint64_t nonce_issue(NonceTable* table) noexcept
     int nonce_spend(NonceTable* table, uint64_t serial, uint32_t nc) noexcept
-
-cdef extern from "libcrypto.h" nogil:
-    ctypedef struct Libcrypto:
-        pass
-    ctypedef struct Hash:
-        uint32_t size
-    int libcrypto_open(Libcrypto* crypto, const char* path) noexcept
-    int hash_open(Hash* hash, Libcrypto* crypto, int sha256) noexcept
-    void hash_close(Hash* hash) noexcept
-    void hash_start(Hash* hash) noexcept
-    void hash_add(Hash* hash, const void* data, uint32_t length) noexcept
-    int hash_finish(Hash* hash, uint8_t* out) noexcept
 
 cdef extern from *:
     """

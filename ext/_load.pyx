@@ -23,7 +23,10 @@ from fastsip._address cimport (
 from fastsip._control cimport (
     COUNT_datagrams_in, COUNT_datagrams_out, COUNT_dropped_send, COUNT_dropped_socket, COUNT_dropped_unsendable,
     Control, WorkerBlock)
+from fastsip._digest cimport DIGEST_MD5, DIGEST_SHA256, credentials_algorithm, open_libcrypto
 from fastsip._hash cimport HashKey, HashState, siphash_add, siphash_finish, siphash_start
+from fastsip._libcrypto cimport (
+    Hash, Libcrypto, hash_add, hash_close, hash_finish, hash_open, hash_start)
 from fastsip._memory cimport Buffer, BufferPool, buffer_copy, buffer_release, pool_init, pool_live, pool_trim
 from fastsip._message cimport *
 from fastsip._timer cimport (
@@ -54,6 +57,7 @@ cdef extern from "load.h" nogil:
     uint64_t load_word(const uint64_t* word) noexcept
     void histogram_record(Histogram* h, uint64_t microseconds) noexcept
     void random_seed(Random* r, uint64_t seed) noexcept
+    uint64_t random_word(Random* r) noexcept
     double random_unit(Random* r) noexcept
     double random_exponential(Random* r) noexcept
     uint32_t random_below(Random* r, uint32_t limit) noexcept
@@ -74,12 +78,6 @@ cdef enum:
     TURN_ARRIVALS = 64           # begun before they are sent and something is received again
     LONGEST_SLEEP = 100000000    # ns
     CPU_EVERY = 20000000         # ns between looks at the thread's own clock, which is a system call
-
-cdef struct DigestClient:
-    int unused
-
-cdef struct Auth:
-    int unused
 
 include "load/arrivals.pxi"
 include "load/state.pxi"

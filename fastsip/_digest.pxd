@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastsip._hash cimport HashKey
+from fastsip._libcrypto cimport Libcrypto
 from fastsip._message cimport Credentials, Message, Slice, Writer
 
 cdef enum DigestAlgorithm:
@@ -27,6 +28,8 @@ cdef Digest* digest_new(void* table, const HashKey* key, uint32_t lifetime, int 
 # Follow new settings. Algorithms that libcrypto refuses stay out.
 cdef void digest_follow(Digest* digest, uint32_t lifetime, int algorithms) noexcept nogil
 cdef void digest_free(Digest* digest) noexcept nogil
+# The libcrypto this Python uses, or else the system's. False if there is none. Needs the GIL.
+cdef bint open_libcrypto(Libcrypto* crypto) noexcept
 # Which of the user's hashes a client chose: DIGEST_MD5, DIGEST_SHA256, or 0 for something else.
 cdef int credentials_algorithm(const uint8_t* data, const Credentials* credentials) noexcept nogil
 # Check credentials against the user's HA1 (hex, 32 or 64 bytes by algorithm). Comparison in constant time. The nonce's

@@ -165,7 +165,7 @@ cdef void on_invite_final(Load* l, Call* c, const Message* m) noexcept nogil:
     cdef const Job* job = &l.job[c.job]
     if m.status >= 300:
         acknowledge_failed(l, c, m)
-        if (m.status == 401 or m.status == 407) and not c.cancelling:
+        if is_challenge(m) and not c.cancelling:
             answer_challenge(l, c, m)
         elif c.state == CALL_REINVITING and m.status not in (408, 481):
             # The dialog goes on as it was (14.1); the BYE has its place in it.
@@ -278,7 +278,7 @@ cdef void begin_inside(Load* l, Call* c, Buffer* request) noexcept nogil:
 cdef void on_final(Load* l, Call* c, const Message* m) noexcept nogil:
     # Of a BYE, REGISTER, OPTIONS or MESSAGE.
     cdef int kind = l.job[c.job].kind
-    if m.status == 401 or m.status == 407:
+    if is_challenge(m):
         answer_challenge(l, c, m)
         return
     if kind == WORK_CALL:

@@ -60,10 +60,15 @@ cdef class Engine:
             numbers.append(number)
         self.read(setup, texts, numbers)
         self.arena = settle_texts(texts)
+        if any([caller.password is not None for caller in setup.callers]):
+            if not open_libcrypto(&self.l.hashes.crypto):
+                raise RuntimeError("no libcrypto (OpenSSL 1.1.1 or 3) found, so no Digest")
+            open_hashes(&self.l.hashes)
         random = os.urandom(12).hex().encode()
         memcpy(&self.l.key, <const uint8_t*>random, 16)
         memcpy(self.l.salt, <const uint8_t*>random + 16, 8)
         random_seed(&self.l.random, setup.seed)
+        random_seed(&self.l.secrets, int.from_bytes(os.urandom(8)))
         self.l.now = load_clock_ns(CLOCK_MONOTONIC)
         self.l.now_ms = self.l.now // 1000000
         self.l.wheel = wheel_new(self.l.now_ms)
@@ -185,6 +190,8 @@ cdef class Engine:
             return
         self.l = NULL
         free_records(l)
+        hash_close(&l.hashes.md5)
+        hash_close(&l.hashes.sha256)
         transport_free(l.transport)
         pool_trim(&l.pool)
         wheel_free(l.wheel)

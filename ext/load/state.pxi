@@ -33,11 +33,26 @@ cdef struct Place:               # an address that work leaves from
     uint8_t name[NAME_ROOM]      # as in Via and Contact
     uint32_t name_length
 
+cdef struct Hashes:
+    uint8_t able                 # DIGEST_MD5, DIGEST_SHA256
+    Libcrypto crypto
+    Hash md5
+    Hash sha256
+
+cdef struct Auth:                # what answers one challenger
+    uint8_t algorithm
+    uint8_t auth                 # qop=auth
+    uint8_t inside               # asked for by other than a REGISTER
+    uint32_t nc                  # last used
+    uint32_t room                # bytes behind this struct
+    uint16_t realm, nonce, opaque                # lengths of what lies there, in this order
+    uint8_t ha1[64]
+
 cdef struct Person:              # a caller
     Text aor
     Text name                    # of the credentials
     Text password
-    Auth* auth                   # NULL until challenged
+    Auth* auth[2]                # for 401 and for 407; NULL until challenged
     uint32_t cseq                # of REGISTER
     uint8_t registered
     uint8_t registering          # RFC 3261 10.2.4: one REGISTER at a time
@@ -81,7 +96,7 @@ cdef struct Call:                # one piece of work
     uint8_t cancelling           # the CANCEL was sent: `next` is it
     uint8_t will_reinvite
     uint8_t removing
-    uint8_t credited             # the current request carries credentials
+    uint8_t credited             # the current request carries credentials: 1 for 401, 2 for 407
     uint8_t strict               # the first route has no lr
     uint16_t failure             # status of the re-INVITE that failed
     uint32_t person
@@ -139,7 +154,8 @@ cdef struct Load:
     uint64_t counters[64]
     uint64_t failures[CAUSES]
     Histogram* readings
-    Random random
+    Random random                # what the seed decides
+    Random secrets               # what it must not: cnonces
     Arrivals arrivals
     HashKey key
     uint8_t salt[8]              # of all names this engine makes, so that two engines' never meet
@@ -181,7 +197,7 @@ cdef struct Load:
     uint64_t in_table
     Answered* over_first
     Answered* over_last
-    DigestClient* digest
+    Hashes hashes
     Message message              # what came
     Message own                  # one of ours, read again
     uint8_t scratch[65536]
@@ -362,3 +378,6 @@ cdef void free_records(Load* l) noexcept nogil:
         drop(l, &a.answer)
     slab_free(&l.call_slab)
     slab_free(&l.answered_slab)
+    for i in range(l.persons):
+        free(l.person[i].auth[0])
+        free(l.person[i].auth[1])
