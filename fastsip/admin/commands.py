@@ -212,8 +212,10 @@ def _show_stats(result: dict[str, Any]) -> None:
     table.add_section()
     table.add_row("all", "", *(f"{number:,}" for number in statistics.summary(result["total"])))
     listening = ", ".join(result["listen"])
+    steering = f", {result['steering']} steering" if result["steering"] != "off" else ""
     draining = ", draining" if result["draining"] else ""
-    console.print(f"fastsip {result['version']} (pid {result['pid']}) on {listening}{draining}", highlight=False)
+    title = f"fastsip {result['version']} (pid {result['pid']}) on {listening}{steering}{draining}"
+    console.print(title, highlight=False)
     console.print(table)
     state = result["state"]
     if state is None:

@@ -1,6 +1,7 @@
 """What `ctl stats` says: one document, also the JSON. Keys are documented here; they become a contract with 1.0.
 
 version, pid, started (Unix ms), listen, draining, durable,
+steering: "ebpf" (datagrams come to the owner of their Call-ID), "cbpf" (responses do) or "off"
 workers:  [{worker, pid (null while it is down), incarnation, serving, taken_over_by (null, or a worker),
             counters: {name: count}}]       names: fastsip._control.COUNTERS
 total:    {name: count}                     sums over the workers

@@ -46,6 +46,9 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     udp_max: Annotated[int, _whole(0, 65507, ", in bytes; 0 for any size")] = 1300
     control: Annotated[str, _PATH] | None = None
     drain_timeout: Annotated[float, _number(0, 3600, ", in seconds")] = 5
+    steering: Annotated[
+        Literal["auto", "off", "ebpf", "cbpf"], Meta(description='"auto", "off", "ebpf" or "cbpf"')
+    ] = "auto"
 
 
 class State(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -46,6 +46,7 @@ def needs_restart(running: Configuration, wanted: Configuration) -> list[str]:
     keys = {
         "server.listen": old.server.listen != new.server.listen,
         "server.workers": old.server.workers != new.server.workers,
+        "server.steering": old.server.steering != new.server.steering,
         "server.control": old.server.control != new.server.control,
         "state.path": running.store != wanted.store,
         "state.require_store": old.state.require_store != new.state.require_store,

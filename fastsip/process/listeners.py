@@ -57,6 +57,11 @@ class Listeners:
     def fds(self, worker: int) -> list[int]:
         return [sock.fileno() for sock in self._of(worker)]
 
+    @property
+    def groups(self) -> list[list[socket.socket]]:
+        """The workers' sockets of each of `bound`, by worker."""
+        return self._groups
+
     def _of(self, worker: int) -> list[socket.socket]:
         return [group[worker] for group in self._groups]
 

@@ -42,6 +42,7 @@ from .reload import Reload
 from .setups import state_setup, worker_setup
 from .shared import Shared
 from .statekeeper import StateKeeper
+from .steering import steer
 from .workers import Workers
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,8 @@ class Master:
             store_fds = [store.lock_fd]
         self.shared = Shared(tables.server.workers, keys)
         defer(self.shared.close)
+        owner_key = self.shared.control.keys[:16]
+        self.steering = steer(self.listeners.groups, self.listeners.bound, owner_key, tables.server.steering)
         try:
             self.control_server = ControlServer(control_path(self.configuration), self)
             defer(self.control_server.close)
@@ -312,6 +315,7 @@ class Master:
             "pid": os.getpid(),
             "started": round(self.started * 1000),
             "listen": [str(listen) for listen in self.listeners.bound],
+            "steering": self.steering,
             "draining": self.shared.control.draining,
             "durable": self.shared.control.durable,
             "workers": workers,

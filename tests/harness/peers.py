@@ -12,6 +12,8 @@ from collections import Counter
 
 import pytest
 
+from fastsip.process import bpf
+
 PEERS = {
     "sipp": ("sipp", "apt-get install sip-tester"),
     "kamailio": ("kamailio", "apt-get install kamailio"),
@@ -19,8 +21,9 @@ PEERS = {
     "gcc": ("gcc", "apt-get install gcc libc6-dev"),
     "aarch64": ("aarch64-linux-gnu-gcc", "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross"),
     "qemu-aarch64": ("qemu-aarch64", "apt-get install qemu-user"),
+    "bpf": ("the right to load BPF programs", "run them as root"),
 }
-"""Peer: the program that has to be on PATH, and how a Debian system gets it."""
+"""Peer: the program that has to be on PATH, and how a Debian system gets it; "bpf" is a capability."""
 
 _left_out: Counter[str] = Counter()
 
@@ -33,7 +36,17 @@ def requires_peer(name: str) -> pytest.MarkDecorator:
 
 def _reason(name: str) -> str:
     program, how = PEERS[name]
-    return f"{program} is not installed: {how}"
+    return f"{program} is not there: {how}"
+
+
+def _there(name: str) -> bool:
+    if name != "bpf":
+        return shutil.which(PEERS[name][0]) is not None
+    try:
+        os.close(bpf.map_create(bpf.MAP_REUSEPORT_SOCKARRAY, 8, 1))
+    except OSError:
+        return False
+    return True
 
 
 def note(report: pytest.TestReport) -> None:
@@ -48,8 +61,7 @@ def leave_out(items: list[pytest.Item]) -> None:
     """Mark what misses its peer; for `pytest_collection_modifyitems`."""
     for item in items:
         for mark in item.iter_markers("peer"):
-            program, _ = PEERS[mark.args[0]]
-            if shutil.which(program) is None:
+            if not _there(mark.args[0]):
                 item.add_marker(pytest.mark.skip(reason=_reason(mark.args[0])))
 
 
@@ -58,7 +70,7 @@ def summary() -> list[str]:
     lines = []
     for name, tests in sorted(_left_out.items()):
         program, how = PEERS[name]
-        lines.append(f"{tests} tests need {program}, which is not installed. To run them too: {how}")
+        lines.append(f"{tests} tests need {program}, which is not there. To run them too: {how}")
     return lines
 
 
