@@ -35,6 +35,12 @@ PARTS = {
     "timers": (4, 12),
     "location": (12, 90),
     "ring": (2, 15),
+    "calls": (25, 240),
+    "jobs": (40, 140),
+    "peers": (30, 80),
+    "balance": (12, 25),
+    "latency": (25, 90),
+    "resident": (9, 66),
 }
 """Each part's module, and its seconds on two CPUs, quick and full."""
 LONG = {"endurance": (60, 400)}
