@@ -151,7 +151,7 @@ def _measured(
         generator=outcome.busy,
         late=outcome.late,
         quantiles=outcome.quantiles,
-        note=_note(outcome, rate, strangers),
+        note=_note(outcome, strangers),
         extra={**found, "generator cpu": outcome.cpu, "wakeups": getattr(target, "wakeups", None)},
     )
 
@@ -164,12 +164,13 @@ def _counted(name: str, target: Any) -> tuple[int, int]:
     return total["requests_in"] + total["responses_in"], total["requests_out"] + total["responses_out"]
 
 
-def _note(outcome: Outcome, rate: float, others: float) -> str:
+def _note(outcome: Outcome, others: float) -> str:
     if outcome.busy > TIRED or outcome.late > LATE:
         return "the generator was the limit"
     if others > STRANGERS:
         return "others used the CPUs"
-    return "rate not held" if outcome.done < HELD * rate * outcome.seconds else ""
+    planned = outcome.begun + outcome.counters.get("not_begun", 0)
+    return "rate not held" if outcome.done < HELD * planned else ""
 
 
 def alternate(

@@ -84,7 +84,7 @@ class Phones:
             addresses = [f"127.{network}.{number // 250}.{number % 250 + 1}" for number in range(peers)]
             return [Source(sock.fileno(), "0.0.0.0", sock.getsockname()[1], addresses)]
         sockets = self._consecutive(host, peers)
-        return [Source(sock.fileno(), *(self.behind or (host, sock.getsockname()[1]))) for sock in sockets]
+        return [Source(sock.fileno(), host, sock.getsockname()[1], advertise=self.behind) for sock in sockets]
 
     def _consecutive(self, host: str, peers: int) -> list[socket.socket]:
         """Bound to ports that follow each other; the callers' first is even and the callees' odd, so that a forwarder

@@ -30,7 +30,8 @@ cdef class Engine:
 
     def __cinit__(self, setup):
         cdef TransportSetup transport
-        cdef bytes random
+        cdef Address advertise
+        cdef bytes random, host
         cdef int number
         cdef list texts = [], numbers = []
         self.wake = -1
@@ -54,7 +55,13 @@ cdef class Engine:
         if not setup.sources:
             raise ValueError("sources: at least one socket")
         for index, source in enumerate(setup.sources):
-            number = transport_listen(self.l.transport, source.fd, min(index, 255), NULL, False)
+            if source.advertise is not None:
+                host = source.advertise[0].encode()
+                if not address_parse(&advertise, host, <uint32_t>len(host), source.advertise[1]):
+                    raise ValueError(f"advertise: {source.advertise[0]!r} is not a numeric address")
+            number = transport_listen(
+                self.l.transport, source.fd, min(index, 255), &advertise if source.advertise is not None else NULL,
+                False)
             if number < 0:
                 raise OSError(errno, f"cannot use the socket of {host_port(source.host, source.port)}")
             numbers.append(number)

@@ -83,14 +83,17 @@ cdef int read_places(Load* l, setup, list numbers) except -1:
         if not address_parse(&target, host, <uint32_t>len(host), setup.target[1]):
             raise ValueError(f"target: {setup.target[0]!r} is not a numeric address")
     for number, source in zip(numbers, setup.sources):
-        found += [(number, address, source.port) for address in (source.addresses or [source.host])]
+        found += [(number, address, source.port, source.advertise) for address in source.addresses or [source.host]]
     l.place = <Place*>table_of(len(found), sizeof(Place))
-    for number, address, port in found:
+    for number, address, port, advertise in found:
         place = &l.place[l.places]
         if not read_place(l, place, number, address, port, &target):
             raise ValueError(f"{host_port(address, port)} cannot send to the target")
-        name = host_port(address if place.name_length == 0 else (<bytes>place.name[:place.name_length]).decode(),
-                         port).encode()
+        if advertise is not None:
+            name = host_port(advertise[0], advertise[1]).encode()
+        else:
+            name = host_port(address if place.name_length == 0 else (<bytes>place.name[:place.name_length]).decode(),
+                             port).encode()
         memcpy(place.name, <const uint8_t*>name, len(name))
         place.name_length = <uint32_t>len(name)
         l.places += 1
