@@ -25,10 +25,10 @@ from fastsip._transport cimport *
 cdef enum:
     SCRATCH_SIZE = 131072
     MAX_DATAGRAM = 65507
-    MAX_URI = 1024               # of a binding
     AOR_SIZE = 512
     MAX_CONTACTS = 64            # in one REGISTER
     TOKEN_HALF = 12              # hexadecimal digits
+    RECORDED_LENGTH = 5 + 7 + 2 * TOKEN_HALF + 1     # of a Record-Route value, but for host and port
     TIMER_C = TIMER_USER
     TIMER_WAIT_STATE = TIMER_USER + 1
 
@@ -163,7 +163,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     if status:
         answer(p, m, &r.answer, status)
         return
-    if m.method == METHOD_REGISTER and not r.route_count and own_host(p, m.data, &r.target, &r.source):
+    if m.method == METHOD_REGISTER and r.own:
         on_register(p, m, &r)
         return
     if has_header(m, HDR_PROXY_REQUIRE):

@@ -16,7 +16,7 @@ from fastsip._message cimport (
     TRANSPORT_TLS, Message, Slice, Writer, line_end, parse_message, put, put_number, put_slice, put_text, slice_length,
     writer_init,
 )
-from fastsip._timer cimport Timer, timer_arm, timer_cancel, timer_init, wheel_expire, wheel_free, wheel_new
+from fastsip._timer cimport Timer, timer_arm, timer_cancel, wheel_expire, wheel_free, wheel_new
 
 cdef extern from "<strings.h>" nogil:
     int strncasecmp(const char* a, const char* b, size_t length) noexcept
@@ -102,8 +102,8 @@ cdef Transaction* take(Transactions* layer, int machine, int method) noexcept no
     cdef Transaction* t = slab_take(layer)
     if t == NULL:
         return NULL
-    timer_init(&t.retransmit, TIMER_RETRANSMIT)
-    timer_init(&t.timeout, TIMER_TIMEOUT)
+    t.retransmit.kind = TIMER_RETRANSMIT     # the rest of both timers is zero: not armed
+    t.timeout.kind = TIMER_TIMEOUT
     t.machine = <uint8_t>machine
     t.method = <uint8_t>method
     t.started = layer.now

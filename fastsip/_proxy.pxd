@@ -101,6 +101,7 @@ cdef struct ResponseContext:     # RFC 3261 16.2
 
 cdef enum:
     MAX_ROUTES = 32              # Route values one request may carry; more is answered 400
+    MAX_URI = 1024               # of a binding
 
 cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     Flow source                  # where it came from
@@ -115,8 +116,19 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     bint trusted
     bint authenticated
     Uri next_hop                 # of the first remaining Route value, valid with route_count
+    int own                      # own_host of `target`; 0 with routes
+    bint hop_sought              # by find_hop, and what it found:
+    bint hop_found
+    Flow hop                     # the next hop
+    uint32_t binding_length      # 0, or of the binding that takes the Request-URI's place
+    uint8_t binding[1024]
     uint64_t call                # hash of the Call-ID: what stands for it in other hashes
     uint32_t loop_hash
+
+cdef struct SentBy:              # how this server writes itself in Via and Record-Route: "host:port"
+    Address address
+    uint32_t length
+    uint8_t text[80]
 
 cdef struct Proxy:
     Transactions* layer
@@ -139,6 +151,7 @@ cdef struct Proxy:
     Message* stored              # a stored request, parsed again to answer it
     uint8_t* scratch             # SCRATCH_SIZE bytes for the message being written
     uint8_t* fact                # SCRATCH_SIZE bytes for the fact being written
+    SentBy sent_by[32]           # by listener, as last written
 
 cdef struct ProxySetup:
     Transactions* layer

@@ -1,18 +1,28 @@
 # Request forwarding (RFC 3261 16.6): the received bytes, copied once with the lines a proxy may touch exchanged.
 
-cdef void put_sent_by(Proxy* p, Writer* w, const Flow* flow) noexcept nogil:
-    cdef Address sent_by
+cdef const SentBy* sent_by(Proxy* p, const Flow* flow) noexcept nogil:
+    # What to write for messages by this flow. A listener's is nearly always the same.
+    cdef SentBy* by = &p.sent_by[flow.listener & 31]
+    cdef Address address
+    cdef Writer w
     cdef char text[ADDRESS_TEXT]
-    transport_sent_by(p.transport, flow, &sent_by)
-    put(w, text, address_host(&sent_by, text, True))
-    put(w, b":", 1)
-    put_number(w, sent_by.port)
+    transport_sent_by(p.transport, flow, &address)
+    if not address_equal(&address, &by.address):
+        by.address = address
+        writer_init(&w, by.text, sizeof(by.text))
+        put(&w, text, address_host(&address, text, True))
+        put(&w, b":", 1)
+        put_number(&w, address.port)
+        by.length = <uint32_t>(w.at - w.start)
+    return by
 
 
 cdef void put_record_route(Proxy* p, Writer* w, const Message* m, const Routing* r, const Flow* out,
                            const Flow* side) noexcept nogil:
+    # What is_recorded knows again.
+    cdef const SentBy* by = sent_by(p, side)
     put(w, b"Record-Route: <sip:", 19)
-    put_sent_by(p, w, side)
+    put(w, by.text, by.length)
     put(w, b";lr;rt=", 7)
     put_token(p, w, m, r, out)
     put(w, b">\r\n", 3)
@@ -32,6 +42,7 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
     cdef uint32_t at = m.headers[0].name, i, line, k
     cdef bint routes_done = False
     cdef const Header* h
+    cdef const SentBy* by = sent_by(p, out)
     put(w, data + m.method_text.start, slice_length(m.method_text))
     put(w, b" ", 1)
     if r.strict:
@@ -39,7 +50,7 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
     else:
         put(w, uri, uri_length)
     put(w, b" SIP/2.0\r\nVia: SIP/2.0/UDP ", 27)
-    put_sent_by(p, w, out)
+    put(w, by.text, by.length)
     put(w, b";branch=", 8)
     put(w, branch, branch_length)
     put(w, b"\r\n", 2)
@@ -133,35 +144,21 @@ cdef void forward_ack(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef Writer w
     cdef HashState h
     cdef uint8_t branch[24]
-    cdef Flow out
-    cdef Plan plan
+    cdef const uint8_t* uri = m.data + r.target.whole.start
+    cdef uint32_t uri_length = slice_length(r.target.whole)
     cdef Buffer* buffer
-    cdef uint8_t uri[MAX_URI]
-    cdef uint32_t uri_length = 0
     if is_answer_tag(p, m, r.call):
         return                   # of an answer made here without a transaction: it ends here
-    if r.route_count:
-        if not r.token_valid and not r.trusted:
-            count_add(p.block, COUNT_relay_denied, 1)
-            return
-        if not next_hop(p, m.data, &r.next_hop, &r.source, &out):
-            count_add(p.block, COUNT_dropped_unsendable, 1)
-            return
-    elif own_host(p, m.data, &r.target, &r.source):
-        # Where routes are recorded the ACK of a 2xx brings ours back; without it this is the ACK of a refusal that
-        # somebody else's To tag hides from is_answer_tag.
-        if p.settings.record_route and not r.token_valid and not r.trusted:
-            count_add(p.block, COUNT_dropped_stray, 1)
-            return
-        if not find_binding(p, m, r, uri, &uri_length, &out):
-            count_add(p.block, COUNT_dropped_stray, 1)
-            return
-    elif not r.token_valid and not r.trusted:
-        count_add(p.block, COUNT_relay_denied, 1)
+    if not r.token_valid and not r.trusted and (p.settings.record_route or not r.own):
+        # Where routes are recorded the ACK of a 2xx to one of our users brings ours back; what comes without one is the
+        # ACK of a refusal that somebody else's To tag hides from is_answer_tag.
+        count_add(p.block, COUNT_dropped_stray if r.own else COUNT_relay_denied, 1)
         return
-    elif not next_hop(p, m.data, &r.target, &r.source, &out):
-        count_add(p.block, COUNT_dropped_unsendable, 1)
+    if not find_hop(p, m, r):
+        count_add(p.block, COUNT_dropped_stray if r.own else COUNT_dropped_unsendable, 1)
         return
+    if r.binding_length:
+        uri, uri_length = r.binding, r.binding_length
     siphash_start(&h, &p.control.branch_key)
     siphash_word(&h, r.call)
     siphash_add(&h, m.data + m.via.branch.start, slice_length(m.via.branch))
@@ -169,16 +166,13 @@ cdef void forward_ack(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     put(&w, b"z9hG4bK-", 8)
     put_hex(&w, siphash_finish(&h), 16)
     writer_init(&w, p.scratch, SCRATCH_SIZE)
-    if uri_length:
-        put_forwarded(p, &w, m, r, &out, uri, uri_length, branch, 24, False)
-    else:
-        put_forwarded(p, &w, m, r, &out, m.data + r.target.whole.start, slice_length(r.target.whole), branch, 24, False)
+    put_forwarded(p, &w, m, r, &r.hop, uri, uri_length, branch, 24, False)
     if w.overflow or w.at - w.start > MAX_DATAGRAM:
         count_add(p.block, COUNT_dropped_unsendable, 1)
         return
     buffer = buffer_copy(p.pool, w.start, <uint32_t>(w.at - w.start))
     if buffer == NULL:
         return
-    if transport_send(p.transport, &out, buffer) == 0:
+    if transport_send(p.transport, &r.hop, buffer) == 0:
         count_add(p.block, COUNT_requests_out, 1)
     buffer_release(p.pool, buffer)

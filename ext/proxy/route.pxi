@@ -29,9 +29,13 @@ cdef int own_host(const Proxy* p, const uint8_t* data, const Uri* uri, const Flo
 
 cdef uint32_t address_of_record(const Proxy* p, const uint8_t* data, const Uri* uri, const Flow* flow,
                                 uint8_t* out, uint32_t capacity) noexcept nogil:
+    return own_address_of_record(p, data, uri, own_host(p, data, uri, flow), out, capacity)
+
+
+cdef uint32_t own_address_of_record(const Proxy* p, const uint8_t* data, const Uri* uri, int own, uint8_t* out,
+                                    uint32_t capacity) noexcept nogil:
     # Canonical user@domain (10.3 step 5), a listen address standing for the first domain. 0 without a user or when the
-    # host is not ours.
-    cdef int own = own_host(p, data, uri, flow)
+    # host is not ours, which own_host has said.
     cdef uint32_t length, at
     cdef Text domain
     if own == 0 or uri.user.end == uri.user.start:
@@ -104,29 +108,19 @@ cdef bint is_token(const uint8_t* half, const HashState* dialog, int kind, const
 cdef void check_token(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # After read_routes: whether the token that came with this request opens the way it wants to go.
     cdef const uint8_t* token = m.data + r.token.start
-    cdef Flow hop
-    cdef uint8_t uri[MAX_URI]
-    cdef uint32_t length
     cdef HashState dialog
-    cdef bint known
     if r.token.end == 0 or m.to_tag.end == 0:
         return
     dialog_hash(p, m, r.call, m.from_tag, &dialog)
     if is_token(token, &dialog, TOKEN_CALLER, &r.source.remote):
         r.token_valid = True
         return
-    if r.route_count:
-        known = next_hop(p, m.data, &r.next_hop, &r.source, &hop)
-    elif own_host(p, m.data, &r.target, &r.source):
-        known = find_binding(p, m, r, uri, &length, &hop)
-    else:
-        known = next_hop(p, m.data, &r.target, &r.source, &hop)
-    if not known:
+    if not find_hop(p, m, r):
         return
-    r.token_valid = is_token(token, &dialog, TOKEN_STRANGER, &hop.remote)
+    r.token_valid = is_token(token, &dialog, TOKEN_STRANGER, &r.hop.remote)
     if not r.token_valid:
         dialog_hash(p, m, r.call, m.to_tag, &dialog)
-        r.token_valid = is_token(token + TOKEN_HALF, &dialog, TOKEN_CALLEE, &hop.remote)
+        r.token_valid = is_token(token + TOKEN_HALF, &dialog, TOKEN_CALLEE, &r.hop.remote)
 
 
 cdef bint route_is_own(Proxy* p, const Message* m, const Uri* uri, Routing* r) noexcept nogil:
@@ -137,6 +131,23 @@ cdef bint route_is_own(Proxy* p, const Message* m, const Uri* uri, Routing* r) n
     if (uri.user.end == uri.user.start and find_parameter(m.data, uri.parameters, b"rt", &token)
             and slice_length(token) == 2 * TOKEN_HALF):
         r.token = token
+    return True
+
+
+cdef bint is_recorded(Proxy* p, const Message* m, const Header* h, Routing* r) noexcept nogil:
+    # A Route line that is nothing but our Record-Route URI as put_record_route wrote it: known without parsing it.
+    cdef const SentBy* own = sent_by(p, &r.source)
+    cdef const uint8_t* value = m.data + h.value
+    if (h.end - h.value != RECORDED_LENGTH + own.length or memcmp(value, b"<sip:", 5) != 0
+            or memcmp(value + 5, own.text, own.length) != 0):
+        return False
+    value += 5 + own.length
+    if memcmp(value, b";lr;rt=", 7) != 0 or value[7 + 2 * TOKEN_HALF] != c'>':
+        return False
+    if memchr(value + 7, c'>', 2 * TOKEN_HALF) != NULL:
+        return False
+    r.token.end = h.end - 1
+    r.token.start = r.token.end - 2 * TOKEN_HALF
     return True
 
 
@@ -160,11 +171,17 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef NameAddr address
     cdef Uri uri
     cdef int more
+    cdef bint recorded = False
     rest.start = rest.end = 0
     r.route_count = 0
-    r.rewrite_routes = r.strict = False
+    r.rewrite_routes = r.strict = r.hop_sought = False
     if not has_header(m, HDR_ROUTE):
+        r.own = own_host(p, m.data, &r.target, &r.source)
         return 0
+    if (r.target.user.end > r.target.user.start
+            and is_recorded(p, m, &m.headers[m.first[<int>HDR_ROUTE]], r)):
+        recorded = r.rewrite_routes = True
+        line = m.first[<int>HDR_ROUTE] + 1
     while True:
         more = next_value(m, HDR_ROUTE, &line, &rest, &value)
         if more == 0:
@@ -180,7 +197,7 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         r.rewrite_routes = True
         if not parse_name_addr(m.data, r.routes[r.route_count], &address) or not parse_uri(m.data, address.uri, &r.target):
             return 400
-    if r.route_count:
+    if r.route_count and not recorded:
         if not parse_name_addr(m.data, r.routes[0], &address) or not parse_uri(m.data, address.uri, &uri):
             return 400
         if route_is_own(p, m, &uri, r):
@@ -195,6 +212,7 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         if not r.next_hop.lr:
             r.strict = True
             r.rewrite_routes = True
+    r.own = 0 if r.route_count else own_host(p, m.data, &r.target, &r.source)
     return 0
 
 
@@ -223,16 +241,21 @@ cdef bint is_loop(const Proxy* p, const Message* m, uint32_t hash) noexcept nogi
     cdef uint32_t i, owner, seen
     cdef Slice value
     cdef Via via
-    for i in range(m.header_count):
-        if m.headers[i].id != HDR_VIA:
-            continue
-        value.start, value.end = m.headers[i].value, m.headers[i].end
+    if read_branch(&p.control.branch_key, m.data, m.via.branch, &owner, &seen) and seen == hash:
+        return True
+    value = m.via.next
+    i = m.first[<int>HDR_VIA]
+    while True:
         while value.end > value.start and parse_via(m.data, value, &via):
-            if (via.branch.end and read_branch(&p.control.branch_key, m.data, via.branch, &owner, &seen)
-                    and seen == hash):
+            if read_branch(&p.control.branch_key, m.data, via.branch, &owner, &seen) and seen == hash:
                 return True
             value = via.next
-    return False
+        i += 1
+        while i < m.header_count and m.headers[i].id != HDR_VIA:
+            i += 1
+        if i == m.header_count:
+            return False
+        value.start, value.end = m.headers[i].value, m.headers[i].end
 
 
 cdef int validate(Proxy* p, const Message* m, Routing* r) noexcept nogil:

@@ -1,11 +1,10 @@
 # Determining the target (RFC 3261 16.5): a Route value, the Request-URI, or a binding of the location service.
 
-cdef bint find_binding(Proxy* p, const Message* m, const Routing* r, uint8_t* uri, uint32_t* uri_length,
-                       Flow* out) noexcept nogil:
+cdef bint find_binding(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # The binding to ring: highest q, then the one registered last, among those a message can be sent to. Its URI is
     # copied, for the record is only good within this turn.
     cdef uint8_t aor[AOR_SIZE]
-    cdef uint32_t length = address_of_record(p, m.data, &r.target, &r.source, aor, AOR_SIZE), value_length, k
+    cdef uint32_t length = own_address_of_record(p, m.data, &r.target, r.own, aor, AOR_SIZE), value_length
     cdef const uint8_t* value
     cdef const BindingSet* bindings
     cdef const Binding* b
@@ -25,25 +24,32 @@ cdef bint find_binding(Proxy* p, const Message* m, const Routing* r, uint8_t* ur
             text.start, text.end = 0, b.uri_length
             if parse_uri(binding_uri(b), text, &contact) and next_hop(p, binding_uri(b), &contact, &r.source, &flow):
                 best = b
-                out[0] = flow
+                r.hop = flow
+                # Headers of a URI mean nothing in a Request-URI (19.1.1, table 1).
+                r.binding_length = contact.headers.start - 1 if contact.headers.end else b.uri_length
         b = binding_next(b)
     if best == NULL:
         return False
-    # Headers of a URI mean nothing in a Request-URI (19.1.1, table 1).
-    text.start, text.end = 0, best.uri_length
-    parse_uri(binding_uri(best), text, &contact)
-    length = best.uri_length
-    if contact.headers.end:
-        length = contact.headers.start - 1
-    memcpy(uri, binding_uri(best), length)
-    uri_length[0] = length
+    memcpy(r.binding, binding_uri(best), r.binding_length)
     return True
+
+
+cdef bint find_hop(Proxy* p, const Message* m, Routing* r) noexcept nogil:
+    # Where the request goes from here (16.5, 16.6 steps 6 and 7): looked for once, found in `hop` and `binding`.
+    if not r.hop_sought:
+        r.hop_sought = True
+        r.binding_length = 0
+        if r.own:
+            r.hop_found = find_binding(p, m, r)
+        else:
+            r.hop_found = next_hop(p, m.data, &r.next_hop if r.route_count else &r.target, &r.source, &r.hop)
+    return r.hop_found
 
 
 cdef bint is_user(const Proxy* p, const Message* m, const Routing* r) noexcept nogil:
     # Somebody who may register here, now or once: 480 for them, 404 for nobody.
     cdef uint8_t aor[AOR_SIZE]
-    cdef uint32_t length = address_of_record(p, m.data, &r.target, &r.source, aor, AOR_SIZE), value_length
+    cdef uint32_t length = own_address_of_record(p, m.data, &r.target, r.own, aor, AOR_SIZE), value_length
     cdef const uint8_t* value
     return length and (segment_find(p.segment, RECORD_USER, aor, length, &value, &value_length)
                        or segment_find(p.segment, RECORD_BINDINGS, aor, length, &value, &value_length))
@@ -85,20 +91,16 @@ cdef void start_step(Proxy* p, ResponseContext* ctx, const Message* m, const Rou
 
 cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # 16.5 and 16.6 for everything but ACK and CANCEL: where to, may it go there, then a plan in a response context.
-    cdef uint8_t uri[MAX_URI]
-    cdef uint32_t uri_length = 0
-    cdef Flow hop
     cdef Transaction* server
     cdef ResponseContext* ctx
     cdef Buffer* request
-    cdef int own = own_host(p, m.data, &r.target, &r.source)
     cdef bint may_relay = r.trusted or r.authenticated or r.token_valid
-    if r.route_count or not own:
+    if not r.own:
         if not may_relay:
             count_add(p.block, COUNT_relay_denied, 1)
             answer(p, m, &r.answer, 403)
             return
-        if not next_hop(p, m.data, &r.next_hop if r.route_count else &r.target, &r.source, &hop):
+        if not find_hop(p, m, r):
             # No next hop is a transport error: 503 from below, 500 from us (16.6 step 7, 16.7 step 6).
             answer(p, m, &r.answer, 500)
             return
@@ -110,7 +112,7 @@ cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r) noexcept nogi
         else:
             answer(p, m, &r.answer, 405)
         return
-    elif not find_binding(p, m, r, uri, &uri_length, &hop):
+    elif not find_hop(p, m, r):
         answer(p, m, &r.answer, 480 if is_user(p, m, r) else 404)
         return
     if m.max_forwards == 0:
@@ -120,7 +122,7 @@ cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r) noexcept nogi
     server = server_transaction(p.layer, m, &r.answer, request) if request != NULL else NULL
     buffer_release(p.pool, request)
     ctx = context_new(p, CONTEXT_PROXY, server, m) if server != NULL else NULL
-    if ctx == NULL or not make_plan(p, ctx, &hop, uri, uri_length):
+    if ctx == NULL or not make_plan(p, ctx, &r.hop, r.binding, r.binding_length):
         if ctx != NULL:
             context_free(p, ctx)
         elif server != NULL:
