@@ -199,21 +199,49 @@ static inline const Record *segment_record(const Segment *s, uint64_t word, cons
     return record;
 }
 
-/* The record's value, valid until segment_leave; 1 if found. Only between segment_enter and segment_leave. */
-static inline int segment_find(Segment *s, int kind, const uint8_t *key, uint32_t key_length, const uint8_t **value,
-                               uint32_t *length) {
+/* Looking up in three steps, for who has several keys at hand: hash them all, then prefetch for all, then find each. Memory
+ * then works on all of them at once, where one lookup after the other waits twice for it: for the line of the index, and
+ * for the record the line names. Only between segment_enter and segment_leave, and in the same turn. Steps may be left
+ * out: a prefetch changes nothing, and segment_find is all three in one. */
+
+/* What a slot of this kind and key holds above its unit; the line of the index is on its way. */
+static inline uint64_t segment_hash(Segment *s, int kind, const uint8_t *key, uint32_t key_length) {
     uint64_t tag = segment_tag(s, key, key_length);
-    uint64_t want = tag << SLOT_TAG_SHIFT | (uint64_t)kind << SLOT_KIND_SHIFT;
+    uint32_t level;
+    Slot *index = index_current(s, &level);
+    if (index) __builtin_prefetch((const void *)&index[index_home(tag, level)]);
+    return tag << SLOT_TAG_SHIFT | (uint64_t)kind << SLOT_KIND_SHIFT;
+}
+
+/* The record is on its way, if it is named in its home line, as nearly all are. */
+static inline void segment_prefetch(Segment *s, uint64_t hash) {
+    uint32_t level;
+    Slot *index = index_current(s, &level);
+    if (!index) return;
+    uint64_t home = index_home(slot_tag(hash), level), unit = 0;
+#pragma GCC unroll 8
+    for (uint32_t j = 0; j < INDEX_LINE; j++) {
+        uint64_t word = atomic_load_explicit(&index[home + j], memory_order_relaxed);
+        unit = (word & ~SLOT_UNIT_MASK) == hash ? word & SLOT_UNIT_MASK : unit;
+    }
+    const uint8_t *record = s->base + unit * SEGMENT_UNIT;          /* unit 0 is the header, which does no harm */
+    __builtin_prefetch(record);
+    __builtin_prefetch(record + 64);
+    __builtin_prefetch(record + 128);
+}
+
+static inline int segment_find_hashed(Segment *s, uint64_t hash, const uint8_t *key, uint32_t key_length,
+                                      const uint8_t **value, uint32_t *length) {
     uint32_t level;
     Slot *index = index_current(s, &level);
     if (!index) return 0;
-    for (uint64_t i = index_home(tag, level), end = index_slots(level); i < end; i += INDEX_LINE) {
+    for (uint64_t i = index_home(slot_tag(hash), level), end = index_slots(level); i < end; i += INDEX_LINE) {
         uint64_t word[INDEX_LINE];
         uint32_t match = 0, empty = 0;
 #pragma GCC unroll 8
         for (uint32_t j = 0; j < INDEX_LINE; j++) {                /* no branch, so nothing to predict wrongly */
             word[j] = atomic_load_explicit(&index[i + j], memory_order_seq_cst);
-            match |= (uint32_t)((word[j] & ~SLOT_UNIT_MASK) == want) << j;
+            match |= (uint32_t)((word[j] & ~SLOT_UNIT_MASK) == hash) << j;
             empty |= word[j] == SLOT_EMPTY;
         }
         for (; match; match &= match - 1) {
@@ -229,6 +257,12 @@ static inline int segment_find(Segment *s, int kind, const uint8_t *key, uint32_
         if (empty) return 0;
     }
     return 0;
+}
+
+/* The record's value, valid until segment_leave; 1 if found. Only between segment_enter and segment_leave. */
+static inline int segment_find(Segment *s, int kind, const uint8_t *key, uint32_t key_length, const uint8_t **value,
+                               uint32_t *length) {
+    return segment_find_hashed(s, segment_hash(s, kind, key, key_length), key, key_length, value, length);
 }
 
 /* Publish that worker `reader` reads in the current epoch / reads nothing. Once per turn of the hot loop; a reader that
@@ -299,7 +333,7 @@ static inline int segment_scan(const Segment *s, uint64_t cursor, uint64_t limit
     return 0;
 }
 
-static inline uint64_t segment_key_check(const HashKey *key) { return siphash(key, "fastsip", 7); }
+static inline uint64_t segment_key_check(const HashKey *key) { return tablehash(key, "fastsip", 7); }
 
 /* A mapping of the whole segment; 0, or errno: EPROTO when magic, layout, geometry or hash key differ. */
 static inline int segment_map(Segment *s, int fd, Control *control, int writable) {

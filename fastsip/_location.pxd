@@ -18,6 +18,13 @@ cdef extern from "segment.h" nogil:
     # The record's value, valid until segment_leave; 1 if found. Only between segment_enter and segment_leave.
     int segment_find(Segment* segment, int kind, const uint8_t* key, uint32_t key_length, const uint8_t** value,
                      uint32_t* length) noexcept
+    # The same in three steps, for who has several keys at hand: hash them all, prefetch for all, then find each; memory
+    # works on all of them at once. In one turn, between segment_enter and segment_leave. Any step but the last may be
+    # taken for a key that is never looked up, and segment_prefetch may be left out.
+    uint64_t segment_hash(Segment* segment, int kind, const uint8_t* key, uint32_t key_length) noexcept
+    void segment_prefetch(Segment* segment, uint64_t hash) noexcept
+    int segment_find_hashed(Segment* segment, uint64_t hash, const uint8_t* key, uint32_t key_length,
+                            const uint8_t** value, uint32_t* length) noexcept
     # Publish that worker `reader` reads in the current epoch / reads nothing. Once per turn of the hot loop; leave before
     # sleeping, or nothing is reclaimed while the worker sleeps.
     void segment_enter(Segment* segment, uint32_t reader) noexcept

@@ -110,12 +110,15 @@ class ManualLayer:
     def counters(self) -> dict[str, int]: ...
 
 def measure_lookups(
-    fd: int, control_fd: int, keys: list[bytes], turn: int, rounds: int, alone: bool
+    fd: int, control_fd: int, keys: list[bytes], turn: int, rounds: int, how: str
 ) -> tuple[list[float], int]:
-    """Look the keys' binding sets up in a location segment, `turn` of them between two segment_enter: CPU nanoseconds
-    a lookup for each round over all keys, and how many were found. Each set is checked and its first URI touched, as a
-    proxy would; `alone` begins each lookup only when the one before is complete. The first round also maps the
-    segment's pages."""
+    """CPU nanoseconds a lookup in each round, and how many of the keys were found in the last. "alone": the next key is
+    known only when a lookup is complete; "row": one after the other; "ahead": all keys of a turn are known when it
+    begins, hashed first, then prefetched. A turn has at most 64 keys."""
+
+def fill_segment(fd: int, control_fd: int, count: int, value: bytes) -> tuple[float, float]:
+    """Put `value`, its "########" the number, under "+4930########@sip.example.com" for 0 to count - 1, in compiled
+    code. CPU nanoseconds each, and of the slowest. OSError when it is full or has a writer."""
 
 def measure_load(size: int) -> float:
     """CPU nanoseconds of a load from `size` bytes of shared memory that waits for the one before: a miss."""

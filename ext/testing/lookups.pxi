@@ -4,13 +4,14 @@ from libc.stdlib cimport malloc
 from fastsip._control cimport Control
 from fastsip._location cimport (
     RECORD_BINDINGS, Binding, Segment, binding_first, binding_set, binding_uri, segment_close, segment_enter,
-    segment_find, segment_leave, segment_open,
+    segment_find, segment_find_hashed, segment_hash, segment_leave, segment_open, segment_prefetch,
 )
 
 cdef extern from *:
     """
     #include <sys/mman.h>
     #include <time.h>
+    #include "segment_writer.h"
     static uint64_t thread_nanoseconds(void) {
         struct timespec now;
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
@@ -36,11 +37,35 @@ cdef extern from *:
         munmap(base, bytes);
         return sum == count ? (double)begin / (double)count : 0;
     }
+    /* `count` addresses-of-record with one binding each: "+4930%08d@sip.example.com", and the value given with the same
+     * eight digits where it has "########". 0 or -errno. */
+    static int fill(int fd, Control *control, uint64_t count, uint8_t *value, uint32_t length, uint64_t *slowest) {
+        char key[32] = "+4930########@sip.example.com";
+        uint8_t *digits[8];
+        int places = 0, error = 0;
+        digits[places++] = (uint8_t *)key + 5;
+        for (uint8_t *at = value; places < 8 && (at = (uint8_t *)memmem(at, value + length - at, "########", 8)); at += 8)
+            digits[places++] = at;
+        SegmentWriter *writer = segment_attach_writer(fd, control);
+        if (!writer) return -errno;
+        for (uint64_t i = 0; i < count && !error; i++) {
+            char text[9];
+            snprintf(text, sizeof text, "%08u", (uint32_t)(i % 100000000));
+            for (int place = 0; place < places; place++) memcpy(digits[place], text, 8);
+            uint64_t begin = thread_nanoseconds();
+            error = segment_put(writer, RECORD_BINDINGS, (const uint8_t *)key, (uint32_t)strlen(key), value, length);
+            begin = thread_nanoseconds() - begin;
+            if (begin > *slowest) *slowest = begin;
+        }
+        segment_detach_writer(writer);
+        return error;
+    }
     static void lookups_done(Control *control) { munmap((void *)control, sizeof *control); }
     """
     uint64_t thread_nanoseconds() noexcept nogil
     Control* lookups_control(int fd) noexcept nogil
     double dependent_load(uint64_t size, uint64_t count) noexcept nogil
+    int fill(int fd, Control* control, uint64_t count, uint8_t* value, uint32_t length, uint64_t* slowest) noexcept nogil
     void lookups_done(Control* control) noexcept nogil
 
 cdef struct Key:
@@ -69,14 +94,39 @@ cdef double look(Segment* segment, Key* key, uint64_t count, uint32_t turn, bint
     return <double>(thread_nanoseconds() - begin) / <double>count
 
 
+cdef double look_ahead(Segment* segment, Key* key, uint64_t count, uint32_t turn, uint64_t* found) noexcept nogil:
+    """The same with the keys of a turn known when it begins, at most 64."""
+    cdef uint64_t hashes[64]
+    cdef const uint8_t* value = NULL
+    cdef uint32_t length = 0, k, size
+    cdef const Binding* binding
+    cdef uint64_t i = 0, begin = thread_nanoseconds()
+    while i < count:
+        size = <uint32_t>min(count - i, turn)
+        segment_enter(segment, 0)
+        for k in range(size):
+            hashes[k] = segment_hash(segment, RECORD_BINDINGS, key[i + k].text, key[i + k].length)
+        for k in range(size):
+            segment_prefetch(segment, hashes[k])
+        for k in range(size):
+            if segment_find_hashed(segment, hashes[k], key[i + k].text, key[i + k].length, &value, &length):
+                binding = binding_first(binding_set(value, length))
+                found[0] += binding != NULL and binding_uri(binding)[0] == c"s"
+        i += size
+    segment_leave(segment, 0)
+    return <double>(thread_nanoseconds() - begin) / <double>count
+
+
 def measure_lookups(fd: int, control_fd: int, keys: list[bytes], turn: int, rounds: int,
-                    alone: bool) -> tuple[list[float], int]:
+                    how: str) -> tuple[list[float], int]:
+    if how not in ("alone", "row", "ahead") or not 0 < turn <= 64:
+        raise ValueError(f"lookups are alone, row or ahead, in turns of 1 to 64; not {how}, {turn}")
     cdef Control* control = lookups_control(control_fd)
     cdef Segment* segment = segment_open(fd, control)
     cdef Key* key = <Key*>malloc(len(keys) * sizeof(Key))
     cdef uint64_t i, found = 0, count = len(keys)
     cdef uint32_t turns = turn
-    cdef bint one_by_one = alone
+    cdef bint alone = how == "alone", ahead = how == "ahead"
     cdef bytes text
     cdef list spent = []
     cdef double nanoseconds_each
@@ -87,12 +137,31 @@ def measure_lookups(fd: int, control_fd: int, keys: list[bytes], turn: int, roun
     for _ in range(rounds):
         found = 0
         with nogil:
-            nanoseconds_each = look(segment, key, count, turns, one_by_one, &found)
+            if ahead:
+                nanoseconds_each = look_ahead(segment, key, count, turns, &found)
+            else:
+                nanoseconds_each = look(segment, key, count, turns, alone, &found)
         spent.append(nanoseconds_each)
     free(key)
     segment_close(segment)
     lookups_done(control)
     return spent, found
+
+
+def fill_segment(fd: int, control_fd: int, count: int, value: bytes) -> tuple[float, float]:
+    cdef Control* control = lookups_control(control_fd)
+    cdef bytearray writable = bytearray(value)
+    cdef uint8_t* at = <uint8_t*>writable
+    cdef uint32_t length = len(writable)
+    cdef uint64_t slowest = 0, begin = thread_nanoseconds(), total = count
+    cdef int number = fd, error
+    with nogil:
+        error = fill(number, control, total, at, length, &slowest)
+    begin = thread_nanoseconds() - begin
+    lookups_done(control)
+    if error:
+        raise OSError(-error, "the segment takes no more")
+    return <double>begin / <double>max(total, 1), <double>slowest
 
 
 def measure_load(size: int) -> float:
