@@ -44,9 +44,17 @@ lint: .venv/.ready
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: build
-	@$(BIN)/python bench/parse.py
-	@$(BIN)/python bench/calls.py $(ARGS)
+# Everything there is a figure for; bench/README.md says how to read it.
+bench: build .venv/.bench
+	@$(BIN)/python bench/suite.py $(ARGS)
+
+# Plots and the parsers from PyPI; what cannot be installed here is named in the results.
+.venv/.bench: .venv/.ready
+	@echo "setting up the benches"
+	@FASTSIP_ONLY=none $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable ".[bench]" \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check matplotlib sipmessage \
+		|| echo "no plots and no parsers from PyPI: pip could not install them" >&2
+	@touch $@
 
 # Instructions per message against the parent commit; .ci/run runs it.
 perf: build

@@ -41,6 +41,7 @@ PARTS = {
     "balance": (12, 25),
     "latency": (25, 90),
     "resident": (9, 66),
+    "instructions": (25, 60),
 }
 """Each part's module, and its seconds on two CPUs, quick and full."""
 LONG = {"endurance": (60, 400)}

@@ -17,7 +17,7 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     addresses: list[str] = []
     """Of a wildcard socket: the local addresses work is spread over, in turn. One socket can be a thousand peers."""
     advertise: tuple[str, int] | None = None
-    """Numeric address and port for Via and Contact instead, where something that knows no SIP forwards what comes there."""
+    """Numeric address and port for Via and Contact instead, where a forwarder that knows no SIP sends on what comes."""
 
 
 class User(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
