@@ -28,6 +28,8 @@ from fastsip.sockets import bind_udp  # noqa: E402
 
 PATIENCE = 10.0
 """Seconds after the last arrival; what is not over then is cut off and counts as failed."""
+REGISTERING = 5_000
+"""Registrations per second before the work."""
 BODY = 130
 """Bytes of SDP, which makes an INVITE of about 500."""
 QUANTILES = (50, 90, 99, 99.9)
@@ -127,12 +129,12 @@ class Phones:
             target=target.address,
             scenarios=[Scenario("register")],
             callers=self._people(),
-            plan=[Step(0, 2000)],
+            plan=[Step(0, REGISTERING)],
             poisson=False,
             count=len(self.users),
         )
         engine = _load.Engine(setup)
-        _bounded(engine, len(self.users) / 2000 + PATIENCE)
+        _bounded(engine, len(self.users) / REGISTERING + PATIENCE)
         found = engine.snapshot(False)
         engine.close()
         if found.counters["done"] != len(self.users):
