@@ -89,11 +89,15 @@ HEADINGS = ("", "figure", "rounds", "x floor", "gate", "aim", "verdict", "")
 def cells(row: Row) -> tuple[str, ...]:
     """The row as text, in the order of HEADINGS."""
     sign = "≥ " if row.least else "≤ "
-    bounds = [f"{sign}{bound:g}" if bound is not None else "" for bound in (row.gate, row.aim)]
+    bounds = [f"{sign}{_bound(bound)}" if bound is not None else "" for bound in (row.gate, row.aim)]
     spread = f"{figure(row.spread[0])} to {figure(row.spread[1])}" if row.spread else ""
     value = f"{figure(row.value)} {row.unit}".strip() if row.value is not None else "not measured"
     floor = f"{row.floor:.2f}" if row.floor is not None else ""
     return row.name, value, spread, floor, *bounds, row.verdict if row.value is not None else "", row.note
+
+
+def _bound(bound: float) -> str:
+    return f"{bound:,.0f}" if bound >= 100 else f"{bound:.3g}"
 
 
 def text(rows: Iterable[Row]) -> Iterator[str]:

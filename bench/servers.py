@@ -63,6 +63,7 @@ def make(name: str, job: Job) -> Server:
         realm=HOST,
         store=job.store,
         timers={},
+        drain_timeout=0,
         extra={"limits": {"transactions": 2_000_000}, **job.extra},
     )
     if isinstance(server, Kamailio):
