@@ -22,7 +22,7 @@ PLOT = "CPU per call, µs, by calls per second"
 FLOOR_GATE, FLOOR_AIM = 1.8, 1.25
 KAMAILIO_GATE, KAMAILIO_AIM = 1 / 4, 1 / 7
 ALL = ["floor", "kamailio", "fastsip"]
-LEAST, MOST = 1_000, 6_000
+LEAST, MOST = 1_800, 6_000
 """Calls per second between which Kamailio's highest rate is looked for."""
 SUPPOSED = 2_000
 """Its rate where there is no time to look for it."""

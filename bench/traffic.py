@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from measure import ROOT
+from msgspec import structs
 from servers import CALLEE, CALLER, HOST, PASSWORD, Target
 
 sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
@@ -155,6 +156,10 @@ class Phones:
     ) -> Outcome:
         """Work at `rate` for `seconds`, and wait for its end. `on_tick` hears the elapsed seconds now and then."""
         callees = [f"sip:{user}@{target[0]}:{target[1]}" for user in self.users]
+        answering = self.callees[0]
+        if not answering.addresses:  # who registers in the middle of a mix is still called where calls are answered
+            contact = f"{answering.host}:{answering.port}"
+            scenarios = [structs.replace(one, contact=contact) if one.kind == "register" else one for one in scenarios]
         caller = _load.Engine(
             EngineSetup(
                 sources=self.callers,
