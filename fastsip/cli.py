@@ -1,4 +1,4 @@
-"""The command line: `fastsip serve`, `check`, `demo`, `ctl`.
+"""The command line: `fastsip serve`, `check`, `demo`, `load`, `ctl`.
 
 Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.
 """
@@ -17,6 +17,7 @@ from fastsip.admin.commands import ctl
 from fastsip.config import Configuration, ConfigurationError, Listen, Overrides, load
 from fastsip.config.schema import WORKERS_AT_MOST
 from fastsip.config.values import Domain
+from fastsip.load.commands import load as load_command
 from fastsip.version import __version__
 
 WRONG = 2
@@ -145,6 +146,7 @@ def demo() -> None:
 
 
 command.add_command(ctl)
+command.add_command(load_command)
 
 
 def main() -> NoReturn:

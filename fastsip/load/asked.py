@@ -1,0 +1,161 @@
+"""From the options of a command to the work they describe, or to what is wrong with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastsip.config.values import Listen
+
+from . import rates
+from .addresses import Target
+from .setup import Answer, Scenario, User
+from .users import WrongUsers, read_users
+from .work import Answering, Work
+
+DEFAULT_USERS = "user0..99"
+
+
+class Wrong(Exception):
+    """Wrong usage: the text says which option and what is allowed."""
+
+
+class Asked:
+    """The options of one command, by their names."""
+
+    def __init__(self, name: str, given: dict[str, Any]) -> None:
+        self.name = name
+        self.given = given
+        self.notes: list[str] = []
+        """What a person should know before it begins."""
+        self.target: Target = given["target"]
+
+    def work(self) -> Work:
+        """Raises Wrong."""
+        given = self.given
+        users = self.users()
+        plan = self.plan()
+        answering = self.answering()
+        if answering is None and given.get("register"):
+            raise Wrong("--register goes with --answer: it registers the users whose calls are answered here")
+        scenarios = self.scenarios()
+        threads = min(given["threads"], given["count"] or given["threads"])
+        needs_bindings = self.name == "register" and given["mode"] != "new"
+        self._note_wrap(users, plan)
+        return Work(
+            name=self.name,
+            target=self.target,
+            scenarios=scenarios,
+            plan=plan,
+            users=users,
+            callees=self.callees(users, answering is not None),
+            count=given["count"] or 0,
+            in_flight=given["in_flight"],
+            sources=list(given["sources"]),
+            threads=threads,
+            poisson=given["poisson"],
+            seed=given["seed"],
+            answering=answering,
+            prepare=(answering is not None and given["register"] is not False) or needs_bindings,
+            keep=needs_bindings,
+            contact=given.get("contact") or "",
+            expires=given.get("expires", 3600),
+        )
+
+    def users(self) -> list[User]:
+        given = self.given
+        try:
+            return read_users(given["users"] or DEFAULT_USERS, self.domain, given["password"])
+        except WrongUsers as error:
+            raise Wrong(f"--users {error}") from None
+
+    def callees(self, users: list[User], answers: bool) -> list[str]:
+        """Who is called or written to; nobody means the target itself."""
+        if to := self.given.get("to"):
+            try:
+                return [user.aor for user in read_users(to, self.domain)]
+            except WrongUsers as error:
+                raise Wrong(f"--to {error}") from None
+        return [user.aor for user in users] if answers or self.given["users"] else []
+
+    def plan(self) -> rates.Plan:
+        given = self.given
+        try:
+            return rates.plan(given["rate"], given["duration"], given["step"], given["count"] or 0)
+        except ValueError as error:
+            raise Wrong(f"--rate {error}" if not str(error).startswith("--") else str(error)) from None
+
+    def answering(self) -> Answering | None:
+        given = self.given
+        if not given.get("answers"):
+            for name, text in (("ring", "--ring"), ("silent", "--silent"), ("listen", "--listen")):
+                if given.get(name):
+                    raise Wrong(f"{text} is for the callees: it goes with --answer, or with fastsip load answer")
+            return None
+        answer = Answer(
+            ring=given.get("ring", 0),
+            busy=given.get("busy", 0.0),
+            silent=given.get("silent", False),
+            body=given.get("body", 0) if self.name != "message" else 0,
+        )
+        if not given["listen"]:
+            return Answering(answer)
+        listen = read_listen(given["listen"])
+        return Answering(answer, listen.host, listen.port)
+
+    def scenarios(self) -> list[Scenario]:
+        weights = self.given.get("mix") or {self.name: 1.0}
+        return [self._scenario(kind, weight) for kind, weight in weights.items()]
+
+    @property
+    def domain(self) -> str:
+        return self.given["domain"] or self.target.domain
+
+    def _scenario(self, kind: str, weight: float) -> Scenario:
+        given = self.given
+        if kind == "call":
+            return Scenario(
+                "call",
+                weight=weight,
+                hold=given["hold"],
+                reinvite=given["reinvite"],
+                cancel=given["cancel"],
+                cancel_after=given["cancel_after"],
+                busy=given["busy"] > 0,
+                body=given["body"],
+            )
+        if kind == "register":
+            remove = 1.0 if given.get("mode") == "remove" else 0.0
+            return Scenario(
+                "register",
+                weight=weight,
+                expires=given.get("expires", 3600),
+                remove=remove,
+                contact=given.get("contact") or "",
+                fresh=given.get("fresh", False),
+            )
+        if kind == "message":
+            return Scenario("message", weight=weight, body=given.get("body", 20))
+        return Scenario("options", weight=weight)
+
+    def _note_wrap(self, users: list[User], plan: rates.Plan) -> None:
+        """New registrations are new only while there are users that have none."""
+        if self.name != "register" or self.given["mode"] != "new":
+            return
+        wanted = self.given["count"] or plan.total
+        if wanted > len(users) * 1.5:
+            self.notes.append(
+                f"{wanted:,.0f} registrations of {len(users):,} users: after the first of each they are refreshes"
+            )
+
+
+def read_listen(text: str) -> Listen:
+    """An address to answer at. Raises Wrong."""
+    try:
+        listen = Listen.of(text if text.partition(":")[0].isalpha() else f"udp:{text}")
+    except ValueError:
+        raise Wrong(f'--listen {text!r}: expected an address such as "udp:127.0.0.1:5090"') from None
+    if listen.transport != "udp":
+        raise Wrong(f"--listen {text!r}: only udp so far")
+    if listen.wildcard:
+        raise Wrong(f"--listen {text!r}: expected one address, which peers can answer to")
+    return listen

@@ -1,0 +1,289 @@
+"""The course of one run: the callees listen, users register, work is offered, what is in flight ends, bindings go."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from types import FrameType, TracebackType
+from typing import Any
+
+from msgspec import structs
+
+from . import sources
+from .addresses import SourceRange
+from .fleet import Fleet
+from .live import ANSWERING, View
+from .numbers import Numbers, Second
+from .rates import Plan
+from .setup import EngineSetup
+from .work import Answering, Work
+
+TICK = 1.0
+"""Seconds between two looks at the numbers that are shown and kept."""
+LOOK = 0.1
+"""Where something may end the work sooner."""
+
+
+class CannotRun(Exception):
+    """The run cannot begin or go on; the text is for a person."""
+
+
+class Outcome:
+    """What became of a run."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.began = time.time()
+        self.seconds = 0.0
+        """While work was offered and what was in flight ended."""
+        self.offering = 0.0
+        """While work was offered."""
+        self.numbers = Numbers()
+        self.answering = Numbers()
+        self.answering_busy = 0.0
+        """Share of a CPU the busiest thread of the answering side used."""
+        self.timeline: list[Second] = []
+        self.interrupted = False
+        self.removed: bool | None = None
+        """Whether the bindings made before are gone; None where none were made."""
+
+
+class Interrupts:
+    """SIGINT and SIGTERM: the first finishes what runs, the second stops it at once."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self._fleets: list[Fleet] = []
+
+    def __enter__(self) -> Interrupts:
+        self._before: list[tuple[int, Any]] = [
+            (number, signal.signal(number, self._came)) for number in (signal.SIGINT, signal.SIGTERM)
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before:
+            signal.signal(number, handler)
+
+    @contextmanager
+    def of(self, fleet: Fleet) -> Iterator[None]:
+        """Signals concern this fleet; those that came already too."""
+        self._fleets.append(fleet)
+        if self.times:
+            self._tell(fleet)
+        try:
+            yield
+        finally:
+            self._fleets.remove(fleet)
+
+    def _came(self, number: int, frame: FrameType | None) -> None:
+        self.times += 1
+        for fleet in self._fleets:
+            self._tell(fleet)
+
+    def _tell(self, fleet: Fleet) -> None:
+        if self.times > 1:
+            fleet.stop()
+        else:
+            fleet.finish()
+
+
+class Course:
+    """A run, or several one after the other with the same sockets and callees.
+
+    Entering it opens sockets, lets the callees listen and registers the users where the work asks for it; leaving it
+    removes their bindings. `without_server` sends straight to the callees (RFC 7502 6.1) and registers nobody.
+    """
+
+    def __init__(self, work: Work, view: View, interrupts: Interrupts, without_server: bool = False) -> None:
+        self.work = work
+        self.view = view
+        self.interrupts = interrupts
+        self.removed: bool | None = None
+        """Whether the bindings made for this are gone; None where there were none."""
+        self._alone = without_server
+        self._stack = ExitStack()
+        self._answering: Fleet | None = None
+
+    def __enter__(self) -> Course:
+        """Raises CannotRun, OSError with a text for a person."""
+        work = self.work
+        with self._stack as stack:
+            self._own = sources.open_sources(work.sources, work.threads, work.target)
+            stack.callback(sources.close, self._own.sockets)
+            self._targets, self._contacts = [work.target.address], self._own.hostports
+            if work.answering is not None:
+                self._answering, listening = _answering(work, work.answering)
+                self._contacts = listening.hostports
+                stack.enter_context(self._answering)
+                if self._alone:
+                    self._targets = [(own[0].host, own[0].port) for own in listening.per_engine]
+            if work.contact:
+                self._contacts = [work.contact] * work.threads
+            if work.prepare and not self._alone:
+                if not work.keep:
+                    stack.callback(self.remove)
+                self._register()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def offer(
+        self, plan: Plan | None = None, until: Callable[[Numbers], bool] | None = None, title: str = ""
+    ) -> Outcome:
+        """Do the work, or the same to another plan. Nothing new is begun once `until` says so."""
+        work = self.work if plan is None else structs.replace(self.work, plan=plan)
+        outcome = Outcome(work)
+        if not self.interrupts.times:
+            setups = work.setups(self._own, self._targets, self._contacts if work.binds else ())
+            title = title or f"{work.name} {work.target}"
+            self.view.begin(
+                title, work.plan.duration, work.count, None if self._alone else plan or work.plan, work.main[0]
+            )
+            before = self._answering.snapshot() if self._answering is not None else Numbers()
+            outcome.began = time.time()
+            outcome.numbers, outcome.seconds = _watch(setups, self.view, self.interrupts, outcome, until)
+            self.view.end()
+            if self._answering is not None:
+                outcome.answering = self._answering.snapshot()
+                outcome.answering_busy = outcome.answering.busiest(before)
+        outcome.interrupted = self.interrupts.times > 0
+        return outcome
+
+    def remove(self) -> None:
+        """Remove the bindings of all users."""
+        if self.interrupts.times > 1:
+            self.removed = False
+            return
+        setups = self.work.registering(self._own, self._contacts, remove=True)
+        wanted = sum(setup.count for setup in setups)
+        self.view.begin(f"removing the bindings of {wanted:,} users", 0.0, wanted)
+        numbers, _ = _watch(setups, self.view, self.interrupts, regardless=True)
+        self.view.end()
+        self.removed = numbers["done"] == wanted
+
+    def _register(self) -> None:
+        setups = self.work.registering(self._own, self._contacts, remove=False)
+        wanted = sum(setup.count for setup in setups)
+        self.view.begin(f"registering {wanted:,} users", 0.0, wanted)
+        numbers, _ = _watch(setups, self.view, self.interrupts, until=lambda now: now["failed"] > GIVE_UP)
+        self.view.end()
+        if numbers["done"] < wanted and not self.interrupts.times:
+            target = self.work.target
+            if not numbers["datagrams_in"]:
+                raise CannotRun(f"no answer from {target}: is anything listening there?")
+            raise CannotRun(f"not all of {wanted:,} users could register at {target}: {causes(numbers)}")
+
+
+GIVE_UP = 100
+"""Users that could not register, after which no more are tried."""
+
+
+def run(work: Work, view: View, interrupts: Interrupts) -> Outcome:
+    """Do the work once. Raises CannotRun, OSError with a text for a person."""
+    course = Course(work, view, interrupts)
+    with course:
+        outcome = course.offer()
+    outcome.removed = course.removed
+    return outcome
+
+
+def answer(
+    setups: Sequence[EngineSetup], listening: sources.Sources, seconds: float, view: View, interrupts: Interrupts
+) -> Numbers:
+    """Answer until a signal, or for so many seconds; then until the dialogs have ended."""
+    with Fleet(setups, listening.sockets) as fleet, interrupts.of(fleet):
+        begun = time.monotonic()
+        before = Numbers()
+        view.begin(ANSWERING, seconds)
+        while not fleet.wait(TICK if not seconds else min(TICK, max(0.01, begun + seconds - time.monotonic()))):
+            passed = time.monotonic() - begun
+            if seconds and passed >= seconds and not interrupts.times:
+                fleet.finish()
+                seconds = 0.0
+            now = fleet.snapshot()
+            view.tick(now.second(before, passed, ""), now)
+            before = now
+        numbers = fleet.snapshot()
+        view.end()
+    return numbers
+
+
+def _answering(work: Work, asked: Answering) -> tuple[Fleet, sources.Sources]:
+    """The callees' engines, begun, and where they are."""
+    if asked.host and asked.port:
+        listening = sources.open_listeners(asked.host, asked.port, work.threads)
+    else:
+        ranges = [SourceRange([asked.host], [0])] if asked.host else []
+        listening = sources.open_sources(ranges, work.threads, work.target)
+    setups = [
+        EngineSetup(sources=own, answer=asked.answer, seed=work.seed * 1000 + 500 + index)
+        for index, own in enumerate(listening.per_engine)
+    ]
+    return Fleet(setups, listening.sockets), listening
+
+
+def _watch(
+    setups: list[EngineSetup],
+    view: View,
+    interrupts: Interrupts,
+    outcome: Outcome | None = None,
+    until: Callable[[Numbers], bool] | None = None,
+    regardless: bool = False,
+) -> tuple[Numbers, float]:
+    """Run engines to their end, showing them; the numbers then, and the seconds it took.
+
+    `regardless` of a signal that came before: only a second one ends them.
+    """
+    fleet = Fleet(setups)
+    main = outcome.work.main[0] if outcome is not None else "register"
+    with fleet, nullcontext() if regardless else interrupts.of(fleet):
+        begun = time.monotonic()
+        before, offering, tick = Numbers(), 0.0, 1
+        while not fleet.wait(
+            min(LOOK if until is not None else TICK, max(0.001, begun + tick * TICK - time.monotonic()))
+        ):
+            if regardless and interrupts.times > 1:
+                fleet.stop()
+            passed = time.monotonic() - begun
+            if until is not None and until(fleet.snapshot(histograms=False)):
+                fleet.finish()
+                until = None
+            if passed < tick * TICK:
+                continue
+            tick += 1
+            now = fleet.snapshot()
+            second = now.second(before, passed, main)
+            if outcome is not None:
+                outcome.timeline.append(second)
+            if second.offered:
+                offering = passed
+            view.tick(second, now)
+            before = now
+        seconds = time.monotonic() - begun
+        numbers = fleet.snapshot()
+    if outcome is not None:
+        outcome.offering = min(seconds, setups[0].duration or offering or seconds)
+    return numbers, seconds
+
+
+def causes(numbers: Numbers) -> str:
+    """Failures by cause, the most frequent first, in words."""
+    told = [f"{count:,} x {CAUSES.get(name, name)}" for name, count in numbers.failures.most_common(5)]
+    return ", ".join(told) or "no answer"
+
+
+CAUSES = {
+    "timeout": "no final response",
+    "transport": "could not be sent",
+    "unexpected": "a response that makes no sense",
+    "credentials": "challenged, and no password for it (--password, or a column in the file)",
+    "challenged": "the password was not accepted",
+}
+"""Causes of failures an engine names, in words; the others are status codes."""

@@ -1,0 +1,128 @@
+"""What a person asked for, checked and resolved, and the engines' setups that follow from it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import msgspec
+
+from . import rates
+from .addresses import SourceRange, Target
+from .numbers import MAIN
+from .setup import Answer, EngineSetup, Scenario, User
+from .sources import Sources
+
+
+class Answering(msgspec.Struct, frozen=True):
+    """The callees' side, in the same command."""
+
+    answer: Answer
+    host: str = ""
+    """Where it listens; empty: the address that leads to the target."""
+    port: int = 0
+    """0: the kernel chooses one for each thread."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """One run of the generator."""
+
+    name: str
+    """The command: "call", "mix"."""
+    target: Target
+    scenarios: list[Scenario]
+    plan: rates.Plan
+    users: list[User]
+    callees: list[str] = []
+    """SIP URIs; empty: the target itself."""
+    count: int = 0
+    in_flight: int = 100_000
+    sources: list[SourceRange] = []
+    threads: int = 1
+    poisson: bool = True
+    seed: int = 1
+    answering: Answering | None = None
+    prepare: bool = False
+    """Register the users before, and remove their bindings after."""
+    keep: bool = False
+    """Leave the bindings as the work left them."""
+    contact: str = ""
+    """host:port of all bindings; empty: where the callees are, or each engine's first source."""
+    expires: int = 3600
+
+    @property
+    def main(self) -> list[str]:
+        """The response times a bound is for."""
+        return [MAIN[scenario.kind] for scenario in self.scenarios]
+
+    @property
+    def binds(self) -> bool:
+        """Whether its users are bound where others are reached, so that a REGISTER in the work has to say the same."""
+        return self.prepare or self.keep or self.answering is not None
+
+    def setups(
+        self, sources: Sources, targets: Sequence[tuple[str, int]], contacts: Sequence[str] = ()
+    ) -> list[EngineSetup]:
+        """For the engines that generate; each sends to one of the targets. Users are dealt out among them, so that
+        each user belongs to one engine. `contacts` are where users are bound to already."""
+        users = list(self.users)
+        if len(users) < self.threads:
+            users = [users[index % len(users)] for index in range(self.threads)]
+        return [
+            EngineSetup(
+                sources=own,
+                target=targets[index % len(targets)],
+                scenarios=[_bound_to(scenario, contacts, index) for scenario in self.scenarios],
+                callers=users[index :: self.threads],
+                callees=self.callees,
+                plan=self.plan.divided(self.threads),
+                poisson=self.poisson,
+                count=parts(self.count, self.threads)[index],
+                duration=self.plan.duration,
+                in_flight=max(1, self.in_flight // self.threads),
+                seed=self.seed * 1000 + index,
+            )
+            for index, own in enumerate(sources.per_engine)
+        ]
+
+    def registering(self, sources: Sources, contacts: Sequence[str], remove: bool) -> list[EngineSetup]:
+        """For the engines that register every user once before the work, or remove what was registered: as fast as
+        the server answers, with some hundred under way. User number n is bound to contact n modulo their number."""
+        setups = []
+        for index, contact in enumerate(contacts):
+            users = self.users[index :: len(contacts)]
+            if users:
+                scenario = Scenario(
+                    kind="register", expires=self.expires, contact=contact, remove=1.0 if remove else 0.0
+                )
+                setups.append(
+                    EngineSetup(
+                        sources=sources.per_engine[index % len(sources.per_engine)],
+                        target=self.target.address,
+                        scenarios=[scenario],
+                        callers=users,
+                        plan=rates.constant(REGISTERING / len(contacts)).steps,
+                        poisson=False,
+                        count=len(users),
+                        in_flight=max(1, REGISTERING_AT_ONCE // len(contacts)),
+                        seed=random.Random(self.seed).randrange(1 << 32) + index,
+                    )
+                )
+        return setups
+
+
+REGISTERING = 5000.0
+"""A second, at most, while users are prepared: the server's speed decides below that."""
+REGISTERING_AT_ONCE = 100
+
+
+def _bound_to(scenario: Scenario, contacts: Sequence[str], index: int) -> Scenario:
+    """The scenario, with the contact that users of an engine have: a refresh binds no other."""
+    if scenario.kind != "register" or scenario.contact or not contacts:
+        return scenario
+    return msgspec.structs.replace(scenario, contact=contacts[index % len(contacts)])
+
+
+def parts(whole: int, number: int) -> list[int]:
+    """A whole number as so many nearly equal ones; 0 stays 0, which means no limit."""
+    return [whole // number + (index < whole % number) for index in range(number)] if whole else [0] * number
