@@ -63,7 +63,7 @@ def _work(asked: Asked, given: dict[str, Any], sessions: int) -> Work:
         if given["mode"] != "new":
             raise Wrong("--search registers, and then registers again: it goes without --mode")
         given["users"] = given["users"] or f"user0..{sessions - 1}"
-        # RFC 7502 6.7: a timeout of at least 3600 s. Longer, so that nothing expires before it is registered again.
+        # RFC 7502 6.7: a timeout of at least 3600 s.
         given["expires"] = max(given["expires"], 3600)
     work = Asked(asked.name, given).work()
     if asked.name == "register" and len(work.users) < sessions:
