@@ -1,21 +1,22 @@
 """What the state process costs: CPU of one fact from frame to acknowledgement, published and noted for the store.
 
-`python bench/state.py [--aors N]`. One process, no sockets: batches of 100 facts as they come from a worker. The real
+    python bench/state.py [--quick]
+
+One process, no sockets: batches of 100 facts as they come from a worker. The real
 segment; the store's thread writes to a file in a temporary directory, and its CPU is shown beside. Then the same store
 is read by a fresh process' recovery. Single runs on a shared machine vary by a tenth.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgpack
+from rows import Bench, Row, alone
 
 from fastsip._control import KEY_BYTES, control_format
 from fastsip._facts import Dialogs
@@ -26,14 +27,14 @@ from fastsip.state.intake import Intake
 from fastsip.state.journal import Journal
 from fastsip.state.store import Store
 
+TITLE = "State process"
+ABOUT = "CPU of one fact in the loop of the state process, in batches of 100 as workers send them"
 BATCH = 100
 ORIGIN = [4, bytes([192, 0, 2, 1]) + bytes(12), 5062, 0, 1, 0]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--aors", type=int, default=50_000)
-    aors = parser.parse_args().aors
+def rows(bench: Bench) -> Iterator[Row]:
+    aors = bench.pick(200, 20_000, 100_000)
     with tempfile.TemporaryDirectory() as directory:
         path = str(Path(directory) / "fastsip.db")
         table = segment()
@@ -42,17 +43,16 @@ def main() -> None:
         journal.open = True
         bindings = Bindings(table, journal, 10, False)
         intake = Intake(bindings, Dialogs())
-        run("REGISTER, new", intake, journal, lambda n: register(n, 1), aors)
-        run("REGISTER, refresh", intake, journal, lambda n: register(n, 2), aors)
-        run("REGISTER, repeated", intake, journal, lambda n: register(n, 2), aors)
-        run(
-            "dialog confirmed",
-            intake,
-            journal,
-            lambda n: [2, b"%d@host" % n, b"from", b"to", b"sip:a@b", b"sip:c@d", n],
-            aors,
-        )
-        run("dialog ended", intake, journal, lambda n: [3, b"%d@host" % n, b"from", b"to"], aors)
+        facts: dict[str, Callable[[int], list[object]]] = {
+            "REGISTER, new": lambda n: register(n, 1),
+            "REGISTER, refresh": lambda n: register(n, 2),
+            "REGISTER, repeated": lambda n: register(n, 2),
+            "dialog confirmed": lambda n: [2, b"%d@host" % n, b"from", b"to", b"sip:a@b", b"sip:c@d", n],
+            "dialog ended": lambda n: [3, b"%d@host" % n, b"from", b"to"],
+        }
+        for name, fact in facts.items():
+            bench.say(f"facts: {name}")
+            yield run(name, intake, journal, fact, aors)
         journal.flush(60)
         store.close(60)
         for name, fresh in (("restart of the process", table), ("restart of the machine", segment())):
@@ -61,14 +61,11 @@ def main() -> None:
             connection = schema.connect(path)
             recovery.adopt_segment(fresh, adopted, journal, connection)
             recovery.read_store(connection, fresh, adopted, journal)
-            elapsed = time.perf_counter() - start
-            print(f"{name:28} {elapsed / adopted.aors * 1e6:7.2f} us per address-of-record, {adopted.aors} of them")
-        memory = table.memory()["resident"] / aors
-        process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(f"{'segment':28} {memory:7.0f} bytes per binding; process {process} MB")
+            taken = (time.perf_counter() - start) / adopted.aors * 1e6
+            yield Row(f"{name}, an address-of-record", taken, "µs", note=f"{adopted.aors:,} of them")
 
 
-def run(name: str, intake: Intake, journal: Journal, fact: Callable[[int], list[object]], count: int) -> None:
+def run(name: str, intake: Intake, journal: Journal, fact: Callable[[int], list[object]], count: int) -> Row:
     batches = list(frames(fact, count, intake.facts))
     before, process = time.thread_time(), time.process_time()
     for header, body in batches:
@@ -77,8 +74,8 @@ def run(name: str, intake: Intake, journal: Journal, fact: Callable[[int], list[
         journal._store.collect()
     spent, total = time.thread_time() - before, time.process_time() - process
     journal.flush(60)
-    store = total - spent
-    print(f"{name:28} {spent / count * 1e6:7.2f} us of the loop, {store / count * 1e6:7.2f} us of the store's thread")
+    store = max(0.0, total - spent)
+    return Row(name, spent / count * 1e6, "µs", note=f"{store / count * 1e6:.2f} µs of the store's thread beside it")
 
 
 def frames(fact: Callable[[int], list[object]], count: int, before: int) -> Iterator[tuple[bytes, bytes]]:
@@ -102,4 +99,4 @@ def segment() -> SegmentWriter:
 
 
 if __name__ == "__main__":
-    main()
+    alone(__name__)

@@ -35,6 +35,8 @@ PARTS = {
     "timers": (4, 12),
     "location": (12, 90),
     "ring": (2, 15),
+    "digest": (2, 3),
+    "state": (4, 10),
     "calls": (25, 240),
     "jobs": (40, 140),
     "peers": (30, 80),
