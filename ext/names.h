@@ -244,29 +244,32 @@ static inline uint64_t name_word(const uint8_t *at) {
     return word;
 }
 
-/* The first `length` bytes (1 to 8) of a word. */
-static inline uint64_t name_short(uint64_t word, uint32_t length) {
-    return word & (~0ULL >> (64 - 8 * length));
-}
+/* The first `length` bytes (at most 8) of a word. */
+static const uint64_t NAME_MASK[9] = {
+    0, 0xff, 0xffff, 0xffffff, 0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff, 0xffffffffffffffff};
+
+static inline uint64_t name_short(uint64_t word, uint32_t length) { return word & NAME_MASK[length]; }
 
 static inline uint64_t name_fold(uint64_t word) {
     return word | ((word & 0x4040404040404040ULL) >> 1);
 }
 
+static inline const NameSlot *header_slot(uint64_t a, uint64_t b) {
+    return &header_id_slots[((a ^ (b * 3)) * HEADER_ID_MULTIPLIER) >> (64 - HEADER_ID_BITS)];
+}
+
 /* As header_id, where eight bytes from `name` on may be read whatever the length. */
 static inline int header_id_padded(const uint8_t *name, uint32_t length) {
-    uint64_t a = name_word(name), b = 0, c = 0;
-    if (length - 1 < 8) {
-        a = name_short(a, length);
-    } else {
-        if (length - 1 >= NAME_KEY_BYTES) return HDR_UNKNOWN;
-        b = name_fold(name_word(name + length - 8));
-        if (length > 16) c = name_fold(name_word(name + 8));
+    if (length <= 8) {
+        uint64_t a = name_fold(name_short(name_word(name), length));
+        const NameSlot *slot = header_slot(a, 0);
+        return slot->a == a && slot->length == length ? (int)slot->id : HDR_UNKNOWN;
     }
-    a = name_fold(a);
-    const NameSlot *slot = &header_id_slots[((a ^ (b * 3)) * HEADER_ID_MULTIPLIER) >> (64 - HEADER_ID_BITS)];
-    uint64_t differ = (slot->a ^ a) | (slot->b ^ b) | (slot->c ^ c) | (slot->length ^ length);
-    return differ ? HDR_UNKNOWN : (int)slot->id;
+    if (length > NAME_KEY_BYTES) return HDR_UNKNOWN;
+    uint64_t a = name_fold(name_word(name)), b = name_fold(name_word(name + length - 8));
+    uint64_t c = length > 16 ? name_fold(name_word(name + 8)) : 0;
+    const NameSlot *slot = header_slot(a, b);
+    return slot->a == a && slot->b == b && slot->c == c && slot->length == length ? (int)slot->id : HDR_UNKNOWN;
 }
 
 static inline int header_id(const uint8_t *name, uint32_t length) {

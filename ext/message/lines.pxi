@@ -30,33 +30,35 @@ cdef int take_odd_line(Message* m, const uint8_t* data, uint32_t at, uint32_t en
     value_end[0] = end
     return ident
 
-# The header line [at, end), its CRLF left out; `readable` is how far there are bytes.
-cdef inline void take_line(Message* m, const uint8_t* data, uint32_t at, uint32_t end, uint32_t readable,
-                           uint8_t folded) noexcept nogil:
-    cdef uint32_t length = SCAN_STEP, index = m.header_count, value, value_end = end
+# The header line [at, end) as number `index`, its CRLF left out; `readable` is how far there are bytes. `present` as it
+# is with it.
+cdef inline uint64_t take_line(Message* m, const uint8_t* data, uint32_t at, uint32_t end, uint32_t readable,
+                               uint32_t index, uint64_t present, uint8_t folded) noexcept nogil:
+    cdef uint32_t length, value = end, value_end = end, ident = HDR_UNKNOWN
     cdef Header* header = &m.headers[index]
     cdef uint64_t bit
-    cdef int ident = HDR_UNKNOWN
     if readable - at >= SCAN_STEP:
         length = scan_near(data + at, c':')
-        if length < SCAN_STEP:
+        if length == SCAN_STEP and readable - at >= 2 * SCAN_STEP:
+            length += scan_near(data + at + SCAN_STEP, c':')
+        if length & (SCAN_STEP - 1):
             ident = header_id_padded(data + at, length)
-    # "Name: value": a known name, its colon, one space, and no white space around the value.
-    value = at + length + 2
-    if ident == HDR_UNKNOWN or value >= end or data[value - 1] != SP or data[value] <= SP or data[end - 1] <= SP:
+            if ident != HDR_UNKNOWN or skip_class(data, at, at + length, CHAR_TOKEN) == at + length:
+                value = at + length + 2
+    # "Name: value": a good name, its colon, one space, and no white space around the value.
+    if value >= end or data[value - 1] != SP or data[value] <= SP or data[end - 1] <= SP:
         ident = take_odd_line(m, data, at, end, &value, &value_end)
     header.name = <uint16_t>at
     header.value = <uint16_t>value
     header.end = <uint16_t>value_end
     header.id = <uint8_t>ident
     header.folded = folded
-    m.header_count = <uint16_t>(index + 1)
     bit = <uint64_t>1 << ident
-    if not m.present & bit:
-        m.present |= bit
+    if not present & bit:
         m.first[ident] = <uint8_t>index
     elif bit & single_headers():
         fault(m, at, ident, 400, b"header may stand only once")
+    return present | bit
 
 # A control character that is not the CR of a CRLF, nor LF, HT or in a quoted pair.
 cdef void check_control(Message* m, const uint8_t* data, uint32_t at, uint32_t limit) noexcept nogil:
@@ -68,10 +70,10 @@ cdef void check_control(Message* m, const uint8_t* data, uint32_t at, uint32_t l
 
 # Find the header lines of [0, limit). The offset of the empty line's end, or 0 if it is not there yet. -1: too many.
 cdef inline int take_lines(Message* m, const uint8_t* data, uint32_t limit) noexcept nogil:
-    cdef uint32_t block = 0, line = 0, end, next
-    cdef uint64_t controls
+    cdef uint32_t block = 0, line = 0, end, next, count = 0
+    cdef uint64_t controls, present = 0
     cdef uint8_t folded = 0
-    cdef bint started = 0
+    cdef int found = 0
     while block < limit:
         if limit - block >= SCAN_BLOCK:
             controls = scan_controls(data + block)
@@ -94,27 +96,32 @@ cdef inline int take_lines(Message* m, const uint8_t* data, uint32_t limit) noex
             if end == line:
                 m.body_gap = <uint16_t>line
                 m.body = <uint16_t>next
-                m.headers[m.header_count].name = <uint16_t>line
-                return next
+                found = <int>next
+                block = limit
+                break
             if next == limit:
                 break
-            if not started:
-                started = 1
+            if line == 0:
                 start_line(m, data, end, limit)
-            elif data[next] == SP or data[next] == HT:
+                line = next
+                continue
+            if data[next] == SP or data[next] == HT:
                 folded = 1
                 continue
-            elif m.header_count == MAX_HEADERS:
+            if count == MAX_HEADERS:
                 fault(m, line, HDR_UNKNOWN, 400, b"more than 256 header lines")
-                m.headers[m.header_count].name = <uint16_t>line
-                return -1
-            else:
-                take_line(m, data, line, end, limit, folded)
+                found = -1
+                block = limit
+                break
+            present = take_line(m, data, line, end, limit, count, present, folded)
+            count += 1
             folded = 0
             line = next
         block += SCAN_BLOCK
-    m.headers[m.header_count].name = <uint16_t>line
-    return 0
+    m.present = present
+    m.header_count = <uint16_t>count
+    m.headers[count].name = <uint16_t>line
+    return found
 
 cdef int parse_message(Message* m, const uint8_t* data, uint32_t length, int framing) noexcept nogil:
     cdef uint32_t skipped = 0, limit, left

@@ -110,9 +110,36 @@ cdef inline void read_cseq(Message* m, const uint8_t* data, Slice value, uint32_
             or memcmp(data + m.method_text.start, data + start, at - start) != 0)):
         fault(m, start, HDR_CSEQ, 400, b"CSeq method is not the request's")
 
+# Most are `<uri>`, `"name" <uri>` or `name <uri>` with at most a tag behind: 1 then, and *tag; 0 says to look closer.
+cdef inline bint take_plain_party(const uint8_t* data, uint32_t at, uint32_t end, uint32_t readable,
+                                  Slice* tag) noexcept nogil:
+    cdef uint32_t start
+    if data[at] == c'"':
+        at = scan_byte_within(data, at + 1, end, readable, c'"')
+        if end - at < 8 or data[at - 1] == c'\\' or data[at + 1] != SP:
+            return 0
+        at += 2
+    else:
+        while at < end and char_class[data[at]] & CHAR_TOKEN:
+            at += 1
+        if at < end and data[at] == SP:
+            at += 1
+    if end - at < 7 or memcmp(data + at, b"<sip:", 5) != 0:
+        return 0
+    at = scan_bracket_within(data, at + 5, end, readable, 0)
+    if end - at < 6 or memcmp(data + at, b">;tag=", 6) != 0:
+        return at + 1 == end and data[at] == c'>' and data[at - 1] != c':'
+    start = at + 6
+    at = scan_value_within(data, start, end, readable, 0)
+    tag[0] = make_slice(start, at)
+    return at == end and at > start and data[start - 7] != c':'
+
 cdef inline void read_party(Message* m, const uint8_t* data, Slice value, uint32_t readable, int header,
                             Slice* tag) noexcept nogil:
     cdef NameAddr party
+    if take_plain_party(data, value.start, value.end, readable, tag):
+        return
+    tag[0] = make_slice(0, 0)
     if not take_name_addr(data, value.start, value.end, readable, &party, tag) or party.star or party.next.end != 0:
         fault(m, value.start, header, 400, b"not an address with parameters")
 
