@@ -4,11 +4,13 @@
 2. A function that got slower fails the gate and is named; the same code passes, and so does a little more.
 3. Without a parent to compare with, or with one that cannot be replayed, it says so, and the limits still hold.
 4. Which commit it compares with: parent, first parent of a merge, HEAD under a dirty tree, one a shallow clone fetches.
-5. The traffic goes through this build, the same each time (with valgrind; long).
+5. The build that is meant is the one that runs, whatever else is called fastsip hereabouts.
+6. The traffic goes through this build, the same each time, and dearer code is seen (with valgrind; long).
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +23,7 @@ sys.path.append(str(ROOT / "bench"))
 import perf  # noqa: E402
 from replay import trees  # noqa: E402
 from replay.costs import Costs, change, function_name, grown, read_costs, too_much  # noqa: E402
-from replay.driver import ReplayError, clock_library, replay  # noqa: E402
+from replay.driver import PYTHON, ReplayError, clock_library, environment, replay  # noqa: E402
 
 OUT = """# callgrind format
 version: 1
@@ -187,7 +189,7 @@ def test_what_it_compares_with(tmp_path: Path) -> None:
     made.git("merge", "--quiet", "--no-edit", "side")
     assert trees.find_base(made.path, None)[0] == second
     assert trees.find_base(made.path, "main~1")[0] == second
-    with pytest.raises(trees.TreeError, match="no-such"):
+    with pytest.raises(trees.TreeError, match="rev-parse"):
         trees.find_base(made.path, "no-such")
 
     shallow = Repository(tmp_path / "shallow")
@@ -213,6 +215,20 @@ def test_builds_that_do_not_count(tmp_path: Path) -> None:
         trees.check_built(tmp_path)
 
 
+def test_the_build_that_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "fastsip").mkdir()
+    (tmp_path / "fastsip" / "__init__.py").touch()
+    said = subprocess.run(
+        [*PYTHON, "-c", "import fastsip, replay.people; print(fastsip.__file__)"],
+        env={**environment(tmp_path, tmp_path), "LD_PRELOAD": ""},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(said.stdout.strip()).parent == tmp_path / "fastsip"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("path", ["call", "register"])
 def test_replay_repeats(path: str, tmp_path: Path) -> None:
@@ -221,3 +237,21 @@ def test_replay_repeats(path: str, tmp_path: Path) -> None:
     assert once.messages == again.messages
     assert abs(change(once, again)) < 0.0005
     assert all(once.layers[layer] for layer in ("message", "proxy", "transaction", "transport", "timer", "location"))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_dearer_code_is_seen(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for folder in ("ext", "fastsip"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    shutil.copy(ROOT / "setup.py", tree)
+    header = tree / "ext" / "siphash.h"
+    once, often = "siphash_finish(HashState *s) {", "for (volatile int i = 0; i < 100; i++) {}"
+    assert once in header.read_text()
+    header.write_text(header.read_text().replace(once, f"{once} {often}"))
+    trees.build(tree)
+    clock = clock_library(tmp_path)
+    before, after = (replay("call", at, tmp_path / f"{at.name}.out", clock) for at in (ROOT, tree))
+    assert too_much(before, after)
+    assert "branch_check" in [one.name for one in grown(before, after)[0][:5]]

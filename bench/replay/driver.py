@@ -21,8 +21,8 @@ PORT = 5060
 STEP_NS = 4_000_000
 PATHS = {"call": (8, 3_500, 2_000), "register": (16, 2_500, 2_000)}
 """Begun in a step of 4 ms, before counting (more than there are at once in all waiting states), and while counting."""
-PATIENCE = 240
-"""Seconds for all of a path."""
+PYTHON = (sys.executable, "-P")
+"""Not the folder it is started in, which has a fastsip too, but PYTHONPATH alone says which build is meant."""
 
 
 class ReplayError(Exception):
@@ -41,7 +41,7 @@ class Remote:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._answer()
+        self.fastsip = Path(self._answer()["fastsip"])
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout
@@ -101,6 +101,17 @@ def clock_library(folder: Path) -> Path:
     return final
 
 
+def environment(tree: Path, clock: Path) -> dict[str, str]:
+    """What the server of a replay finds: the build in `tree`, our clock, and nothing that differs from run to run."""
+    return {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ},
+        "PYTHONPATH": f"{tree}:{HERE.parent}",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LD_PRELOAD": str(clock),
+    }
+
+
 def replay(path: str, tree: Path, out: Path, clock: Path) -> Costs:
     """Instructions of `path` through the build in `tree`; callgrind's file stays at `out`. ReplayError."""
     out.unlink(missing_ok=True)
@@ -108,18 +119,13 @@ def replay(path: str, tree: Path, out: Path, clock: Path) -> Costs:
         command = [
             *("valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no", f"--toggle-collect={TOGGLE}"),
             *("--compress-strings=no", "--compress-pos=no", f"--callgrind-out-file={out}"),
-            *(sys.executable, "-m", "replay.server", path, server_host, str(PORT), str(clock)),
+            *(*PYTHON, "-m", "replay.server", path, server_host, str(PORT), str(clock)),
         ]
-        environment = {
-            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV") if name in os.environ},
-            "PYTHONPATH": f"{tree}:{HERE.parent}",
-            "PYTHONHASHSEED": "0",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "LD_PRELOAD": str(clock),
-        }
-        remote = Remote(command, environment)
+        remote = Remote(command, environment(tree, clock))
         phones: Phones
         try:
+            if remote.fastsip.resolve().parent != (tree / "fastsip").resolve():
+                raise ReplayError(f"it took {remote.fastsip}, not the build in {tree}")
             if path == "call":
                 phones = Calls(callers, callees, PORT, (server_host, PORT))
             else:

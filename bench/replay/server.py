@@ -52,6 +52,7 @@ os.urandom = fixed_bytes
 
 import msgpack  # noqa: E402
 
+import fastsip  # noqa: E402
 from fastsip import sockets  # noqa: E402
 from fastsip._control import KEY_BYTES, ControlView, control_format, control_size  # noqa: E402
 from fastsip._digest import table_size  # noqa: E402
@@ -154,7 +155,7 @@ def main() -> None:
     clock = ctypes.CDLL(clock_path)
     clock.replay_clock.argtypes = [ctypes.c_uint64]
     server = Server(path, host, port)
-    answer: dict[str, object] = {"is": "ready"}
+    answer: dict[str, object] = {"fastsip": fastsip.__file__}
     print(json.dumps(answer), flush=True)
     for line in sys.stdin:
         words = line.split()

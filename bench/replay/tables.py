@@ -74,7 +74,7 @@ def growth_table(before: Costs, after: Costs) -> Table:
                 table.add_row(one.name, one.layer, f"{one.before:,.0f}", f"{one.after:,.0f}", f"{one.more:+,.0f}")
 
     more, less = grown(before, after)
-    add(more[:20], 0)
+    add(more[:20], 1)
     table.add_section()
     add(less[:10], 5)
     return table

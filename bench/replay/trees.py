@@ -33,8 +33,9 @@ def git(root: Path, *arguments: str, seconds: float = 60) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TreeError(f"git {arguments[0]}: {error}") from None
     if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise TreeError(f"git {' '.join(arguments)}: {said[-1] if said else done.returncode}")
+        said = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
+        fatal = [line for line in said if line.startswith("fatal: ")]
+        raise TreeError(f"git {arguments[0]}: {(fatal or said)[0].removeprefix('fatal: ')}")
     return done.stdout.strip()
 
 
@@ -91,6 +92,22 @@ def build_key(root: Path) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
+def build(tree: Path) -> None:
+    """Compile what the replay needs, in place. Raises TreeError."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FASTSIP_")}
+    environment["FASTSIP_ONLY"] = ",".join(modules(tree))
+    with (tree / "log").open("w") as log:
+        done = subprocess.run(
+            [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"],
+            cwd=tree,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    if done.returncode:
+        raise TreeError(f"{tree.name} does not build: {tree / 'log'}")
+
+
 def built(root: Path, commit: str, folder: Path) -> Path:
     """The tree of a commit, built in `folder` unless it is there from last time. Raises TreeError."""
     tree = folder / f"{commit[:12]}-{build_key(root)}"
@@ -103,18 +120,7 @@ def built(root: Path, commit: str, folder: Path) -> Path:
     git(root, "archive", "--format=tar", f"--output={archive}", commit, "ext", "fastsip", "setup.py", "pyproject.toml")
     shutil.unpack_archive(archive, tree)
     archive.unlink()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FASTSIP_")}
-    environment["FASTSIP_ONLY"] = ",".join(modules(tree))
-    with (tree / "log").open("w") as log:
-        done = subprocess.run(
-            [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"],
-            cwd=tree,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    if done.returncode:
-        raise TreeError(f"{commit[:12]} does not build: {tree / 'log'}")
+    build(tree)
     (tree / "ready").touch()
     older = sorted((path.parent for path in folder.glob("*/ready")), key=lambda path: path.stat().st_mtime)
     for path in older[:-KEPT]:
