@@ -56,7 +56,6 @@ class Asked:
             seed=given["seed"],
             answering=answering,
             prepare=(answering is not None and given["register"] is not False) or needs_bindings,
-            keep=needs_bindings,
             contact=given.get("contact") or "",
             expires=given.get("expires", 3600),
         )

@@ -93,7 +93,7 @@ def call(**given: Any) -> None:
     show_default=True,
     help="Bindings of users in turn; refreshes of bindings made before; removals of such.",
 )
-@option("--contact", metavar="HOST:PORT", help="Where the bindings point to. Default: where they are sent from.")
+@option("--contact", metavar="HOST:PORT", help="Where the bindings point to. Default: the first source.")
 @option("--fresh", is_flag=True, help="Use no nonce twice: every REGISTER is challenged.")
 @option(
     "--expires", type=click.IntRange(0), default=3600, metavar="SECONDS", show_default=True, help="Of the bindings."
@@ -104,8 +104,8 @@ def call(**given: Any) -> None:
 def register(**given: Any) -> None:
     """Registrations of the users in turn, with Digest where the server asks for it.
 
-    Each REGISTER is for another user until all had one; from then on it is a refresh. Bindings are left in place
-    unless --mode remove.
+    Each REGISTER is for another user until all had one; from then on it is a refresh. New bindings are left in place;
+    --mode refresh and remove begin with bindings for all users, which are gone in the end.
     """
     _go("register", given)
 

@@ -123,8 +123,7 @@ class Course:
             if work.contact:
                 self._contacts = [work.contact] * work.threads
             if work.prepare and not self._alone:
-                if not work.keep:
-                    stack.callback(self.remove)
+                stack.callback(self.remove)
                 self._register()
             self._stack = stack.pop_all()
         return self
@@ -141,7 +140,7 @@ class Course:
         work = self.work if plan is None else structs.replace(self.work, plan=plan)
         outcome = Outcome(work)
         if not self.interrupts.times:
-            setups = work.setups(self._own, self._targets, self._contacts if work.binds else ())
+            setups = work.setups(self._own, self._targets, self._contacts)
             title = title or f"{work.name} {work.target}"
             self.view.begin(
                 title, work.plan.duration, work.count, None if self._alone else plan or work.plan, work.main[0]

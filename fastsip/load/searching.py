@@ -68,8 +68,8 @@ def _work(asked: Asked, given: dict[str, Any], sessions: int) -> Work:
     work = Asked(asked.name, given).work()
     if asked.name == "register" and len(work.users) < sessions:
         raise Wrong(
-            f"--users: {len(work.users):,} users, and RFC 7502 6.7 wants {sessions:,} addresses-of-record, one for each "
-            "REGISTER (--sessions N asks for fewer)"
+            f"--users: {len(work.users):,} users, and RFC 7502 6.7 wants {sessions:,} addresses-of-record, one for "
+            "each REGISTER (--sessions N asks for fewer)"
         )
     return work
 
@@ -88,7 +88,7 @@ def _sessions(searcher: Searcher, work: Work, benchmarked: benchmark.Benchmark, 
 
 def _registrations(searcher: Searcher, work: Work, benchmarked: benchmark.Benchmark, given: dict[str, Any]) -> None:
     """RFC 7502 6.7, then 6.8. Between two rates of 6.7 the bindings are removed, so that each REGISTER makes one."""
-    with Course(msgspec.structs.replace(work, keep=True), searcher.view, searcher.interrupts) as course:
+    with Course(work, searcher.view, searcher.interrupts) as course:
         benchmarked.search = searcher.search(f"registrations at {work.target}", course, between=course.remove)
         benchmarked.limits = searcher.limits
         rate = benchmarked.search.rate

@@ -36,8 +36,8 @@ class Hold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["constant", "exponential", "uniform"] = "constant"
     mean: int = 0
     least: int = 0
-    """No call is shorter. `exponential` is this and an exponential rest; `uniform` is even from here to as far above the
-    mean."""
+    """No call is shorter. `exponential` is this and an exponential rest; `uniform` is even from here to as far above
+    the mean."""
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

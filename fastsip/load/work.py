@@ -44,8 +44,6 @@ class Work(msgspec.Struct, frozen=True):
     answering: Answering | None = None
     prepare: bool = False
     """Register the users before, and remove their bindings after."""
-    keep: bool = False
-    """Leave the bindings as the work left them."""
     contact: str = ""
     """host:port of all bindings; empty: where the callees are, or each engine's first source."""
     expires: int = 3600
@@ -55,16 +53,11 @@ class Work(msgspec.Struct, frozen=True):
         """The response times a bound is for."""
         return [MAIN[scenario.kind] for scenario in self.scenarios]
 
-    @property
-    def binds(self) -> bool:
-        """Whether its users are bound where others are reached, so that a REGISTER in the work has to say the same."""
-        return self.prepare or self.keep or self.answering is not None
-
     def setups(
-        self, sources: Sources, targets: Sequence[tuple[str, int]], contacts: Sequence[str] = ()
+        self, sources: Sources, targets: Sequence[tuple[str, int]], contacts: Sequence[str]
     ) -> list[EngineSetup]:
         """For the engines that generate; each sends to one of the targets. Users are dealt out among them, so that
-        each user belongs to one engine. `contacts` are where users are bound to already."""
+        each user belongs to one engine. `contacts` are where users are bound."""
         users = list(self.users)
         if len(users) < self.threads:
             users = [users[index % len(users)] for index in range(self.threads)]
@@ -117,8 +110,8 @@ REGISTERING_AT_ONCE = 100
 
 
 def _bound_to(scenario: Scenario, contacts: Sequence[str], index: int) -> Scenario:
-    """The scenario, with the contact that users of an engine have: a refresh binds no other."""
-    if scenario.kind != "register" or scenario.contact or not contacts:
+    """The scenario, with the contact the users of an engine have or get: a refresh binds no other."""
+    if scenario.kind != "register" or scenario.contact:
         return scenario
     return msgspec.structs.replace(scenario, contact=contacts[index % len(contacts)])
 
