@@ -19,7 +19,8 @@ from posix.unistd cimport close as close_fd
 from posix.unistd cimport write as write_fd
 
 from fastsip._address cimport (
-    ADDRESS_TEXT, Address, Flow, address_host, address_parse, address_same_ip)
+    ADDRESS_TEXT, Address, Flow, address_host, address_is_sendable, address_parse,
+    address_same_ip)
 from fastsip._control cimport (
     COUNT_datagrams_in, COUNT_datagrams_out, COUNT_dropped_send, COUNT_dropped_socket, COUNT_dropped_unsendable,
     Control, WorkerBlock)
@@ -27,13 +28,13 @@ from fastsip._digest cimport DIGEST_MD5, DIGEST_SHA256, credentials_algorithm, o
 from fastsip._hash cimport HashKey, HashState, siphash_add, siphash_finish, siphash_start
 from fastsip._libcrypto cimport (
     Hash, Libcrypto, hash_add, hash_close, hash_finish, hash_open, hash_start)
-from fastsip._memory cimport Buffer, BufferPool, buffer_copy, buffer_release, pool_init, pool_live, pool_trim
+from fastsip._memory cimport Buffer, BufferPool, buffer_copy, buffer_hold, buffer_release, pool_init, pool_live, pool_trim
 from fastsip._message cimport *
 from fastsip._timer cimport (
     Timer, Wheel, timer_arm, timer_cancel, timer_init, wheel_armed, wheel_expire, wheel_free, wheel_new, wheel_wait)
 from fastsip._transport cimport (
     RECEIVE_BATCH, RECEIVE_SLOT, Packet, TransportSetup, TransportState, transport_flush, transport_free, transport_listen,
-    transport_new, transport_receive, transport_route, transport_send, transport_sent_by, transport_wait_ns,
+    transport_new, transport_pack, transport_receive, transport_route, transport_send, transport_sent_by, transport_wait_ns,
     transport_watch)
 
 cdef extern from "load.h" nogil:
@@ -62,6 +63,7 @@ cdef extern from "load.h" nogil:
     double random_exponential(Random* r) noexcept
     uint32_t random_below(Random* r, uint32_t limit) noexcept
     uint64_t load_clock_ns(int clock) noexcept
+    void load_sleep_until(uint64_t ns) noexcept
     uint32_t load_version(const uint32_t* version) noexcept
     void store_version(uint32_t* version, uint32_t value) noexcept
 

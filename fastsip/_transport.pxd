@@ -66,6 +66,9 @@ cdef void transport_in_hand(TransportState* t, const Packet* packet) noexcept no
 # Queue for sending; takes a reference. -1 if it can never leave: larger than a datagram, no such listener, family
 # mismatch or an address that is not sendable; then it is counted as dropped_unsendable here.
 cdef int transport_send(TransportState* t, const Flow* flow, Buffer* buffer) noexcept nogil
+# From now on a flush lets runs of datagrams to one address, of one length but for a shorter last one, leave in one piece
+# where the kernel can (UDP_SEGMENT, 4.18); on the wire nothing changes. -1 when memory is out.
+cdef int transport_pack(TransportState* t) noexcept nogil
 # One sendmmsg per socket for all that was queued, then wake the workers whose rings got something and who sleep.
 cdef void transport_flush(TransportState* t) noexcept nogil
 # The listener through which to reach `remote`: the one `like` came by if the family fits, else the first that fits.

@@ -85,10 +85,10 @@ cdef void put_status(Writer* w, int status) noexcept nogil:
     put_text(w, reason_phrase(status))
 
 
-cdef void send_away(Load* l, const Flow* flow, Buffer* buffer) noexcept nogil:
+cdef void send_away(Load* l, int lane, const Flow* flow, Buffer* buffer) noexcept nogil:
     # Without keeping it.
     if buffer != NULL:
-        transport_send(l.transport, flow, buffer)
+        post(l, lane, flow, buffer)
         buffer_release(&l.pool, buffer)
 
 
@@ -108,7 +108,7 @@ cdef void reply(Load* l, const Message* m, const Packet* packet, int status) noe
         put_own_contact(&w, l, packet)
         put_text(&w, b"\r\nAllow: INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE\r\nAccept: application/sdp")
     put_end(&w)
-    send_away(l, &flow, finished(l, &w))
+    send_away(l, LANE_OTHER, &flow, finished(l, &w))
 
 
 cdef Answered* answered_of(Load* l, const Message* m) noexcept nogil:
@@ -155,9 +155,9 @@ cdef void on_invite(Load* l, const Message* m, const Packet* packet) noexcept no
     if a != NULL:
         count(l, LOAD_again_in)
         if a.state == ANSWERED_RINGING and not l.silent:
-            send_away(l, &a.flow, like_final(l, a.answer, 180))
+            send_away(l, LANE_RINGING, &a.flow, like_final(l, a.answer, 180))
         elif a.state == ANSWERED_REFUSED:
-            transport_send(l.transport, &a.flow, a.answer)
+            post(l, LANE_FINAL, &a.flow, a.answer)
         return
     if not l.answers or l.finishing or l.counters[<int>LOAD_dialogs] >= l.limit:
         reply(l, m, packet, 480)
@@ -184,7 +184,7 @@ cdef void on_invite(Load* l, const Message* m, const Packet* packet) noexcept no
     a.is_dialog = True
     count(l, LOAD_dialogs)
     if not l.silent:
-        send_away(l, &a.flow, like_final(l, a.answer, 180))
+        send_away(l, LANE_RINGING, &a.flow, like_final(l, a.answer, 180))
     if l.ring:
         timer_arm(l.wheel, &a.timer, l.now_ms, l.ring)
     else:
@@ -241,7 +241,7 @@ cdef void refuse(Load* l, Answered* a) noexcept nogil:
 cdef void await_ack(Load* l, Answered* a) noexcept nogil:
     a.interval = l.t1
     a.deadline = l.now_ms + ENDING * l.t1
-    transport_send(l.transport, &a.flow, a.answer)
+    post(l, LANE_FINAL, &a.flow, a.answer)
     timer_arm(l.wheel, &a.timer, l.now_ms, l.t1)
 
 
@@ -255,7 +255,7 @@ cdef void on_answered_timer(Load* l, Answered* a) noexcept nogil:
         over(l, a)
         return
     count(l, LOAD_again_answer)
-    transport_send(l.transport, &a.flow, a.answer)
+    post(l, LANE_FINAL, &a.flow, a.answer)
     a.interval = min(2 * a.interval, l.t2)
     timer_arm(l.wheel, &a.timer, l.now_ms, <uint32_t>min(<uint64_t>a.interval, a.deadline - l.now_ms))
 

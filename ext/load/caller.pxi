@@ -29,7 +29,9 @@ cdef inline void record(Load* l, int reading, uint64_t since) noexcept nogil:
 
 
 cdef bint transmit(Load* l, Call* c, Buffer* buffer) noexcept nogil:
-    return transport_send(l.transport, &c.flow, buffer) == 0
+    # The first INVITE, REGISTER and so on, and ACKs of what refused it, in one lane; what a dialog sends in another.
+    return post(l, LANE_DIALOG if c.state in (CALL_HELD, CALL_REINVITING, CALL_ENDING) or c.next != NULL else LANE_BEGIN,
+                &c.flow, buffer)
 
 
 cdef bint start(Load* l, Call* c, Buffer* request) noexcept nogil:
@@ -334,7 +336,7 @@ cdef void on_late(Load* l, const Message* m, const Packet* packet, uint32_t inde
         next_hop(l, m, &d, &l.place[gone.place].flow, &flow)
         ack = write_ack_2xx(l, &gone, m, &d)
     if ack != NULL:
-        transport_send(l.transport, &flow, ack)
+        post(l, LANE_DIALOG, &flow, ack)
         buffer_release(&l.pool, ack)
 
 

@@ -66,6 +66,8 @@ cdef class Engine:
                 raise OSError(errno, f"cannot use the socket of {host_port(source.host, source.port)}")
             numbers.append(number)
         self.read(setup, texts, numbers)
+        if self.l.gather and transport_pack(self.l.transport) < 0:
+            raise MemoryError
         self.arena = settle_texts(texts)
         if any([caller.password is not None for caller in setup.callers]):
             if not open_libcrypto(&self.l.hashes.crypto):

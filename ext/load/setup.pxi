@@ -143,6 +143,10 @@ cdef int read_work(Load* l, setup, list texts) except -1:
     l.callee = <Text*>table_of(l.callees, sizeof(Text))
     for i in range(l.callees):
         keep_text(texts, &l.callee[i], uri_of("callees", setup.callees[i]))
+    l.gather = <uint64_t>setup.gather * 1000
+    if l.gather:
+        l.widest_aor = max([len(caller.aor) for caller in setup.callers], default=0)
+        l.widest_callee = max([len(callee) for callee in setup.callees], default=0)
     l.jobs = <uint32_t>len(setup.scenarios)
     l.job = <Job*>table_of(l.jobs, sizeof(Job))
     weight = sum([scenario.weight for scenario in setup.scenarios])

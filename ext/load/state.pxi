@@ -137,6 +137,26 @@ cdef struct Answered:            # a dialog of the answering side, from its INVI
     Buffer* answer               # the final response
     Flow flow
 
+cdef enum Lane:                  # in this order a batch leaves. Messages of one kind have one length, more or less, so that
+                                 # runs of them can leave in one piece; those of one call stay in order.
+    LANE_BEGIN                   # requests that begin something, and ACKs of refused ones
+    LANE_RINGING                 # 180
+    LANE_OTHER                   # what is answered without a record
+    LANE_FINAL                   # final responses to INVITE
+    LANE_DIALOG                  # ACK, BYE, re-INVITE, CANCEL
+    LANES
+
+cdef enum:
+    LANE_ROOM = 256
+
+cdef struct Outgoing:
+    Buffer* buffer
+    Flow flow
+
+cdef struct Outbox:
+    uint32_t count
+    Outgoing entry[LANE_ROOM]
+
 cdef struct Slab:
     uint8_t** chunks
     uint32_t count               # of chunks
@@ -198,6 +218,11 @@ cdef struct Load:
     Answered* over_first
     Answered* over_last
     Hashes hashes
+    Outbox outbox[LANES]
+    uint64_t gather              # ns between turns while there is work
+    uint64_t turned              # ns: when this turn began
+    uint32_t widest_aor          # with `gather`, messages of a kind are made equally long
+    uint32_t widest_callee
     Message message              # what came
     Message own                  # one of ours, read again
     uint8_t scratch[65536]
@@ -381,3 +406,29 @@ cdef void free_records(Load* l) noexcept nogil:
     for i in range(l.persons):
         free(l.person[i].auth[0])
         free(l.person[i].auth[1])
+
+
+cdef bint post(Load* l, int lane, const Flow* flow, Buffer* buffer) noexcept nogil:
+    # Leaves with the next flush; holds the buffer until then. False if it can never leave.
+    cdef Outbox* box = &l.outbox[lane]
+    if not address_is_sendable(&flow.remote) or flow.local.family != flow.remote.family:
+        return False
+    if box.count == LANE_ROOM:
+        flush(l)
+    box.entry[box.count].buffer = buffer_hold(buffer)
+    box.entry[box.count].flow = flow[0]
+    box.count += 1
+    return True
+
+
+cdef void flush(Load* l) noexcept nogil:
+    cdef int lane
+    cdef uint32_t i
+    cdef Outbox* box
+    for lane in range(LANES):
+        box = &l.outbox[lane]
+        for i in range(box.count):
+            transport_send(l.transport, &box.entry[i].flow, box.entry[i].buffer)
+            buffer_release(&l.pool, box.entry[i].buffer)
+        box.count = 0
+    transport_flush(l.transport)

@@ -32,7 +32,7 @@ cdef int receive_all(Load* l) noexcept nogil:
         look_at_clock(l)
         for i in range(count):
             on_packet(l, &packets[i])
-        transport_flush(l.transport)
+        flush(l)
         batches += 1
     return batches
 
@@ -126,6 +126,22 @@ cdef void end_held(Load* l) noexcept nogil:
             hang_up(l, c)
 
 
+cdef void rest(Load* l, bint worked) noexcept nogil:
+    # With `gather`, a turn that had work is followed by the next one that much later, not by the next datagram: waking up
+    # costs more than a datagram does, and what has come together leaves together. After a turn without work the first
+    # datagram, timer or arrival wakes.
+    cdef uint64_t now, until
+    if l.gather and worked:
+        until = l.turned + l.gather
+        now = load_clock_ns(CLOCK_MONOTONIC)
+        if now < until:
+            load_sleep_until(until)
+        transport_wait_ns(l.transport, 0)
+    else:
+        transport_wait_ns(l.transport, sleep_for(l))
+    l.turned = load_clock_ns(CLOCK_MONOTONIC)
+
+
 cdef bint turn(Load* l) noexcept nogil:
     # False when the work is over.
     cdef int batches = receive_all(l), begun = 0, fired
@@ -138,10 +154,12 @@ cdef bint turn(Load* l) noexcept nogil:
         l.ended = True
         l.give_up = l.now_ms + ENDING * l.t1
         end_held(l)
-    transport_flush(l.transport)
+    flush(l)
     publish(l)
     if is_over(l):
         return False
-    transport_wait_ns(l.transport, 0 if batches == TURN_BATCHES or fired == TURN_TIMERS or begun == TURN_ARRIVALS
-                      else sleep_for(l))
+    if batches == TURN_BATCHES or fired == TURN_TIMERS or begun == TURN_ARRIVALS:
+        transport_wait_ns(l.transport, 0)
+    else:
+        rest(l, batches or fired or begun)
     return True

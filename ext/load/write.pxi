@@ -94,13 +94,29 @@ cdef inline void begin(Load* l, Writer* w) noexcept nogil:
     writer_init(w, l.scratch, sizeof(l.scratch))
 
 
+cdef inline void put_spaces(Writer* w, uint32_t number) noexcept nogil:
+    cdef uint32_t i
+    for i in range(number):
+        put_text(w, b" ")
+
+
 cdef inline void put_identity(Writer* w, Load* l, const Call* c, const Text* to) noexcept nogil:
-    # Max-Forwards, From, To and Call-ID of what begins something.
-    put_text(w, b"\r\nMax-Forwards: 70\r\nFrom: <")
+    # Max-Forwards, From, To and Call-ID of what begins something. Blanks behind the colon make up for a short name, here
+    # and in the Request-URI, where messages are to be equally long.
+    put_text(w, b"\r\nMax-Forwards: ")
+    if l.widest_callee > to.length:
+        put_spaces(w, l.widest_callee - to.length)
+    put_text(w, b"70\r\nFrom: ")
+    if l.widest_aor > l.person[c.person].aor.length:
+        put_spaces(w, l.widest_aor - l.person[c.person].aor.length)
+    put_text(w, b"<")
     put_piece(w, &l.person[c.person].aor)
     put_text(w, b">;tag=c")
     put_token(w, l, c.index, c.generation)
-    put_text(w, b"\r\nTo: <")
+    put_text(w, b"\r\nTo: ")
+    if l.widest_callee > to.length:
+        put_spaces(w, l.widest_callee - to.length)
+    put_text(w, b"<")
     put_piece(w, to)
     put_text(w, b">\r\nCall-ID: ")
     put_token(w, l, c.index, c.generation)
@@ -192,7 +208,10 @@ cdef Buffer* write_register(Load* l, const Call* c, const Job* job) noexcept nog
         put(&w, person.aor.at + 4, person.aor.length - 4)
     put_text(&w, b" SIP/2.0")
     put_via(&w, l, c, c.sequence)
-    put_text(&w, b"\r\nMax-Forwards: 70\r\nFrom: <")
+    put_text(&w, b"\r\nMax-Forwards: 70\r\nFrom: ")
+    if l.widest_aor > person.aor.length:
+        put_spaces(&w, 4 * (l.widest_aor - person.aor.length))
+    put_text(&w, b"<")
     put_piece(&w, &person.aor)
     put_text(&w, b">;tag=r")
     put_token(&w, l, c.person, 0)

@@ -61,6 +61,8 @@ cdef void flush_queue(TransportState* t, Listener* listener, SendQueue* queue) n
     cdef uint64_t bytes_out = 0, dropped = 0
     cdef int sent
     cdef bint refused = False
+    if t.packs != NULL and queue.count > 1:
+        at = send_packed(t, listener, queue, &bytes_out)
     while at < queue.count:
         sent = sendmmsg(listener.fd, &queue.headers[at], queue.count - at, MSG_DONTWAIT)
         if sent > 0:
@@ -83,6 +85,75 @@ cdef void flush_queue(TransportState* t, Listener* listener, SendQueue* queue) n
     if dropped:
         count_add(t.block, COUNT_dropped_send, dropped)
     queue.count = 0
+
+
+cdef inline bint same_way(const SendQueue* queue, uint32_t a, uint32_t b) noexcept nogil:
+    cdef const msghdr* first = &queue.headers[a].msg_hdr
+    cdef const msghdr* other = &queue.headers[b].msg_hdr
+    return (first.msg_namelen == other.msg_namelen and first.msg_controllen == other.msg_controllen
+            and memcmp(first.msg_name, other.msg_name, first.msg_namelen) == 0
+            and (first.msg_controllen == 0 or memcmp(first.msg_control, other.msg_control, first.msg_controllen) == 0))
+
+
+cdef uint32_t pack_up(SendQueue* queue, uint32_t at, mmsghdr* head, uint64_t* control) noexcept nogil:
+    # As many datagrams from `at` on as may leave in one piece: to one address, all of one length but a shorter last one.
+    # Returns where the next piece begins.
+    cdef uint32_t i = at + 1
+    cdef size_t length = queue.pieces[at].iov_len, whole = length
+    cdef cmsghdr* item
+    cdef uint16_t segment = <uint16_t>length
+    head[0] = queue.headers[at]
+    while i < queue.count and i - at < PACK_SEGMENTS and whole + queue.pieces[i].iov_len <= PACK_BYTES:
+        if queue.pieces[i].iov_len > length or not same_way(queue, at, i):
+            break
+        whole += queue.pieces[i].iov_len
+        i += 1
+        if queue.pieces[i - 1].iov_len < length:
+            break
+    if i - at == 1:
+        return i
+    head.msg_hdr.msg_iovlen = i - at             # the pieces lie one behind the other
+    item = <cmsghdr*>control
+    item.cmsg_level = SOL_UDP
+    item.cmsg_type = UDP_SEGMENT
+    item.cmsg_len = CMSG_LEN(sizeof(segment))
+    memcpy(CMSG_DATA(item), &segment, sizeof(segment))
+    memcpy(<uint8_t*>control + CMSG_SPACE(sizeof(segment)), head.msg_hdr.msg_control, head.msg_hdr.msg_controllen)
+    head.msg_hdr.msg_control = control
+    head.msg_hdr.msg_controllen += CMSG_SPACE(sizeof(segment))
+    return i
+
+
+cdef uint32_t send_packed(TransportState* t, Listener* listener, SendQueue* queue, uint64_t* bytes_out) noexcept nogil:
+    # Generic segmentation offload: the kernel takes runs of equal datagrams through its layers as one and splits them at
+    # the end. Returns how many of the queue are gone; what did not go leaves one by one, and where this kernel or path
+    # cannot do it, so does everything from now on.
+    cdef SendPacks* packs = t.packs
+    cdef uint32_t count = 0, done = 0, at = 0, i
+    cdef int sent
+    while at < queue.count:
+        packs.first[count] = at
+        at = pack_up(queue, at, &packs.headers[count], packs.controls[count])
+        count += 1
+    packs.first[count] = at
+    while done < count:
+        sent = sendmmsg(listener.fd, &packs.headers[done], count - done, MSG_DONTWAIT)
+        if sent <= 0:
+            break
+        for i in range(done, done + <uint32_t>sent):
+            bytes_out[0] += packs.headers[i].msg_len
+        done += <uint32_t>sent
+    at = packs.first[done]
+    if done < count and errno in (EINVAL, EIO, EMSGSIZE, EOPNOTSUPP):
+        free(packs)
+        t.packs = NULL
+    return at
+
+
+cdef int transport_pack(TransportState* t) noexcept nogil:
+    if t.packs == NULL:
+        t.packs = <SendPacks*>calloc(1, sizeof(SendPacks))
+    return 0 if t.packs != NULL else -1
 
 
 cdef void transport_flush(TransportState* t) noexcept nogil:

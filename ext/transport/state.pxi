@@ -7,6 +7,8 @@ cdef enum:
     CONTROL_BYTES = 128      # ancillary data of one datagram: packet info and the drop counter
     EVENT_WAKE = 64          # epoll tags; below are listener numbers
     EVENT_WATCHED = 65
+    PACK_SEGMENTS = 64       # what every kernel that segments takes at once
+    PACK_BYTES = 65000
 
 cdef struct SendQueue:       # of one listener; wired once, so that queueing fills in lengths and addresses only
     uint32_t count
@@ -15,6 +17,11 @@ cdef struct SendQueue:       # of one listener; wired once, so that queueing fil
     sockaddr_storage names[SEND_QUEUE]
     uint64_t controls[SEND_QUEUE][6]     # CMSG_SPACE(sizeof in6_pktinfo) is 40
     Buffer* buffers[SEND_QUEUE]
+
+cdef struct SendPacks:       # runs of a send queue, each as one message with pieces
+    mmsghdr headers[SEND_QUEUE]
+    uint64_t controls[SEND_QUEUE][10]
+    uint32_t first[SEND_QUEUE + 1]
 
 cdef struct TransportState:
     uint32_t worker
@@ -38,6 +45,7 @@ cdef struct TransportState:
     Listener listeners[MAX_LISTENERS]    # fd -1: forgotten, its place is free
     uint64_t cookies[MAX_LISTENERS]      # the kernel's name of the socket, the same for every descriptor of it
     SendQueue* queues[MAX_LISTENERS]
+    SendPacks* packs         # NULL: every datagram leaves by itself
     RingWriter writers[64]   # by target worker
     RingReader readers[64]   # by source worker
     # the receive batch, wired to the slots once
@@ -124,6 +132,7 @@ cdef void transport_free(TransportState* t) noexcept nogil:
         if t.probes[i] >= 0:
             close(t.probes[i])
     close(t.epoll)
+    free(t.packs)
     free(t)
 
 

@@ -1,7 +1,7 @@
 # What Linux gives us, as far as UDP needs it.
-from libc.errno cimport EAGAIN, EINTR, EINVAL, ENOSPC, EPROTOTYPE, errno
+from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOSPC, EOPNOTSUPP, EPROTOTYPE, errno
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 cdef extern from *:
     """
@@ -14,6 +14,12 @@ cdef extern from *:
     #include <time.h>
     #include <unistd.h>
 
+    #ifndef SOL_UDP
+    #define SOL_UDP 17
+    #endif
+    #ifndef UDP_SEGMENT
+    #define UDP_SEGMENT 103
+    #endif
     #ifndef SYS_epoll_pwait2
     #define SYS_epoll_pwait2 441
     #endif
@@ -97,6 +103,7 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_wait(int epoll, epoll_event* events, int capacity, int timeout)
 
 cdef extern from * nogil:
+    enum: SOL_UDP, UDP_SEGMENT
     int epoll_wait_ns(int epoll, epoll_event* events, int capacity, uint64_t ns) noexcept
 
 cdef extern from "<unistd.h>" nogil:

@@ -111,6 +111,10 @@ class EngineSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in_flight: int = 1_000_000
     """At most so many at once: memory is bounded. What is due above is counted in `not_begun`, never silently."""
     answer: Answer | None = None
+    gather: int = 0
+    """Microseconds. 0: whatever comes is worked on at once. Else a busy engine turns only so often: what came meanwhile
+    is received together and, equally long, sent together (UDP_SEGMENT), which takes a fraction of the CPU. Work begins
+    up to so much late and answers come so much later; both are in the figures."""
     seed: int = 1
     t1: int = 500
     """RFC 3261 17.1.1.1, milliseconds; `t2` and `t4` too."""
