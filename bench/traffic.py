@@ -21,9 +21,8 @@ from servers import CALLEE, CALLER, HOST, PASSWORD, Target
 
 sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
 
-from hdrh.histogram import HdrHistogram  # noqa: E402
-
 from fastsip import _load  # noqa: E402
+from fastsip.load.histogram import Histogram  # noqa: E402
 from fastsip.load.setup import Answer, EngineSetup, Scenario, Source, Step, User  # noqa: E402
 from fastsip.sockets import bind_udp  # noqa: E402
 
@@ -197,7 +196,11 @@ def _outcome(found: _load.Snapshot, other: _load.Snapshot, seconds: float) -> Ou
     counters, answering = found.counters, other.counters
     again = sum(count for one in (counters, answering) for name, count in one.items() if name.startswith("again_"))
     again -= counters["again_in"] + answering["again_in"]
-    quantiles = {name: dict(_quantiles(recorded)) for name, recorded in found.histograms.items() if recorded.total}
+    quantiles = {}
+    for name, recorded in found.histograms.items():
+        if recorded.total:
+            microseconds = Histogram.of([recorded]).percentiles(*QUANTILES)
+            quantiles[name] = {what: each / 1000 for what, each in zip(QUANTILES, microseconds, strict=True)}
     elapsed = counters["elapsed_us"] / 1e6
     cpus = [counters["cpu_us"] / 1e6, answering["cpu_us"] / 1e6]
     return Outcome(
@@ -214,17 +217,6 @@ def _outcome(found: _load.Snapshot, other: _load.Snapshot, seconds: float) -> Ou
         counters=dict(counters),
         answering=dict(answering),
     )
-
-
-def _quantiles(recorded: _load.Recorded) -> Iterator[tuple[float, float]]:
-    histogram = HdrHistogram(_load.LOWEST, _load.HIGHEST, _load.DIGITS)
-    counts = memoryview(recorded.counts).cast("q")
-    for place, count in enumerate(counts):
-        histogram.counts[place] = count
-    histogram.total_count = recorded.total
-    histogram.min_value, histogram.max_value = recorded.minimum, recorded.maximum
-    for quantile in QUANTILES:
-        yield quantile, histogram.get_value_at_percentile(quantile) / 1000
 
 
 def _bounded(engine: _load.Engine, seconds: float) -> None:
