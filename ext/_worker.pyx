@@ -55,6 +55,10 @@ cdef struct Order:
     void* settings
 
 
+cdef extern from "<stdlib.h>" nogil:
+    void* aligned_alloc(size_t alignment, size_t size) noexcept
+
+
 cdef uint64_t clock_ms(int clock) noexcept nogil:
     cdef timespec t
     clock_gettime(clock, &t)
@@ -88,6 +92,7 @@ cdef class Worker:
     cdef Queue* orders
     cdef int hot_wake
     cdef int service_wake
+    cdef Bell* bell                # in a line of its own
     cdef uint32_t index
     cdef int running
     cdef int* wakes
@@ -115,8 +120,10 @@ cdef class Worker:
         self.service_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.facts = queue_new(FACTS_SIZE)
         self.orders = queue_new(ORDERS_SIZE)
-        if self.facts == NULL or self.orders == NULL or self.wakes == NULL:
+        self.bell = <Bell*>aligned_alloc(64, sizeof(Bell))
+        if self.facts == NULL or self.orders == NULL or self.wakes == NULL or self.bell == NULL:
             raise MemoryError
+        memset(self.bell, 0, sizeof(Bell))
 
         memset(&transport, 0, sizeof(transport))
         transport.worker = self.index
@@ -232,8 +239,9 @@ cdef class Worker:
         segment_leave(self.segment, self.index)
         if p.facts_urgent or queue_used(self.facts) > FACTS_SIZE // 2:
             p.facts_urgent = False
-            count_add(self.block, COUNT_wakeups_service, 1)
-            self.signal(self.service_wake)
+            if bell_ring(self.bell):
+                count_add(self.block, COUNT_wakeups_service, 1)
+                self.signal(self.service_wake)
         self.publish(now)
         transport_wait(self.transport, 0 if batches == TURN_BATCHES or count == TURN_TIMERS
                        else wheel_wait(self.layer.wheel, clock_ms(CLOCK_MONOTONIC), LONGEST_SLEEP))
@@ -299,7 +307,16 @@ cdef class Worker:
         self.signal(self.hot_wake)
         return given
 
-    def take_facts(self, int limit = 1024) -> tuple[int, bytes]:
+    def hush(self) -> None:
+        """Do not signal `wake_fd` until `listen`: `take_facts` will be called soon, whatever comes."""
+        bell_hush(self.bell)
+
+    def listen(self) -> bool:
+        """Signal `wake_fd` for urgent facts again. False, and it is not, if there were some since `hush`: call that and
+        `take_facts` now."""
+        return bell_listen(self.bell)
+
+    def take_facts(self, int limit = 4096) -> tuple[int, bytes]:
         """How many facts, at most `limit`, and they themselves: msgpack arrays one after another, oldest first."""
         cdef int64_t length
         cdef int count = 0
@@ -397,6 +414,7 @@ cdef class Worker:
         segment_close(self.segment)
         queue_free(self.facts)
         queue_free(self.orders)
+        free(self.bell)
         free(self.wakes)
         self.proxy = NULL
         return left

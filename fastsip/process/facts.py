@@ -78,23 +78,20 @@ class FactLine:
     def receive(self) -> list[Result]:
         """Whatever has come, without blocking: results of REGISTERs, in order."""
         results: list[Result] = []
-        while True:
-            try:
-                frames = self.socket.recv_multipart(flags=zmq.NOBLOCK)
-            except zmq.Again:
-                return results
+        while int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            kind, frame = self.socket.recv_multipart(flags=zmq.NOBLOCK)
             self._last_heard = time.monotonic()
-            body = msgpack.unpackb(frames[1])
-            if frames[0] == b"A":
-                self._acknowledged(body[0])
-                results += [tuple(result) for result in body[1]]
-            elif frames[0] == b"H":
-                incarnation, applied = body
-                changed = self._state_incarnation not in (-1, incarnation)
-                self._state_incarnation = incarnation
-                self._acknowledged(applied)
+            number, second = msgpack.unpackb(frame, use_list=False)
+            if kind == b"A":
+                self._acknowledged(number)
+                results += second
+            elif kind == b"H":
+                changed = self._state_incarnation not in (-1, number)
+                self._state_incarnation = number
+                self._acknowledged(second)
                 if changed:
                     self._resend()
+        return results
 
     def _acknowledged(self, sequence: int) -> None:
         while self._unacknowledged:
@@ -111,7 +108,7 @@ class FactLine:
         self._last_sent = time.monotonic()
 
     def tick(self) -> None:
-        """Call a few times a second: sends again what is overdue, and asks who is there."""
+        """Call it now and then: sends again what is overdue, and asks who is there."""
         now = time.monotonic()
         if not self._unacknowledged:
             return
@@ -126,9 +123,9 @@ class FactLine:
         return applied
 
     @property
-    def kept(self) -> int:
-        """Facts sent and not acknowledged."""
-        return self._kept
+    def patience(self) -> float:
+        """Seconds after which `tick` may have something to do."""
+        return RESEND / 4 if self._unacknowledged else HELLO
 
     def close(self) -> None:
         self.socket.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import signal
 import sys
@@ -25,8 +26,13 @@ from fastsip.process.orphan import end_with_parent
 
 logger = logging.getLogger("fastsip.worker")
 
-IDLE, BUSY = 200, 50
-"""Milliseconds between looks at facts nobody waits for (dialogs), and while one is unacknowledged."""
+PACE = 0.005
+"""Seconds between two batches of facts while REGISTERs come: the first one goes at once, those that follow share the
+cost of a batch, which is some ten wake-ups of six threads."""
+IDLE = 0.25
+"""Seconds between two looks at facts nobody waits for (dialogs)."""
+DRAINING = 0.05
+"""Seconds between two looks at what is still open while the worker drains."""
 
 
 class ServiceLoop:
@@ -45,27 +51,39 @@ class ServiceLoop:
         self.running = True
         self.drain_until: float | None = None
         self.finished = False
+        self.told = 0.0
 
     def run(self) -> None:
         """Serve until told to stop or the master is gone."""
         hot = threading.Thread(target=self._hot, name="hot", daemon=True)
         hot.start()
         self.channel.send({"is": "ready"})
+        look_at = 0.0
+        listening = True
         while self.running:
-            events = dict(self.poller.poll(BUSY if self.line.kept else IDLE))
+            patience = min(look_at - time.monotonic(), self.line.patience)
+            if self.drain_until is not None:
+                patience = min(patience, DRAINING)
+            events = dict(self.poller.poll(max(0, math.ceil(1000 * patience))))
+            now = time.monotonic()
+            if self.line.socket in events:
+                self._heard()
             if self.engine.wake_fd in events:
                 os.eventfd_read(self.engine.wake_fd)
-            while True:
-                count, facts = self.engine.take_facts()
-                if not count:
-                    break
-                self.line.send(count, facts)
-            results = self.line.receive()
-            if results:
-                self.engine.give_results(results)
-            acknowledged = self.line.take_acknowledged()
-            if acknowledged:
-                self.engine.acknowledged(acknowledged)
+                self.engine.hush()
+                listening = False
+                self._tell()
+                look_at = now + PACE
+            elif now >= look_at:
+                if not listening:
+                    listening = self.engine.listen()
+                if listening and now - self.told < IDLE:
+                    look_at = self.told + IDLE
+                else:
+                    if not listening:
+                        self.engine.hush()
+                    self._tell()
+                    look_at = now + (IDLE if listening else PACE)
             self.line.tick()
             if self.channel.fileno() in events:
                 self._orders()
@@ -77,6 +95,22 @@ class ServiceLoop:
         if not hot.is_alive():
             left = self.engine.close()
             logger.debug("ended with %s", left)
+
+    def _tell(self) -> None:
+        self.told = time.monotonic()
+        while True:
+            count, facts = self.engine.take_facts()
+            if not count:
+                return
+            self.line.send(count, facts)
+
+    def _heard(self) -> None:
+        results = self.line.receive()
+        acknowledged = self.line.take_acknowledged()
+        if acknowledged:
+            self.engine.acknowledged(acknowledged)
+        if results:
+            self.engine.give_results(results)
 
     def _hot(self) -> None:
         try:
