@@ -80,7 +80,7 @@ def test_one_command_calls_through_fastsip_with_digest(server: Server, tmp_path:
     assert found["busy"] == found["answering"]["refused_busy"] and found["cancelled"] > 0
     assert found["counters"]["challenges"] > 0
     times = found["response_times"]
-    assert times["invite_100"]["p50"] < times["invite_180"]["p50"] + 20 <= times["invite_200"]["p50"] + 0.5
+    assert times["invite_100"]["p50"] < times["invite_180"]["p50"] < 18 < times["invite_200"]["min"]
     assert times["bye_200"]["count"] == found["done"] - found["busy"] - found["cancelled"]
     assert [bound["broken"] for bound in found["bounds"]] == [False, False]
     assert (tmp_path / "invite_200.hgrm").read_text().count("\n") > 10

@@ -40,7 +40,7 @@ def main(given: dict[str, Any]) -> int:
     consoles = Consoles(given["as_json"])
     view = View(consoles.progress, given["quiet"])
     view.say(f"answering at udp:{listening.hostports[0]}")
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, view:
         numbers = answer(setups, listening, given["duration"] or 0.0, view, interrupts)
     if given["as_json"]:
         consoles.document({"listen": f"udp:{listening.hostports[0]}", "counters": dict(numbers.counters)})

@@ -30,7 +30,7 @@ def fail(text: str, code: int) -> NoReturn:
 def errors_for_people() -> Iterator[None]:
     """A text and an exit code instead of a traceback for what is not a mistake of ours."""
     from .asked import Wrong
-    from .course import CannotRun
+    from .fleet import CannotRun
 
     try:
         yield
@@ -195,7 +195,7 @@ def _run(asked: Asked, given: dict[str, Any]) -> int:
     view = View(consoles.progress, given["quiet"])
     for note in asked.notes:
         view.say(note)
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, view:
         outcome = run(work, view, interrupts)
     report = Report(outcome, Limits(given["max_failures"], given["p99_ms"]))
     if given["as_json"]:

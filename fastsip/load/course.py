@@ -13,7 +13,7 @@ from msgspec import structs
 
 from . import sources
 from .addresses import SourceRange
-from .fleet import Fleet
+from .fleet import CannotRun, Fleet
 from .live import ANSWERING, View
 from .numbers import Numbers, Second
 from .rates import Plan
@@ -24,10 +24,6 @@ TICK = 1.0
 """Seconds between two looks at the numbers that are shown and kept."""
 LOOK = 0.1
 """Where something may end the work sooner."""
-
-
-class CannotRun(Exception):
-    """The run cannot begin or go on; the text is for a person."""
 
 
 class Outcome:
@@ -177,7 +173,8 @@ class Course:
             target = self.work.target
             if not numbers["datagrams_in"]:
                 raise CannotRun(f"no answer from {target}: is anything listening there?")
-            raise CannotRun(f"not all of {wanted:,} users could register at {target}: {causes(numbers)}")
+            hint = "; --domain says whose users they are" if {"403", "404"} & set(numbers.failures) else ""
+            raise CannotRun(f"not all of {wanted:,} users could register at {target}: {causes(numbers)}{hint}")
 
 
 GIVE_UP = 100

@@ -13,11 +13,15 @@ from .numbers import Numbers
 from .setup import EngineSetup
 
 
+class CannotRun(Exception):
+    """The run cannot begin or go on; the text is for a person."""
+
+
 class Fleet:
     """Some engines, each in a thread of its own, and the sockets they use."""
 
     def __init__(self, setups: Sequence[EngineSetup], sockets: Sequence[socket.socket] = ()) -> None:
-        """Takes the sockets over. Raises what `Engine` raises."""
+        """Takes the sockets over. Raises CannotRun for what an engine refuses, OSError for sockets."""
         self._sockets = list(sockets)
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -26,6 +30,9 @@ class Fleet:
         try:
             for setup in setups:
                 self.engines.append(Engine(setup))
+        except (ValueError, RuntimeError) as error:
+            self.close()
+            raise CannotRun(str(error)) from None
         except BaseException:
             self.close()
             raise

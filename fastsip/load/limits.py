@@ -12,6 +12,8 @@ BUSY = 0.95
 """Share of a CPU from which a thread has no room left."""
 BUSY_SECONDS = 0.10
 """Share of the seconds in which it may have been so busy."""
+ROOM = 0.5
+"""Share below which a thread was not late for want of speed."""
 LATE = 10_000
 """Microseconds the 99th percentile of work may begin late."""
 
@@ -67,7 +69,8 @@ def generator_limits(outcome: Outcome) -> list[str]:
     late = numbers.histogram("lateness")
     p99 = late.percentiles(99)[0]
     if p99 > LATE:
-        why.append(f"work began late: p99 {p99 / 1000:,.1f} ms, at most {late.maximum / 1000:,.0f} ms")
+        others = "" if max(busy, default=numbers.busiest()) > ROOM else "; something else had the CPUs"
+        why.append(f"work began late: p99 {p99 / 1000:,.1f} ms, at most {late.maximum / 1000:,.0f} ms{others}")
     if numbers["not_begun"]:
         why.append(
             f"{numbers['not_begun']:,} were due and not begun: --in-flight {outcome.work.in_flight:,} were open, "

@@ -35,6 +35,12 @@ class View:
         self._title = ""
         self._warned = False
 
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
     def begin(
         self, title: str, duration: float = 0.0, count: int = 0, plan: rates.Plan | None = None, main: str = ""
     ) -> None:
@@ -98,6 +104,7 @@ class View:
                 told.append(f"{RESPONSE_TIMES[self._main]} p50 {ms(second.p50)} p99 {ms(second.p99)} ms")
             told.append(f"sent again {sum(now[name] for name in SENT_AGAIN):,}")
             told.append(f"failed {now['failed']:,}{_by_cause(now)}")
+            told += ["waiting for what is open"] if self._waits(second.at) else []
         else:
             told += [f"answered {now['answered']:,} ({answered:,.0f}/s)", f"dialogs {now['dialogs']:,}"]
             told += [f"ended {now['ended']:,}", f"sent again {now['again_answer']:,}"]
@@ -107,14 +114,11 @@ class View:
         passed = second.at
         head = Text(self._title, style="bold")
         head.append(f"  {passed:.0f} s" + (f" of {self._duration:g} s" if self._duration else ""), style="not bold")
-        if self._plan is not None:
+        if self._waits(passed):
+            head.append("  waiting for what is open", style="not bold")
+        elif self._plan is not None:
             head.append(f"  planned now {self._plan.rate_at(passed):,.0f}/s", style="not bold")
-        parts: list[Text | Table | ProgressBar] = [head]
-        if self._duration:
-            parts.append(ProgressBar(total=self._duration, completed=min(passed, self._duration), width=72))
-        elif self._count:
-            parts.append(ProgressBar(total=self._count, completed=min(now["offered"], self._count), width=72))
-        parts.append(self._counts(second, now))
+        parts: list[Text | Table | ProgressBar] = [head, self._counts(second, now)]
         if any(now.histogram(name).total for name in RESPONSE_TIMES):
             parts.append(self._times(now))
         again = [f"{word} {now[name]:,}" for name, word in SENT_AGAIN.items() if now[name]]
@@ -122,22 +126,30 @@ class View:
             parts.append(Text(f"sent again: {', '.join(again)}"))
         if now["failed"]:
             parts.append(Text(f"failed: {_by_cause(now).strip(' ()')}", style="red"))
+        if self._duration:
+            parts.append(ProgressBar(total=self._duration, completed=min(passed, self._duration), width=72))
+        elif self._count:
+            parts.append(ProgressBar(total=self._count, completed=min(now["offered"], self._count), width=72))
         return Group(*parts)
 
+    def _waits(self, passed: float) -> bool:
+        return 0 < self._duration < passed - 0.5
+
     def _counts(self, second: Second, now: Numbers) -> Table:
+        """Two in a row, each with what the last second brought."""
         grid = Table.grid(padding=(0, 1))
-        names = (
-            ("answered", "ended", "dialogs") if self._title == ANSWERING else ("offered", "done", "in_flight", "failed")
-        )
+        for _ in range(2):
+            grid.add_column(no_wrap=True)
+            grid.add_column(justify="right", no_wrap=True, min_width=11)
+            grid.add_column(justify="right", no_wrap=True, min_width=10, style="dim")
+        answering = self._title == ANSWERING
+        names = ("answered", "dialogs", "ended") if answering else ("offered", "in_flight", "done", "failed")
         cells = []
         for name in names:
-            grid.add_column(no_wrap=True)
-            grid.add_column(justify="right", no_wrap=True, min_width=9)
-            grid.add_column(justify="right", no_wrap=True, min_width=9, style="dim")
-            gauge = name in ("in_flight", "dialogs")
-            rate = "" if gauge else f"{getattr(second, name) / second.span:,.0f}/s"
+            rate = "" if name in ("in_flight", "dialogs") else f"{getattr(second, name) / second.span:,.0f}/s"
             cells += [name.replace("_", " "), f"[bold]{now[name]:,}[/]", rate]
-        grid.add_row(*cells)
+        grid.add_row(*cells[:6])
+        grid.add_row(*cells[6:])
         return grid
 
     def _times(self, now: Numbers) -> Table:

@@ -35,7 +35,7 @@ def main(asked: Asked, given: dict[str, Any]) -> int:
     consoles = Consoles(given["as_json"])
     view = View(consoles.progress, given["quiet"])
     benchmarked = benchmark.Benchmark(work, parameters, literal=not given["quick"])
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, view:
         searcher = Searcher(parameters, view, interrupts, given["time_limit"])
         if asked.name == "register":
             _registrations(searcher, work, benchmarked, given)
