@@ -144,7 +144,7 @@ def test_two_commands_and_a_signal_ends_the_callees() -> None:
     port = free_port()
     callees = Background("answer", "--listen", f"127.0.0.1:{port}", "--json")
     callees.until("answering at")
-    calls = load("call", f"127.0.0.1:{port}", "--rate", "100,300", "--duration", "2")
+    calls = load("call", f"127.0.0.1:{port}", "--rate", "200,300", "--duration", "1.2")
     callees.signal(signal.SIGTERM)
     status, output = callees.wait()
     assert calls.exit_code == 0 and "INVITE to 200" in calls.stdout and "the generator" not in calls.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,10 @@ TICK = 1.0
 """Seconds between two looks at the numbers that are shown and kept."""
 LOOK = 0.1
 """Where something may end the work sooner."""
+PATIENCE = 35.0
+"""Seconds that what is open may take after a first signal: more than timers B and F."""
+SILENCE = 10.0
+"""Seconds without any answer after which users are not registered, or removed, any further."""
 
 
 class Outcome:
@@ -119,8 +124,7 @@ class Course:
             if work.contact:
                 self._contacts = [work.contact] * work.threads
             if work.prepare and not self._alone:
-                stack.callback(self.remove)
-                self._register()
+                self._register(stack)
             self._stack = stack.pop_all()
         return self
 
@@ -158,17 +162,19 @@ class Course:
             return
         setups = self.work.registering(self._own, self._contacts, remove=True)
         wanted = sum(setup.count for setup in setups)
-        self.view.begin(f"removing the bindings of {wanted:,} users", 0.0, wanted)
-        numbers, _ = _watch(setups, self.view, self.interrupts, regardless=True)
+        self.view.begin(f"removing the bindings of {wanted:,} users at {self.work.target}", 0.0, wanted)
+        numbers, _ = _watch(setups, self.view, self.interrupts, until=_hopeless, regardless=True)
         self.view.end()
         self.removed = numbers["done"] == wanted
 
-    def _register(self) -> None:
+    def _register(self, stack: ExitStack) -> None:
         setups = self.work.registering(self._own, self._contacts, remove=False)
         wanted = sum(setup.count for setup in setups)
-        self.view.begin(f"registering {wanted:,} users", 0.0, wanted)
-        numbers, _ = _watch(setups, self.view, self.interrupts, until=lambda now: now["failed"] > GIVE_UP)
+        self.view.begin(f"registering {wanted:,} users at {self.work.target}", 0.0, wanted)
+        numbers, _ = _watch(setups, self.view, self.interrupts, until=_hopeless)
         self.view.end()
+        if numbers["done"]:
+            stack.callback(self.remove)
         if numbers["done"] < wanted and not self.interrupts.times:
             target = self.work.target
             if not numbers["datagrams_in"]:
@@ -177,8 +183,12 @@ class Course:
             raise CannotRun(f"not all of {wanted:,} users could register at {target}: {causes(numbers)}{hint}")
 
 
-GIVE_UP = 100
+GIVE_UP = 20
 """Users that could not register, after which no more are tried."""
+
+
+def _hopeless(numbers: Numbers) -> bool:
+    return numbers["failed"] >= GIVE_UP
 
 
 def run(work: Work, view: View, interrupts: Interrupts) -> Outcome:
@@ -235,22 +245,26 @@ def _watch(
 ) -> tuple[Numbers, float]:
     """Run engines to their end, showing them; the numbers then, and the seconds it took.
 
-    `regardless` of a signal that came before: only a second one ends them.
+    `regardless` of a signal that came before: only a second one ends them. Without an `outcome` it is a preparation,
+    and ends when nobody answers.
     """
     fleet = Fleet(setups)
     main = outcome.work.main[0] if outcome is not None else "register"
     with fleet, nullcontext() if regardless else interrupts.of(fleet):
         begun = time.monotonic()
         before, offering, tick = Numbers(), 0.0, 1
+        patience = math.inf
         while not fleet.wait(
             min(LOOK if until is not None else TICK, max(0.001, begun + tick * TICK - time.monotonic()))
         ):
-            if regardless and interrupts.times > 1:
-                fleet.stop()
             passed = time.monotonic() - begun
             if until is not None and until(fleet.snapshot(histograms=False)):
                 fleet.finish()
                 until = None
+            if interrupts.times and not regardless:
+                patience = min(patience, passed + PATIENCE)
+            if passed > patience or (regardless and interrupts.times > 1):
+                fleet.stop()
             if passed < tick * TICK:
                 continue
             tick += 1
@@ -262,6 +276,8 @@ def _watch(
                 offering = passed
             view.tick(second, now)
             before = now
+            if outcome is None and passed > SILENCE and not now["datagrams_in"]:
+                fleet.stop()
         seconds = time.monotonic() - begun
         numbers = fleet.snapshot()
     if outcome is not None:

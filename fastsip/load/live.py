@@ -63,7 +63,7 @@ class View:
         if self._quiet:
             return
         passed = second.at
-        if self._plan is not None and not self._warned and now["datagrams_out"] and not now["datagrams_in"]:
+        if self._title != ANSWERING and not self._warned and now["datagrams_out"] and not now["datagrams_in"]:
             self._warned = True
             self.say(f"no answer from {self._title.rpartition(' ')[2]} yet")
         if self._live is not None:
