@@ -1,6 +1,8 @@
+# cython: auto_pickle=False
 # Syntax. The contract is fastsip/_message.pxd; this is how. No function that takes a `data` pointer reads outside the
 # bounds it was given, allocates, or needs the GIL; the Python face is the last fragment.
 cimport cython
+from cpython.ref cimport PyObject
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strlen
 

@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from fastsip._address cimport Flow
+from fastsip._address cimport ADDRESS_TEXT, Address, Flow, address_host, address_parse, address_same_ip
 from fastsip._hash cimport (
     HashKey, HashState, siphash, siphash_finish, siphash_start, siphash_word, tablehash, tablehash_add, tablehash_add_folded,
     tablehash_finish, tablehash_word,
@@ -13,7 +13,7 @@ from fastsip._hash cimport (
 from fastsip._memory cimport Buffer, buffer_hold, buffer_new, buffer_release
 from fastsip._message cimport (
     DATAGRAM, HDR_CALL_ID, HDR_FROM, HDR_ROUTE, HDR_TO, METHOD_ACK, METHOD_CANCEL, METHOD_INVITE, METHOD_UNKNOWN,
-    TRANSPORT_TLS, Message, Slice, Writer, line_end, parse_message, put, put_number, put_slice, put_text, slice_length,
+    TRANSPORT_TLS, Message, Slice, Via, Writer, line_end, parse_message, put, put_number, put_slice, put_text, slice_length,
     writer_init,
 )
 from fastsip._timer cimport Timer, timer_arm, timer_cancel, wheel_expire, wheel_free, wheel_new
@@ -50,6 +50,7 @@ include "transaction/slab.pxi"
 include "transaction/table.pxi"
 include "transaction/branch.pxi"
 include "transaction/key.pxi"
+include "transaction/answer.pxi"
 include "transaction/build.pxi"
 include "transaction/machine.pxi"
 include "transaction/server.pxi"

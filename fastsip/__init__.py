@@ -3,19 +3,22 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from fastsip.errors import ParseError, SipError
+from fastsip.errors import LimitReached, ParseError, SipError, UsageError
 from fastsip.version import __version__
 
 if TYPE_CHECKING:
     from fastsip._message import Headers, Message, NameAddr, Parameters, Uri, Via, parse
+    from fastsip._table import Transaction, TransactionTable
 
 __all__ = [
-    "Headers", "Message", "NameAddr", "Parameters", "ParseError", "SipError", "Uri", "Via", "__version__", "parse",
+    "Headers", "LimitReached", "Message", "NameAddr", "Parameters", "ParseError", "SipError", "Transaction",
+    "TransactionTable", "Uri", "UsageError", "Via", "__version__", "parse",
 ]  # fmt: skip
 
 # What is compiled or large is loaded when it is first used: the command line's help needs none of it.
 _HOMES = {
     "fastsip._message": ("Headers", "Message", "NameAddr", "Parameters", "Uri", "Via", "parse"),
+    "fastsip._table": ("Transaction", "TransactionTable"),
 }
 
 

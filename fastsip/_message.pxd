@@ -3,6 +3,7 @@
 # parse_message finds every header line in one pass and reads the values each hop needs; all else is parsed when asked,
 # from a Slice. A Slice is a pair of offsets into the message's bytes, so a message may be moved whole; start == end is
 # empty, and both 0 means absent.
+cimport cython
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
 
@@ -199,3 +200,15 @@ cdef inline void put_text(Writer* w, const char* text) noexcept nogil:
 
 cdef inline void put_slice(Writer* w, const uint8_t* data, Slice s) noexcept nogil:
     put(w, data + s.start, slice_length(s))
+
+# The Python object of one message, `fastsip.Message`. `m` has as many header lines as were received; it and what its
+# offsets point into live as long as the object.
+@cython.final
+cdef class MessageView:
+    cdef Message* m
+    cdef uint32_t skipped            # bytes of `buffer` before m.data
+    cdef readonly object buffer
+
+cdef MessageView parse_view(object buffer)       # as fastsip.parse
+# Give a class the name Python shall see, and take its constructor away: objects that point into others have factories.
+cdef int seal_type(object kind, const char* name) except -1

@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastsip._address cimport Flow
 from fastsip._hash cimport HashKey
 from fastsip._memory cimport Buffer, BufferPool
-from fastsip._message cimport Message, Slice
+from fastsip._message cimport Message, Slice, Writer
 from fastsip._timer cimport Timer, Wheel
 
 cdef extern from "fsm.h" nogil:
@@ -121,8 +121,15 @@ cdef int client_cancel(Transactions* layer, Transaction* client) noexcept nogil
 cdef int receive_response(Transactions* layer, const Message* m) noexcept nogil
 # Our branch: 1 and owner/loop hash if `branch` is one of ours with a valid check, else 0.
 cdef int read_branch(const HashKey* key, const uint8_t* data, Slice branch, uint32_t* owner, uint32_t* loop_hash) noexcept nogil
+# What was sent for it could not be delivered after all: as if `send` had said -1.
+cdef void transaction_failed(Transactions* layer, Transaction* transaction) noexcept nogil
 # End a transaction now, without telling the TU, whatever its state.
 cdef void transaction_end(Transactions* layer, Transaction* transaction) noexcept nogil
 # Fire what is due at layer.now. At most `limit` timers a call; returns how many fired.
 cdef int run_timers(Transactions* layer, int limit) noexcept nogil
 cdef Transaction* transaction_at(Transactions* layer, uint32_t index, uint32_t generation) noexcept nogil  # NULL if gone
+
+# Where the response to a request goes that came by `source` (18.2.2, RFC 3581).
+cdef void answer_flow(Flow* out, const Flow* source, const Message* m) noexcept nogil
+# The topmost via-parm of a request as its response carries it (18.2.1, RFC 3581 4).
+cdef void put_top_via(Writer* w, const Message* m, const Flow* answer) noexcept nogil

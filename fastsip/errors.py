@@ -22,3 +22,11 @@ class ParseError(SipError, ValueError):
         self.offset = offset
         self.status = status
         self.header = header
+
+
+class UsageError(SipError, RuntimeError):
+    """A call that cannot be followed now: an answer after the final one, something of a transaction that has ended."""
+
+
+class LimitReached(SipError):
+    """A transaction more than `limit` allows."""

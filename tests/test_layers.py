@@ -22,13 +22,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 EXT, PACKAGE = ROOT / "ext", ROOT / "fastsip"
 
-BASE = {"_address", "_control", "_hash", "_libcrypto", "_memory", "_queue", "errors", "names"}
+BASE = {"_address", "_control", "_hash", "_libcrypto", "_memory", "_queue", "errors", "events", "names"}
 """Declarations of C headers, the counters all processes share, exceptions and protocol names: below everything."""
 LAYERS: list[set[str]] = [
     {"_message"},
     {"_timer"},
     {"_transaction"},
-    {"_transport", "_location", "_digest"},
+    {"_transport", "_location", "_digest", "_table"},
     {"_proxy", "_facts", "_load"},
     {"_worker"},
 ]

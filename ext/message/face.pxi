@@ -17,6 +17,11 @@ cdef extern from "Python.h":
     enum: PyBUF_READ
     ctypedef struct PyTypeObject:
         const char* tp_name
+        PyObject* tp_dict
+        void* tp_new
+        void* tp_vectorcall
+    void PyType_Modified(PyTypeObject* kind) noexcept
+    int PyDict_DelItemString(object dictionary, const char* key) except -1
 
 cdef tuple HEADER_NAMES = ("", *[name for name, _ in HEADERS])
 cdef tuple METHOD_NAMES = ("", *METHODS)
@@ -47,9 +52,6 @@ cdef object broken(str reason, MessageView message, uint32_t at, int header):
 @cython.no_gc
 cdef class Headers:
     cdef MessageView message
-
-    def __init__(self):
-        raise TypeError("headers come from fastsip.parse")
 
     cdef str value_of(self, uint32_t index):
         cdef const Header* header = &self.message.m.headers[index]
@@ -175,17 +177,23 @@ cdef class Headers:
     def __repr__(self):
         return f"Headers({list(self)!r})"
 
+cdef list addresses_of(MessageView message, int header):
+    cdef uint16_t line = 0
+    cdef Slice rest = make_slice(0, 0), value
+    cdef int more
+    cdef list result = []
+    while True:
+        more = next_value(message.m, header, &line, &rest, &value)
+        if more == 0:
+            return result
+        if more < 0:
+            raise broken("not a list of addresses", message, message.m.headers[line - 1].value, header)
+        result.append(name_addr_of(message, value, header))
+
 @cython.final
 @cython.freelist(16)
 @cython.no_gc
 cdef class MessageView:
-    cdef Message* m              # as long as its header lines need, no longer
-    cdef uint32_t skipped
-    cdef readonly object buffer
-
-    def __init__(self):
-        raise TypeError("use fastsip.parse")
-
     def __dealloc__(self):
         PyMem_Free(self.m)
 
@@ -270,28 +278,15 @@ cdef class MessageView:
 
     @property
     def contacts(self):
-        return self.addresses_of(HDR_CONTACT)
+        return addresses_of(self, HDR_CONTACT)
 
     @property
     def routes(self):
-        return self.addresses_of(HDR_ROUTE)
+        return addresses_of(self, HDR_ROUTE)
 
     @property
     def record_routes(self):
-        return self.addresses_of(HDR_RECORD_ROUTE)
-
-    cdef list addresses_of(self, int header):
-        cdef uint16_t line = 0
-        cdef Slice rest = make_slice(0, 0), value
-        cdef int more
-        cdef list result = []
-        while True:
-            more = next_value(self.m, header, &line, &rest, &value)
-            if more == 0:
-                return result
-            if more < 0:
-                raise broken("not a list of addresses", self, self.m.headers[line - 1].value, header)
-            result.append(name_addr_of(self, value, header))
+        return addresses_of(self, HDR_RECORD_ROUTE)
 
     @property
     def max_forwards(self):
@@ -341,6 +336,9 @@ cdef object steady(object buffer, const uint8_t** data, Py_ssize_t* length):
     return view if inside.itemsize == 1 and inside.ndim == 1 else view.cast("B")
 
 def parse(buffer):
+    return parse_view(buffer)
+
+cdef MessageView parse_view(object buffer):
     cdef MessageView view = MessageView.__new__(MessageView)
     cdef Message m
     cdef const uint8_t* data
@@ -373,13 +371,23 @@ def python_canonical_aor(const uint8_t[::1] uri not None):
         return None
     return aor_of(&uri[0], &parsed)
 
-# The compiled functions and structs have these names in C, where Python does not see them.
-cdef void named(object kind, const char* name) noexcept:
+# In C the structs have these names. What a factory alone may make has no constructor: an empty one would point nowhere.
+cdef int show(object kind, const char* name) except -1:
     (<PyTypeObject*>kind).tp_name = name
+    return 0
 
-named(MessageView, b"fastsip._message.Message")
-named(UriView, b"fastsip._message.Uri")
-named(NameAddrView, b"fastsip._message.NameAddr")
-named(ViaView, b"fastsip._message.Via")
+cdef int seal_type(object kind, const char* name) except -1:
+    cdef PyTypeObject* type_object = <PyTypeObject*>kind
+    PyDict_DelItemString(<object>type_object.tp_dict, b"__new__")
+    type_object.tp_new = type_object.tp_vectorcall = NULL
+    PyType_Modified(type_object)
+    return show(kind, name)
+
+seal_type(MessageView, b"fastsip._message.Message")
+seal_type(Headers, b"fastsip._message.Headers")
+seal_type(NameAddrView, b"fastsip._message.NameAddr")
+seal_type(ViaView, b"fastsip._message.Via")
+seal_type(Parameters, b"fastsip._message.Parameters")
+show(UriView, b"fastsip._message.Uri")
 globals().update(Message=MessageView, Uri=UriView, NameAddr=NameAddrView, Via=ViaView,
                  uri_equal=python_uri_equal, canonical_aor=python_canonical_aor)

@@ -58,9 +58,6 @@ cdef class Parameters:
     cdef const uint8_t* data
     cdef Slice text
 
-    def __init__(self):
-        raise TypeError("parameters come from what has them")
-
     cdef bint find(self, str name, Slice* value) except -1:
         cdef bytes wanted = name.encode("utf-8", "surrogateescape")
         if b"\0" in wanted:
@@ -197,9 +194,6 @@ cdef class NameAddrView:
     cdef NameAddr address
     cdef uint8_t header
 
-    def __init__(self):
-        raise TypeError("addresses come from a message")
-
     @property
     def display_name(self):
         return unquoted(self.owner.m.data, self.address.display) if self.address.display.end else None
@@ -267,9 +261,6 @@ cdef class ViaView:
     cdef MessageView owner
     cdef const uint8_t* data
     cdef Via via
-
-    def __init__(self):
-        raise TypeError("a Via comes from a message")
 
     @property
     def transport(self):

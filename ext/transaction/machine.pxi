@@ -164,6 +164,10 @@ cdef void transaction_end(Transactions* layer, Transaction* transaction) noexcep
     release(layer, transaction)
 
 
+cdef void transaction_failed(Transactions* layer, Transaction* transaction) noexcept nogil:
+    advance(layer, transaction, EVENT_ERROR, NULL, NULL)
+
+
 cdef int run_timers(Transactions* layer, int limit) noexcept nogil:
     cdef Timer* timer
     cdef Transaction* t
