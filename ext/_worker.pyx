@@ -98,6 +98,9 @@ cdef class Worker:
     cdef int* wakes
     cdef bytearray taken
     cdef int64_t adopted_from[MAX_LISTENERS]     # the neighbour a listener belongs to, -1 for our own
+    cdef void* maps[4]           # shared memory, to be unmapped
+    cdef size_t map_sizes[4]
+    cdef int map_count
 
     def __cinit__(self, setup):
         cdef TransportSetup transport
@@ -106,12 +109,13 @@ cdef class Worker:
         cdef Settings* settings
         cdef const char* error = NULL
         cdef bytes key
+        self.hot_wake = self.service_wake = -1
         self.index = setup.index
         self.taken = bytearray(1 << 18)
         pool_init(&self.pool)
         for i in range(MAX_LISTENERS):
             self.adopted_from[i] = -1
-        self.control = <Control*>map_shared(setup.control_fd, sizeof(Control))
+        self.control = <Control*>self.map(setup.control_fd, sizeof(Control))
         self.block = &self.control.worker[self.index]
         self.wakes = <int*>calloc(setup.workers, sizeof(int))
         for i, fd in enumerate(setup.wake_fds):
@@ -130,9 +134,9 @@ cdef class Worker:
         transport.workers = setup.workers
         transport.control = self.control
         transport.pool = &self.pool
-        transport.slots = map_shared(setup.slots_fd, RECEIVE_BATCH * RECEIVE_SLOT)
+        transport.slots = self.map(setup.slots_fd, RECEIVE_BATCH * RECEIVE_SLOT)
         transport.rings_size = os.fstat(setup.rings_fd).st_size
-        transport.rings = map_shared(setup.rings_fd, transport.rings_size) if transport.rings_size else NULL
+        transport.rings = self.map(setup.rings_fd, transport.rings_size) if transport.rings_size else NULL
         transport.wake = self.wakes[self.index]
         transport.wakes = self.wakes
         self.transport = transport_new(&transport)
@@ -147,7 +151,7 @@ cdef class Worker:
         if self.segment == NULL:
             raise OSError("cannot map the location segment")
         settings = settings_new(setup.settings)
-        self.digest = digest_new(map_shared(setup.nonces_fd, nonce_table_size()), &self.control.nonce_key,
+        self.digest = digest_new(self.map(setup.nonces_fd, nonce_table_size()), &self.control.nonce_key,
                                  setup.settings.nonce_lifetime, settings.algorithms, &error)
         if self.digest == NULL:
             raise RuntimeError((<bytes>error).decode())
@@ -186,6 +190,12 @@ cdef class Worker:
         if self.proxy == NULL:
             raise MemoryError
         self.layer.setup.tu.self = self.proxy
+
+    cdef void* map(self, int fd, size_t size) except NULL:
+        self.maps[self.map_count] = map_shared(fd, size)
+        self.map_sizes[self.map_count] = size
+        self.map_count += 1
+        return self.maps[self.map_count - 1]
 
     cdef int add_listener(self, listener) except -1:
         cdef Address advertise
@@ -401,14 +411,25 @@ cdef class Worker:
 
     def close(self) -> dict[str, int]:
         """Free everything once `run` has returned, and say what was still live: all zero when nothing leaked but the
-        transactions that linger."""
-        cdef dict left = {}
-        left["contexts"] = self.proxy.contexts
-        settings_free(self.proxy.settings)
-        proxy_free(self.proxy)
-        left["transactions"] = transactions_free(self.layer)
+        transactions that linger. A second time there is nothing left."""
+        cdef dict left = {"contexts": self.proxy.contexts if self.proxy != NULL else 0}
+        left["transactions"], left["buffers"] = self.free_all()
+        return left
+
+    def __dealloc__(self):
+        self.free_all()
+
+    cdef tuple free_all(self):
+        # Also of an engine that could not be built to its end.
+        cdef uint64_t transactions = 0, buffers
+        cdef int i
+        if self.proxy != NULL:
+            settings_free(self.proxy.settings)
+            proxy_free(self.proxy)
+        if self.layer != NULL:
+            transactions = transactions_free(self.layer)
         transport_free(self.transport)
-        left["buffers"] = pool_live(&self.pool)
+        buffers = pool_live(&self.pool)
         pool_trim(&self.pool)
         digest_free(self.digest)
         segment_close(self.segment)
@@ -416,5 +437,12 @@ cdef class Worker:
         queue_free(self.orders)
         free(self.bell)
         free(self.wakes)
-        self.proxy = NULL
-        return left
+        for i in range(self.map_count):
+            munmap(self.maps[i], self.map_sizes[i])
+        for fd in (self.hot_wake, self.service_wake):
+            if fd >= 0:
+                close_fd(fd)
+        self.proxy, self.layer, self.transport, self.digest, self.segment = NULL, NULL, NULL, NULL, NULL
+        self.facts, self.orders, self.wakes, self.map_count = NULL, NULL, NULL, 0
+        self.hot_wake = self.service_wake = -1
+        return transactions, buffers

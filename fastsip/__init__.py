@@ -9,16 +9,22 @@ from fastsip.version import __version__
 if TYPE_CHECKING:
     from fastsip._message import Headers, Message, NameAddr, Parameters, Uri, Via, parse
     from fastsip._table import Transaction, TransactionTable
+    from fastsip.config import ConfigurationError
+    from fastsip.process.embedded import Proxy
+    from fastsip.process.problems import CannotStart
 
 __all__ = [
-    "Headers", "LimitReached", "Message", "NameAddr", "Parameters", "ParseError", "SipError", "Transaction",
-    "TransactionTable", "Uri", "UsageError", "Via", "__version__", "parse",
+    "CannotStart", "ConfigurationError", "Headers", "LimitReached", "Message", "NameAddr", "Parameters", "ParseError",
+    "Proxy", "SipError", "Transaction", "TransactionTable", "Uri", "UsageError", "Via", "__version__", "parse",
 ]  # fmt: skip
 
 # What is compiled or large is loaded when it is first used: the command line's help needs none of it.
 _HOMES = {
     "fastsip._message": ("Headers", "Message", "NameAddr", "Parameters", "Uri", "Via", "parse"),
     "fastsip._table": ("Transaction", "TransactionTable"),
+    "fastsip.config": ("ConfigurationError",),
+    "fastsip.process.embedded": ("Proxy",),
+    "fastsip.process.problems": ("CannotStart",),
 }
 
 

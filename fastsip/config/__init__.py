@@ -9,6 +9,8 @@ into what the processes are handed.
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,12 @@ from .document import Document
 from .people import Account
 from .problems import ConfigurationError, Problem
 from .reading import Reader
-from .schema import State, Tables, usable_cpus
+from .schema import Tables, usable_cpus
 from .values import Domain, Listen, bracketed
 
 __all__ = [
-    "Account", "Configuration", "ConfigurationError", "Domain", "Listen", "Overrides", "Problem", "load", "usable_cpus",
+    "Account", "Configuration", "ConfigurationError", "Domain", "Listen", "Overrides", "Problem", "load",
+    "load_embedded", "usable_cpus",
 ]  # fmt: skip
 
 MEMORY = ":memory:"
@@ -83,14 +86,40 @@ def load(path: Path | None, overrides: Overrides | None = None) -> Configuration
 
     Raises ConfigurationError with all problems found, those of the users file too.
     """
-    overrides = overrides or Overrides()
     document = Document.read(path) if path else Document("command line", "")
-    raw = overrides.laid_over(document.data)
+    return _checked(path, document, (overrides or Overrides()).laid_over(document.data))
+
+
+def load_embedded(path: Path | None, data: Mapping[str, Any], tables: Mapping[str, Any]) -> Configuration:
+    """The configuration of a server inside another program: a file, or `data` with the same tables, and `tables` laid
+    over it key by key. It has one worker, whatever is said.
+
+    Raises ConfigurationError with all problems found.
+    """
+    document = Document.read(path) if path else Document("configuration", "")
+    raw = {**document.data, **_plain(data)}
+    for name, table in _plain(tables).items():
+        below = raw.get(name)
+        raw[name] = {**below, **table} if isinstance(below, dict) and isinstance(table, dict) else table
+    if isinstance(raw.get("server", {}), dict):
+        raw["server"] = {**raw.get("server", {}), "workers": 1}
+    return _checked(path, document, raw)
+
+
+def _plain(value: Any) -> Any:
+    """As TOML has it: what a program holds in mappings, tuples and paths."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(inner) for inner in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _checked(path: Path | None, document: Document, raw: dict[str, Any]) -> Configuration:
+    if path is None and isinstance(raw.get("state", {}), dict):
+        raw = {**raw, "state": {"path": MEMORY, **raw.get("state", {})}}
     reader = Reader(document)
     tables = reader.table(Tables, raw) or Tables()
-    if path is None:
-        tables = msgspec.structs.replace(tables, state=State(path=MEMORY))
-
     default_domain = _default_domain(tables)
     realm = tables.auth.realm
     seen = people.tables(reader, tables.users, realm, default_domain)
@@ -98,8 +127,8 @@ def load(path: Path | None, overrides: Overrides | None = None) -> Configuration
     file_problems: list[Problem] = []
     if not reader.problems:
         accounts = people.table_accounts(tables.users, realm, default_domain)
-        if tables.auth.users_file is not None and path is not None:
-            users_file = path.resolve().parent / tables.auth.users_file
+        if tables.auth.users_file is not None:
+            users_file = (path.resolve().parent if path else Path.cwd()) / tables.auth.users_file
             from_file, file_problems = people.file_accounts(users_file, realm, default_domain, seen)
             accounts += from_file
         checks.homeless(reader, accounts, default_domain)

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fastsip.errors import SipError
+
 VALUE_LIMIT = 80
 SECRET_KEYS = frozenset({"password", "ha1", "ha1_sha256"})
 
@@ -35,7 +37,7 @@ class Problem:
         return ": ".join([*parts, self.text])
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(SipError):
     """A configuration that cannot be used; `problems` holds everything found wrong with it, in file order."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

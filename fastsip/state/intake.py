@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 
-from fastsip._facts import Dialogs, Register, apply
+from fastsip._facts import Dialogs, Register
+from fastsip._facts import apply as apply_facts
 from fastsip.state import facts
 from fastsip.state.bindings import Bindings
-from fastsip.state.facts import Outcome
+from fastsip.state.facts import Batch, Outcome
 from fastsip.state.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -27,19 +28,22 @@ class Intake:
 
     def batch(self, header: bytes, body: bytes) -> bytes:
         """Apply a batch; its acknowledgement. Raises Malformed if the header cannot be read."""
-        batch = facts.decode_batch(header)
+        return facts.encode_acknowledge(*self.apply(facts.decode_batch(header), body))
+
+    def apply(self, batch: Batch, body: bytes) -> tuple[int, list[Outcome]]:
+        """Apply a batch: the last fact of its worker that is applied, and what came of the REGISTERs."""
         progress, known = self.workers.begin(batch)
         if known < 0:
-            return facts.encode_acknowledge(progress.applied, ())
+            return progress.applied, []
         first = batch.first
         try:
-            registers, left_out = apply(body, batch.count, known, self._dialogs)
+            registers, left_out = apply_facts(body, batch.count, known, self._dialogs)
         except ValueError as error:
             # It will not read better when it comes again: count it as done, or its worker would never get on.
             self.malformed += 1
             log.error("worker %d: %s", batch.worker, error)
             progress.applied = max(progress.applied, first + batch.count - 1)
-            return facts.encode_acknowledge(progress.applied, ())
+            return progress.applied, []
         if left_out:
             self.malformed += left_out
             log.error("worker %d: %d facts were left out, they are none", batch.worker, left_out)
@@ -57,7 +61,7 @@ class Intake:
                 outcomes.append(outcome)
         self.facts += batch.count - known
         progress.applied = max(progress.applied, first + batch.count - 1)
-        return facts.encode_acknowledge(progress.applied, outcomes)
+        return progress.applied, outcomes
 
     def _unreadable(self, register: Register) -> tuple[int, int]:
         self.malformed += 1

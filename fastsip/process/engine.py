@@ -1,0 +1,67 @@
+"""An engine and the thread it serves in: the same in a worker process and inside another program."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+from fastsip._worker import Worker
+from fastsip.launch import WorkerSetup
+
+log = logging.getLogger(__name__)
+
+JOIN = 2.0
+"""Seconds the hot loop may take for its last turn."""
+LAST_ANSWERS = 0.1
+"""Seconds for the final answers of what was still open to leave, and to be acknowledged."""
+
+
+class RunningEngine:
+    """The engine of one worker, serving from `start` to `end`. Everything here belongs to one thread, not the hot one."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        """Raises OSError, RuntimeError or ValueError if the engine cannot be built."""
+        self.worker = Worker(setup)
+        self._hot = threading.Thread(target=self._serve, name="fastsip hot", daemon=True)
+        self._drain_until: float | None = None
+        self._finished = False
+
+    def start(self) -> None:
+        self._hot.start()
+
+    def drain(self, seconds: float) -> None:
+        """Refuse what would begin a dialog; what is open may finish for so long. Then `drained` once more."""
+        self.worker.drain()
+        self._drain_until = time.monotonic() + seconds
+
+    def drained(self) -> bool:
+        """Call it until it says yes: whatever was open when the time was over has had a final answer."""
+        now = time.monotonic()
+        if self._drain_until is None or (self.worker.open_contexts and now < self._drain_until):
+            return False
+        if not self._finished:
+            self._finished = True
+            self.worker.finish()
+            self._drain_until = now + LAST_ANSWERS
+            return False
+        return True
+
+    def end(self) -> None:
+        """Stop serving and free everything."""
+        if self._hot.ident is not None:
+            self.worker.stop()
+            self._hot.join(JOIN)
+            if self._hot.is_alive():
+                log.error("the hot loop does not end: its memory stays")
+                return
+        left = self.worker.close()
+        log.debug("ended with %s", left)
+
+    def _serve(self) -> None:
+        try:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        except OSError:
+            log.debug("no SCHED_BATCH here")
+        self.worker.run()
