@@ -5,10 +5,13 @@ FASTSIP_ONLY=_message,_timer builds just those.
 """
 
 import os
+import runpy
+import shutil
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 DEBUG = bool(os.environ.get("FASTSIP_DEBUG"))
 SANITIZE = bool(os.environ.get("FASTSIP_SANITIZE"))
@@ -41,7 +44,27 @@ extensions = [
     if not ONLY or path.stem in ONLY
 ]
 
+# The contracts as one number, so that extensions built against others are refused.
+layout = Path("fastsip/_layout.pxd")
+generated = runpy.run_path("ext/gen_layout.py")["generate"]()
+if not layout.exists() or layout.read_text() != generated:
+    layout.write_text(generated)
+
+
+class BuildPackage(build_py):
+    """With the C headers the contracts name, where fastsip.get_include() finds them."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            include = Path(self.build_lib, "fastsip", "include")
+            include.mkdir(parents=True, exist_ok=True)
+            for header in sorted(Path("ext").glob("*.h")):
+                shutil.copy2(header, include)
+
+
 setup(
+    cmdclass={"build_py": BuildPackage},
     ext_modules=cythonize(
         extensions,
         build_dir="build/cython",

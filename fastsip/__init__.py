@@ -1,6 +1,7 @@
 """fastsip: a fast, multiprocess SIP proxy, registrar and redirect server."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastsip.errors import LimitReached, ParseError, SipError, UsageError
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CannotStart", "ConfigurationError", "Headers", "LimitReached", "Message", "NameAddr", "Parameters", "ParseError",
-    "Proxy", "SipError", "Transaction", "TransactionTable", "Uri", "UsageError", "Via", "__version__", "parse",
+    "Proxy", "SipError", "Transaction", "TransactionTable", "Uri", "UsageError", "Via", "__version__", "get_include",
+    "parse",
 ]  # fmt: skip
 
 # What is compiled or large is loaded when it is first used: the command line's help needs none of it.
@@ -26,6 +28,13 @@ _HOMES = {
     "fastsip.process.embedded": ("Proxy",),
     "fastsip.process.problems": ("CannotStart",),
 }
+
+
+def get_include() -> str:
+    """The folder of the C headers that fastsip's .pxd files name, for `Extension(include_dirs=[...])`."""
+    package = Path(__file__).parent
+    installed = package / "include"
+    return str(installed if installed.is_dir() else package.parent / "ext")
 
 
 def __getattr__(name: str) -> object:

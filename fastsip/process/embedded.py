@@ -62,7 +62,7 @@ class Proxy:
     """
 
     def __init__(self, configuration: Mapping[str, Any] | str | os.PathLike[str] | None = None, **tables: Any) -> None:
-        """The configuration is what `fastsip serve --config` reads: a path, or a dictionary with its tables, or nothing;
+        """The configuration is what `fastsip serve --config` reads: a path, or a dictionary of its tables, or nothing;
         keyword arguments are tables laid over it. Without a `state` table a dictionary keeps nothing. `server.workers`,
         `server.control` and `log` mean nothing here.
 

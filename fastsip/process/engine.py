@@ -19,7 +19,7 @@ LAST_ANSWERS = 0.1
 
 
 class RunningEngine:
-    """The engine of one worker, serving from `start` to `end`. Everything here belongs to one thread, not the hot one."""
+    """The engine of one worker, serving from `start` to `end`. All of this belongs to one thread, not the hot one."""
 
     def __init__(self, setup: WorkerSetup) -> None:
         """Raises OSError, RuntimeError or ValueError if the engine cannot be built."""
@@ -39,9 +39,10 @@ class RunningEngine:
     def drained(self) -> bool:
         """Call it until it says yes: whatever was open when the time was over has had a final answer."""
         now = time.monotonic()
-        if self._drain_until is None or (self.worker.open_contexts and now < self._drain_until):
+        still_open = self.worker.open_contexts
+        if self._drain_until is None or (still_open and now < self._drain_until):
             return False
-        if not self._finished:
+        if still_open and not self._finished:
             self._finished = True
             self.worker.finish()
             self._drain_until = now + LAST_ANSWERS
