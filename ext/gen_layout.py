@@ -40,8 +40,8 @@ IMPORT = '''
 
 cdef inline int import_fastsip() except -1:
     if compiled_layout() != installed_layout():
-        raise ImportError("this extension was built against the contracts (.pxd) of another fastsip than the one "
-                          "installed here: build it again, against the .pxd files and fastsip.get_include() of this one")
+        raise ImportError("this extension was built against the contracts of another fastsip than the one installed "
+                          "here: build it again, with the .pxd files and fastsip.get_include() of this one")
     return 0
 '''
 
