@@ -7,6 +7,7 @@ enough to show that contracts, stubs and C headers are in it and fit.
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -65,6 +66,21 @@ def build(folder: Path, installed: Path, contracts: Path) -> None:
     run(sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", cwd=folder, path=installed)
 
 
+def test_the_number_covers_every_public_field_and_constant() -> None:
+    generator = runpy.run_path(str(ROOT / "ext" / "gen_layout.py"))
+    texts = [(ROOT / "fastsip" / f"{name}.pxd").read_text() for name in ("_message", "_transaction")]
+    message, transaction = map(generator["structs"], texts)
+    assert message["Slice"] == ["start", "end"] and message["Header"] == ["name", "value", "end", "id", "folded"]
+    assert message["Message"][0] == "data" and {"first", "via", "headers"} <= set(message["Message"])
+    assert message["Credentials"][:3] == ["username", "realm", "nonce"]
+    assert {"send", "on_response", "on_timer"} <= set(transaction["TransactionUser"])
+    assert {"request", "acked_tag", "flow"} <= set(transaction["Transaction"])
+    assert {"HDR_VIA", "METHOD_INVITE", "NEED_MORE"} <= set(generator["constants"](texts[0]))
+    assert {"STATE_CALLING", "TIMER_USER", "MATCH_ABSORBED"} <= set(generator["constants"](texts[1]))
+    assert generator["generate"]() == (ROOT / "fastsip" / "_layout.pxd").read_text(), "build again"
+
+
+@pytest.mark.long
 def test_an_extension_outside(installed: Path, tmp_path: Path) -> None:
     build(tmp_path, installed, installed)
     code = (
