@@ -26,8 +26,8 @@ GATES = {"with steering": (1.3, 1.1), "without steering": (1.15, 1.05)}
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    rate = bench.pick(100.0, 2_000.0, 3_000.0)
-    seconds = bench.pick(0.3, 3.0, 6.0)
+    rate = bench.pick(300.0, 2_000.0, 3_000.0)
+    seconds = bench.pick(0.2, 3.0, 6.0)
     for way, steering in list(WAYS.items())[bench.pick(1, 0, 0) :]:
         bench.say(f"four workers {way}")
         job = Job(WORKERS, extra={"server": {"steering": steering}})

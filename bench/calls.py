@@ -33,7 +33,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     yield from left_out
     if "kamailio" not in names:
         yield missing("fastsip's share of Kamailio's CPU", "there is no Kamailio here")
-    rate = float(bench.pick(100, SUPPOSED, 0))
+    rate = float(bench.pick(300, SUPPOSED, 0))
     if not rate:
         rate = float(SUPPOSED)
         if "kamailio" in names:
@@ -43,17 +43,17 @@ def rows(bench: Bench) -> Iterator[Row]:
             rate = rate or SUPPOSED
     bench.facts["rate"] = rate
     extra = yield from _datagrams(bench, rate)
-    number, seconds = bench.pick((1, 0.3), (2, 3.0), (5, 6.0))
+    number, seconds = bench.pick((1, 0.1), (2, 3.0), (5, 6.0))
     yield from _compared(bench, names, rate, number, seconds, extra)
     for fast in bench.pick((), (5_000,), (5_000, 10_000)):
         names = [name for name in names if name != "kamailio"]
-        yield from _compared(bench, names, fast, bench.pick(1, 1, 3), bench.pick(0.3, 3.0, 5.0), extra)
+        yield from _compared(bench, names, fast, bench.pick(1, 1, 3), bench.pick(0.1, 3.0, 5.0), extra)
 
 
 def _datagrams(bench: Bench, rate: float) -> Iterator[Row]:
     """What fastsip receives and sends for a call: what the floor has to do as well."""
     bench.say("datagrams of a call")
-    found = once("fastsip", rate, bench.pick(0.3, 1.0, 2.0), Job(bench.workers))
+    found = once("fastsip", rate, bench.pick(0.1, 1.0, 2.0), Job(bench.workers))
     assert found.received and found.sent, found.failures
     note = f"{found.received:.2f} received, {found.sent:.2f} sent; the floor gets as many"
     yield Row("datagrams of a call through fastsip", found.received + found.sent, "", note=note)

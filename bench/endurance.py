@@ -21,9 +21,9 @@ SHARE = 0.8
 
 def rows(bench: Bench) -> Iterator[Row]:
     job = Job(bench.workers)
-    rate: float = bench.facts.get("highest", 0.0) if bench.size != "tiny" else 100.0
+    rate: float = bench.facts.get("highest", 0.0) if bench.size != "tiny" else 300.0
     rate = rate or highest(bench, "fastsip", BEGIN, MOST, 4, job)[0]
-    seconds = bench.pick(0.5, 30.0, 300.0)
+    seconds = bench.pick(0.1, 30.0, 300.0)
     bench.say(f"{seconds:g} s at {rate * SHARE:,.0f} calls a second")
     found = once("fastsip", rate * SHARE, seconds, job)
     lost = found.failed + found.drops

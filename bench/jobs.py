@@ -62,13 +62,13 @@ WORK = (
 def rows(bench: Bench) -> Iterator[Row]:
     names, left_out = runnable(bench.pick(["fastsip"], BOTH, BOTH))
     yield from left_out
-    number, seconds = bench.pick((1, 0.3), (1, 3.0), (3, 5.0))
+    number, seconds = bench.pick((1, 0.1), (1, 3.0), (3, 5.0))
     for work in bench.pick(WORK[1:2], WORK, WORK):
         users = bench.pick(20, work.users, work.users)
         people = tuple(f"user{n}" for n in range(users)) if work.challenged else ()
         job = Job(bench.workers, work.challenged, people)
         options = {"scenarios": work.scenarios, "users": users, "register": work.register}
-        rate = bench.pick(100.0, SUPPOSED, bench.facts.get("rate", SUPPOSED))
+        rate = bench.pick(300.0, SUPPOSED, bench.facts.get("rate", SUPPOSED))
         if work.name == "calls with Digest":
             rate *= 0.8
         if work.least and bench.size == "full" and "kamailio" in names:

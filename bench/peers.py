@@ -23,8 +23,8 @@ PEERS = {"one address": (1, False), "four addresses": (4, False), "a thousand ad
 def rows(bench: Bench) -> Iterator[Row]:
     names, left_out = runnable(bench.pick(["fastsip"], BOTH, BOTH))
     yield from left_out
-    rate = bench.pick(100.0, 2_000.0, bench.facts.get("rate", 2_000.0))
-    number, seconds = bench.pick((1, 0.3), (1, 2.0), (2, 4.0))
+    rate = bench.pick(300.0, 2_000.0, bench.facts.get("rate", 2_000.0))
+    number, seconds = bench.pick((1, 0.1), (1, 2.0), (2, 4.0))
     for text in bench.pick(list(PEERS)[2:], list(PEERS), list(PEERS)):
         peers, spread = PEERS[text]
         found = alternate(bench, names, number, rate, seconds, peers=peers, spread=spread)

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
-COLOURS = {"fastsip": "#1f6feb", "kamailio": "#d1742f", "floor": "#8b949e"}
+COLOURS = {"fastsip": "#1f6feb", "kamailio": "#d1742f", "floor": "#8b949e", "fastsip durable": "#79b8ff"}
 
 
 def draw(folder: Path, name: str, about: dict[str, str], rows: Iterable[Row]) -> list[Path]:

@@ -23,8 +23,8 @@ RATE = 2_000.0
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    rate = bench.pick(100.0, RATE, RATE)
-    seconds = bench.pick(0.5, 5.0, 60.0)
+    rate = bench.pick(300.0, RATE, RATE)
+    seconds = bench.pick(0.1, 5.0, 60.0)
     bench.say(f"{seconds:g} s at {rate:,.0f} calls a second")
     found = once("fastsip", rate, seconds, Job(bench.workers), watch=_watch)
     each = (found.extra["after"] - found.extra["before"]) / 2**20 / (rate / 1000)

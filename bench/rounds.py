@@ -81,6 +81,7 @@ def once(
     """Start the server `name`, register the callees, work at `rate` for `seconds`, stop it. `watch` is called before
     the work and what it gives after it; that goes into `extra` of the round."""
     job = job or Job()
+    users = min(users, max(20, int(rate * seconds)))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         if job.store == "file":
             job = Job(job.workers, job.challenged, job.users, str(Path(folder) / "store.db"), job.extra)
@@ -124,7 +125,7 @@ def _measured(
             strangers = max(0.0, (busy() - machine - used) / elapsed)
 
     outcome = phones.play(address, rate, seconds, scenarios, Answer(body=130), seed, tick)
-    time.sleep(SETTLE)
+    time.sleep(min(SETTLE, seconds / 2))
     used, now = cpu(processes) - before, ticks(processes)
     found = after()
     counts = _counted(name, target)

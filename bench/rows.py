@@ -75,11 +75,11 @@ def missing(name: str, why: str, unit: str = "") -> Row:
 
 
 def figure(value: float | None) -> str:
-    """A number with three digits that count, thousands apart."""
+    """A number with as many digits as are worth reading, thousands apart."""
     if value is None:
         return "-"
     size = abs(value)
-    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 or not size else 3
+    digits = 0 if size >= 1000 or not size else 1 if size >= 10 else 2 if size >= 0.1 else 3
     return f"{value:,.{digits}f}"
 
 

@@ -29,21 +29,22 @@ from rich.text import Text  # noqa: E402
 from rows import SIZES, Bench, Row, missing, text  # noqa: E402
 
 PARTS = {
-    "parse": (3, 10),
-    "parsers": (6, 20),
-    "transactions": (2, 25),
-    "timers": (4, 12),
+    "parse": (1, 8),
+    "parsers": (2, 10),
+    "transactions": (1, 15),
+    "timers": (4, 11),
     "location": (12, 90),
     "ring": (2, 15),
-    "digest": (2, 3),
-    "state": (4, 10),
-    "calls": (25, 240),
-    "jobs": (40, 140),
-    "peers": (30, 80),
-    "balance": (12, 25),
-    "latency": (25, 90),
-    "resident": (9, 66),
-    "instructions": (25, 60),
+    "digest": (1, 2),
+    "state": (2, 8),
+    "calls": (32, 260),
+    "jobs": (32, 150),
+    "peers": (22, 70),
+    "balance": (10, 18),
+    "latency": (17, 90),
+    "resident": (7, 66),
+    "generator": (20, 80),
+    "instructions": (5, 12),
 }
 """Each part's module, and its seconds on two CPUs, quick and full."""
 LONG = {"endurance": (60, 400)}

@@ -16,11 +16,19 @@ sys.path.append(str(ROOT / "bench"))
 from rows import Bench, Row, cells  # noqa: E402
 from suite import LONG, PARTS  # noqa: E402
 
-NEEDS_A_SERVER = ("calls", "jobs", "peers", "balance", "latency", "resident", "endurance")
-ALONE = [name for name in (*PARTS, *LONG) if name not in NEEDS_A_SERVER]
+SERVERS = ("calls", "jobs", "balance", "latency", "generator")
+MORE_SERVERS = ("peers", "resident", "endurance")
+COMPILED = [name for name in (*PARTS, *LONG) if name not in SERVERS + MORE_SERVERS]
 
 
-@pytest.mark.parametrize("names", [ALONE, NEEDS_A_SERVER], ids=["compiled", "servers"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(COMPILED, id="compiled"),
+        pytest.param(SERVERS, id="servers"),
+        pytest.param(MORE_SERVERS, id="more_servers", marks=pytest.mark.long),
+    ],
+)
 def test_every_part_gives_its_rows(names: list[str], tmp_path: Path) -> None:
     words = [word for name in names for word in ("--part", name)]
     command = [sys.executable, "bench/suite.py", "--tiny", "--results", str(tmp_path), *words]
