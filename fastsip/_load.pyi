@@ -17,6 +17,10 @@ transport: datagrams_in, datagrams_out, dropped_socket (receive buffer full), dr
 time: elapsed_us since run began, cpu_us of the engine's thread, turns of its loop.
 """
 
+KINDS: tuple[str, ...]
+HOLDS: tuple[str, ...]
+"""What a scenario's kind and its distribution of hold times may be called."""
+
 HISTOGRAMS: tuple[str, ...]
 """invite_100, invite_180, invite_200, bye_200, register, options, message: from the first sending of the request (for
 those answered by a challenge: of the first of all) to the response; lateness: how long after its time work began.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,17 +17,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCE = Path(__file__).parent / "outside" / "count.pyx"
+EXAMPLE = ROOT / "fastsip" / "examples" / "cimport"
 PUBLIC = ("_layout", "_message", "_timer", "_transaction")
-
-SETUP = """
-import fastsip
-from Cython.Build import cythonize
-from setuptools import Extension, setup
-assert fastsip.get_include().startswith({installed!r}), fastsip.get_include()
-setup(ext_modules=cythonize([Extension("count", ["count.pyx"], include_dirs=[fastsip.get_include()],
-                                       extra_compile_args=["-O0"])], include_path={contracts!r}))
-"""
 
 
 def run(*command: str, cwd: Path, path: Path | None = None) -> str:
@@ -59,11 +51,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def build(folder: Path, installed: Path, contracts: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / "count.pyx").write_text(SOURCE.read_text())
-    (folder / "setup.py").write_text(SETUP.format(installed=str(installed), contracts=[str(contracts)]))
-    run(sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", cwd=folder, path=installed)
+def build(folder: Path, against: Path) -> None:
+    """The example as it is, by its own setup.py."""
+    shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
+    run(sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", cwd=folder, path=against)
 
 
 def test_the_number_covers_every_public_field_and_constant() -> None:
@@ -82,7 +73,7 @@ def test_the_number_covers_every_public_field_and_constant() -> None:
 
 @pytest.mark.long
 def test_an_extension_outside(installed: Path, tmp_path: Path) -> None:
-    build(tmp_path, installed, installed)
+    build(tmp_path, installed)
     code = (
         "import count, fastsip\n"
         "invite = open('invite.sip', 'rb').read()\n"
@@ -101,11 +92,9 @@ def test_an_extension_outside(installed: Path, tmp_path: Path) -> None:
 
     # The same one against a contract in which a field was put before another.
     contracts = tmp_path / "contracts" / "fastsip"
-    contracts.mkdir(parents=True)
-    for contract in [*(installed / "fastsip").glob("*.pxd"), installed / "fastsip" / "__init__.py"]:
-        (contracts / contract.name).write_text(contract.read_text())
+    shutil.copytree(installed / "fastsip", contracts)
     text = (contracts / "_message.pxd").read_text()
     (contracts / "_message.pxd").write_text(text.replace("    uint16_t header_count", "    uint16_t new, header_count"))
-    build(tmp_path / "altered", installed, contracts.parent)
+    build(tmp_path / "altered", contracts.parent)
     with pytest.raises(AssertionError, match=r"ImportError: .* another fastsip .* build it again"):
         run(sys.executable, "-c", "import count", cwd=tmp_path / "altered", path=installed)

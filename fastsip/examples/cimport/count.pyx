@@ -1,5 +1,8 @@
 # cython: language_level=3
-"""An extension of somebody else's: parses without the GIL, and runs transactions with a transaction user in C."""
+"""An extension outside of fastsip: parses without the GIL, and runs transactions with a transaction user in C.
+
+setup.py builds it. `import_fastsip()` refuses a fastsip whose contracts are not those it was built against.
+"""
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
