@@ -98,7 +98,7 @@ cdef class Worker:
     cdef int* wakes
     cdef bytearray taken
     cdef int64_t adopted_from[MAX_LISTENERS]     # the neighbour a listener belongs to, -1 for our own
-    cdef void* maps[4]           # shared memory, to be unmapped
+    cdef void* maps[4]             # shared memory, to be unmapped
     cdef size_t map_sizes[4]
     cdef int map_count
 
@@ -443,6 +443,6 @@ cdef class Worker:
             if fd >= 0:
                 close_fd(fd)
         self.proxy, self.layer, self.transport, self.digest, self.segment = NULL, NULL, NULL, NULL, NULL
-        self.facts, self.orders, self.wakes, self.map_count = NULL, NULL, NULL, 0
+        self.facts, self.orders, self.bell, self.wakes, self.map_count = NULL, NULL, NULL, NULL, 0
         self.hot_wake = self.service_wake = -1
         return transactions, buffers
