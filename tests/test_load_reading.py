@@ -12,10 +12,10 @@ from fastsip.load.setup import Hold, Step
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("30", 30), ("30s", 30), ("500ms", 0.5), ("2m", 120), ("1h30m", 5400), ("1.5s", 1.5), ("0", 0)],
+    [("30", 30), ("30s", 30), ("500ms", 0.5), ("2m", 120), ("1h30m", 5400), ("1.5s", 1.5), ("200us", 0.0002), ("0", 0)],
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert reading.duration(text) == seconds
+    assert reading.duration(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "s", "-1s", "3 s", "3d", "1s2", "nan"])

@@ -34,7 +34,7 @@ def main(given: dict[str, Any]) -> int:
     listening = sources.open_listeners(listen.host, listen.port, given["threads"])
     told = Answer(ring=given["ring"], busy=given["busy"], silent=given["silent"], body=given["body"])
     setups = [
-        EngineSetup(sources=own, answer=told, seed=given["seed"] * 1000 + index)
+        EngineSetup(sources=own, answer=told, gather=given["gather"], seed=given["seed"] * 1000 + index)
         for index, own in enumerate(listening.per_engine)
     ]
     consoles = Consoles(given["as_json"])

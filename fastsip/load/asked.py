@@ -53,6 +53,7 @@ class Asked:
             sources=list(given["sources"]),
             threads=threads,
             poisson=given["poisson"],
+            gather=given["gather"],
             seed=given["seed"],
             answering=answering,
             prepare=(answering is not None and given["register"] is not False) or needs_bindings,

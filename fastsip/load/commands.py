@@ -159,6 +159,7 @@ def mix(**given: Any) -> None:
 @option("--busy", type=options.SHARE, default=0.0, metavar="SHARE", help="Calls answered with 486.")
 @option("--body", type=click.IntRange(0, 60000), default=0, metavar="BYTES", help="Size of SDP in the 200.")
 @option("--duration", type=DURATION, metavar="TIME", help="How long. Default: until Ctrl-C or SIGTERM.")
+@options.gather
 @option("--threads", type=click.IntRange(1, 64), default=1, metavar="N", show_default=True, help="Threads that answer.")
 @option("--seed", type=click.IntRange(0, 2**31), default=1, metavar="N", show_default=True, help="Of what is drawn.")
 @option("--json", "as_json", is_flag=True, help="Print the counters as JSON when it ends.")

@@ -229,7 +229,7 @@ def _answering(work: Work, asked: Answering) -> tuple[Fleet, sources.Sources]:
         ranges = [SourceRange([asked.host], [0])] if asked.host else []
         listening = sources.open_sources(ranges, work.threads, work.target)
     setups = [
-        EngineSetup(sources=own, answer=asked.answer, seed=work.seed * 1000 + 500 + index)
+        EngineSetup(sources=own, answer=asked.answer, gather=work.gather, seed=work.seed * 1000 + 500 + index)
         for index, own in enumerate(listening.per_engine)
     ]
     return Fleet(setups, listening.sockets), listening

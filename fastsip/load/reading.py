@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 from .setup import Hold
 
 DURATION = 'a time such as "30s", "500ms", "2m" or "1h30m"; a bare number is seconds'
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_UNITS = {"us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:us|ms|s|m|h))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _RANGE = re.compile(r"\.\.")
 
@@ -34,6 +34,14 @@ def milliseconds(text: str) -> int:
     value = round(duration(text) * 1000)
     if value > 3_600_000_000:
         raise ValueError("expected at most 1000h")
+    return value
+
+
+def microseconds(text: str) -> int:
+    """The same in whole microseconds, at most a second."""
+    value = round(duration(text) * 1e6)
+    if value > 1_000_000:
+        raise ValueError("expected at most 1s")
     return value
 
 

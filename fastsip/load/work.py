@@ -40,6 +40,7 @@ class Work(msgspec.Struct, frozen=True):
     sources: list[SourceRange] = []
     threads: int = 1
     poisson: bool = True
+    gather: int = 0
     seed: int = 1
     answering: Answering | None = None
     prepare: bool = False
@@ -73,6 +74,7 @@ class Work(msgspec.Struct, frozen=True):
                 count=parts(self.count, self.threads)[index],
                 duration=self.plan.duration,
                 in_flight=max(1, self.in_flight // self.threads),
+                gather=self.gather,
                 seed=self.seed * 1000 + index,
             )
             for index, own in enumerate(sources.per_engine)
