@@ -31,6 +31,8 @@ cdef enum:
     RECORDED_LENGTH = 5 + 7 + 2 * TOKEN_HALF + 1     # of a Record-Route value, but for host and port
     TIMER_C = TIMER_USER
     TIMER_WAIT_STATE = TIMER_USER + 1
+    TIMER_TRYING = TIMER_USER + 2
+    MAX_HELD = 256
 
 cdef uint64_t EDITED = ((<uint64_t>1 << <int>HDR_VIA) | (<uint64_t>1 << <int>HDR_MAX_FORWARDS)
                         | (<uint64_t>1 << <int>HDR_ROUTE) | (<uint64_t>1 << <int>HDR_PROXY_AUTHORIZATION))
@@ -91,6 +93,9 @@ cdef void proxy_drop(Proxy* p) noexcept nogil:
     # Every context goes, unanswered.
     cdef ContextChunk* chunk = <ContextChunk*>p.context_chunks
     cdef uint32_t i
+    for i in range(p.held_count):
+        buffer_release(p.pool, p.held[i].response)
+    p.held_count = 0
     while chunk != NULL:
         for i in range(CONTEXT_CHUNK):
             if chunk.contexts[i].used:
@@ -143,6 +148,8 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     answer_flow(&r.answer, &packet.flow, m)
     matched = match_request(p.layer, m, &r.answer, &found)
     if matched == MATCH_ABSORBED:
+        if found != NULL and found.status == 0 and found.machine == INVITE_SERVER:
+            repeat_trying(p, m, found)
         return
     if m.method == METHOD_CANCEL:
         on_cancel(p, m, &r.answer)

@@ -245,6 +245,7 @@ cdef class Worker:
             batches += 1
             transport_flush(self.transport)
         count = run_timers(self.layer, TURN_TIMERS)
+        proxy_end_turn(p)
         transport_flush(self.transport)
         segment_leave(self.segment, self.index)
         if p.facts_urgent or queue_used(self.facts) > FACTS_SIZE // 2:

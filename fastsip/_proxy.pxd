@@ -39,6 +39,7 @@ cdef struct Settings:            # what SIGHUP may change; immutable once publis
     uint32_t min_expires, max_expires, max_contacts
     uint32_t timer_c             # ms
     uint32_t t1
+    uint32_t trying              # ms until a 100 is sent where no other answer was; 0: at the end of the turn
     Text server                  # the Server header's value, empty for none
 
 cdef enum TargetState:
@@ -84,7 +85,8 @@ cdef enum ContextKind:
     CONTEXT_REGISTER = 2
 
 cdef struct ResponseContext:     # RFC 3261 16.2
-    Timer wait                   # REGISTER: how long the state process may take (first: found from its Timer)
+    Timer wait                   # REGISTER: how long the state process may take; INVITE: until its 100 (first: found
+                                 # from its Timer)
     ResponseContext* next_free
     Transaction* server          # NULL once that transaction is gone
     Plan plan
@@ -130,6 +132,11 @@ cdef struct SentBy:              # how this server writes itself in Via and Reco
     uint32_t length
     uint8_t text[80]
 
+cdef struct Held:                # a 100 that was not sent yet
+    Transaction* server
+    uint32_t generation          # of its slot
+    Buffer* response
+
 cdef struct Proxy:
     Transactions* layer
     TransportState* transport
@@ -152,6 +159,8 @@ cdef struct Proxy:
     uint8_t* scratch             # SCRATCH_SIZE bytes for the message being written
     uint8_t* fact                # SCRATCH_SIZE bytes for the fact being written
     SentBy sent_by[32]           # by listener, as last written
+    Held held[256]               # in this turn
+    uint32_t held_count
 
 cdef struct ProxySetup:
     Transactions* layer
@@ -168,6 +177,9 @@ cdef Proxy* proxy_new(const ProxySetup* setup) noexcept nogil      # NULL when m
 cdef void proxy_free(Proxy* proxy) noexcept nogil
 # One received datagram, through parser, transaction layer and proxy core.
 cdef void proxy_receive(Proxy* proxy, const Packet* packet) noexcept nogil
+# Once at the end of a turn, after receiving and timers and before the last flush: what was held back in the hope of
+# something better is sent.
+cdef void proxy_end_turn(Proxy* proxy) noexcept nogil
 # What the state process said of the REGISTER fact with this token.
 cdef void proxy_registered(Proxy* proxy, uint64_t token, int status, uint32_t retry_after) noexcept nogil
 # End of a drain: answer whatever is still open with a final response (503, or 487 where the caller gave up).

@@ -52,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_timeout: int
     nonce_lifetime: int = 300
     server: str = ""
+    trying: int = 0
+    """What an INVITE may wait for another answer before it is sent a 100; 0: to the end of the turn."""
 
 
 class WorkerSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@
 """
 
 import re
+import time
 
 import pytest
 from engine import ack, engine, header, headers, reply, request
@@ -228,6 +229,59 @@ def test_no_408_for_other_methods(pair):
     alice.send(request("MESSAGE", "sip:bob@example.com", alice))
     bob.expect("MESSAGE")
     assert alice.silent(2), "RFC 4320 4.2"
+
+
+def test_an_answer_of_our_own_leaves_no_room_for_a_100(pair):
+    alice, bob = pair
+    text = request("INVITE", "sip:bob@example.com", alice, body="x" * 65_170)
+    alice.send(text)
+    refused = alice.receive(2)
+    assert refused.startswith("SIP/2.0 513"), "with our Via it is larger than a datagram"
+    alice.send(ack(text, refused))
+
+
+@pytest.mark.parametrize("provisional", ["", "100 Trying"])
+def test_the_100_waits_for_a_better_answer(provisional):
+    with engine(trying=150) as server:
+        alice, bob = server.phone(), server.phone()
+        server.register("bob@example.com", f"sip:bob@{bob.name}")
+        quick = request("INVITE", "sip:bob@example.com", alice)
+        alice.send(quick)
+        bob.send(reply(bob.expect("INVITE"), "486 Busy Here"))
+        busy = alice.receive(2)
+        assert busy.startswith("SIP/2.0 486"), "and no 100 before it"
+        alice.send(ack(quick, busy))
+        bob.expect("ACK")
+        slow = request("INVITE", "sip:bob@example.com", alice)
+        begun = time.monotonic()
+        alice.send(slow)
+        invite = bob.expect("INVITE")
+        if provisional:
+            bob.send(reply(invite, provisional))
+        alice.expect("SIP/2.0 100")
+        assert time.monotonic() - begun > 0.1
+        bob.send(reply(invite, "486 Busy Here"))
+        alice.send(ack(slow, alice.expect("SIP/2.0 486")))
+        bob.expect("ACK")
+
+
+def test_an_invite_that_comes_again_gets_its_100_at_once():
+    with engine(trying=200) as server:
+        alice, bob = server.phone(), server.phone()
+        server.register("bob@example.com", f"sip:bob@{bob.name}")
+        text = request("INVITE", "sip:bob@example.com", alice)
+        begun = time.monotonic()
+        alice.send(text)
+        invite = bob.expect("INVITE")
+        alice.send(text)
+        alice.expect("SIP/2.0 100")
+        assert time.monotonic() - begun < 0.2
+        alice.send(text)
+        alice.expect("SIP/2.0 100")
+        bob.send(reply(invite, "180 Ringing"))
+        alice.expect("SIP/2.0 180")
+        bob.send(reply(invite, "486 Busy Here"))
+        alice.send(ack(text, alice.expect("SIP/2.0 486")))
 
 
 def test_timer_c():

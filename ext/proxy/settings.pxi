@@ -65,6 +65,7 @@ cdef Settings* settings_new(object settings) except NULL:
         s.max_contacts = settings.max_contacts
         s.timer_c = settings.timer_c
         s.t1 = settings.t1
+        s.trying = settings.trying
     except BaseException:
         settings_free(s)
         raise

@@ -131,5 +131,5 @@ cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r) noexcept nogi
         answer(p, m, &r.answer, 503)
         return
     if m.method == METHOD_INVITE:
-        respond(p, ctx, m, 100)
+        begin_trying(p, ctx, m)
     start_step(p, ctx, m, r)

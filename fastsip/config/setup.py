@@ -32,6 +32,7 @@ def settings(configuration: Configuration, bound: Sequence[Listen]) -> Settings:
         timer_c=_milliseconds(tables.timers.timer_c),
         transactions=tables.limits.transactions,
         drain_timeout=_milliseconds(tables.server.drain_timeout),
+        trying=_milliseconds(tables.timers.trying),
     )
 
 
