@@ -42,11 +42,11 @@ class RunningEngine:
         still_open = self.worker.open_contexts
         if self._drain_until is None or (still_open and now < self._drain_until):
             return False
-        if still_open and not self._finished:
+        if not self._finished:
             self._finished = True
             self.worker.finish()
             self._drain_until = now + LAST_ANSWERS
-            return False
+            return not still_open
         return True
 
     def end(self) -> None:

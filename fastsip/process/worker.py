@@ -12,15 +12,14 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 
 import msgspec
 import zmq
 
 from fastsip import log
-from fastsip._worker import Worker
 from fastsip.launch import Channel, ListenerSetup, Settings, WorkerSetup, child_channel
+from fastsip.process.engine import RunningEngine
 from fastsip.process.facts import FactLine
 from fastsip.process.orphan import end_with_parent
 
@@ -41,7 +40,8 @@ class ServiceLoop:
     def __init__(self, setup: WorkerSetup, channel: Channel) -> None:
         self.setup = setup
         self.channel = channel
-        self.engine = Worker(setup)
+        self.hot = RunningEngine(setup)
+        self.engine = self.hot.worker
         self.line = FactLine(zmq.Context.instance(), setup.state_endpoint, setup.index, setup.incarnation)
         self.poller = zmq.Poller()
         self.poller.register(self.line.socket, zmq.POLLIN)
@@ -49,20 +49,18 @@ class ServiceLoop:
         self.poller.register(channel.fileno(), zmq.POLLIN)
         self.settings = setup.settings
         self.running = True
-        self.drain_until: float | None = None
-        self.finished = False
+        self.draining = False
         self.told = 0.0
 
     def run(self) -> None:
         """Serve until told to stop or the master is gone."""
-        hot = threading.Thread(target=self._hot, name="hot", daemon=True)
-        hot.start()
+        self.hot.start()
         self.channel.send({"is": "ready"})
         look_at = 0.0
         listening = True
         while self.running:
             patience = min(look_at - time.monotonic(), self.line.patience)
-            if self.drain_until is not None:
+            if self.draining:
                 patience = min(patience, DRAINING)
             events = dict(self.poller.poll(max(0, math.ceil(1000 * patience))))
             now = time.monotonic()
@@ -87,14 +85,11 @@ class ServiceLoop:
             self.line.tick()
             if self.channel.fileno() in events:
                 self._orders()
-            if self.drain_until is not None:
-                self._drained(self.drain_until)
-        self.engine.stop()
-        hot.join(2)
+            if self.draining and self.hot.drained():
+                self.draining = False
+                self.channel.send({"is": "drained"})
+        self.hot.end()
         self.line.close()
-        if not hot.is_alive():
-            left = self.engine.close()
-            logger.debug("ended with %s", left)
 
     def _tell(self) -> None:
         self.told = time.monotonic()
@@ -112,13 +107,6 @@ class ServiceLoop:
         if results:
             self.engine.give_results(results)
 
-    def _hot(self) -> None:
-        try:
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-        except OSError:
-            logger.debug("no SCHED_BATCH here")
-        self.engine.run()
-
     def _orders(self) -> None:
         for message, fds in self.channel.receive():
             order = message.get("do")
@@ -129,8 +117,8 @@ class ServiceLoop:
                 self.engine.reload(self.settings)
                 self.channel.send({"is": "reloaded"})
             elif order == "drain":
-                self.engine.drain()
-                self.drain_until = time.monotonic() + self.settings.drain_timeout / 1000
+                self.hot.drain(self.settings.drain_timeout / 1000)
+                self.draining = True
             elif order == "adopt":
                 listeners = msgspec.convert(message["listeners"], list[ListenerSetup])
                 for listener, fd in zip(listeners, fds, strict=True):
@@ -139,17 +127,6 @@ class ServiceLoop:
                 self.engine.release(msgspec.convert(message["worker"], int))
         if self.channel.closed:
             self.running = False
-
-    def _drained(self, until: float) -> None:
-        if self.engine.open_contexts and time.monotonic() < until:
-            return
-        if not self.finished:
-            self.finished = True
-            self.engine.finish()
-            self.drain_until = time.monotonic() + 0.1
-            return
-        self.drain_until = None
-        self.channel.send({"is": "drained"})
 
 
 def main(setup_fd: int, channel_fd: int) -> int:
