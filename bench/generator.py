@@ -2,17 +2,17 @@
 
     python bench/generator.py [--quick]
 
-The same call on both: INVITE 180 200 ACK BYE 200 with SDP in INVITE and 200, no hold time, one address on each side; SIPp
-plays bench/sipp/caller.xml and callee.xml, the engine a `call` with a body of the same size. In turn, at the same rate, CPU
-from the kernel's own count of each end's threads; a round in which a call failed does not count. Behind it what the
+The same call on both: INVITE 180 200 ACK BYE 200 with SDP in INVITE and 200, no hold time, one address on each side;
+SIPp plays bench/sipp/caller.xml and callee.xml, the engine a `call` with a body of the same size. In turn, at the same
+rate, CPU from the kernel's own count of each end's threads; a round in which a call failed does not count. Behind it what the
 engine does at rates SIPp does not reach.
 """
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,11 +20,10 @@ from pathlib import Path
 
 from measure import ROOT, cpu
 from rows import Bench, Row, alone, missing
-from servers import CALLEE, CALLER
+from servers import CALLEE, CALLER, Sipp
 from traffic import BODY, Phones
 
 from fastsip.load.setup import Answer, Scenario
-from harness import Sipp
 
 TITLE = "Load generator"
 ABOUT = "CPU of caller and callee together per call, generator to generator"
@@ -66,7 +65,8 @@ def sipp(rate: float, seconds: float) -> Ends:
     with tempfile.TemporaryDirectory(prefix="generator-") as scratch:
         callee = Sipp(str(folder / "callee.xml"), None, CALLEE, None, rate, trace=False, timeout=seconds + 60)
         callee.start().listening()
-        caller = Sipp(str(folder / "caller.xml"), callee.address, CALLER, calls, rate, trace=False, timeout=seconds + 60)
+        patience = seconds + 60
+        caller = Sipp(str(folder / "caller.xml"), callee.address, CALLER, calls, rate, trace=False, timeout=patience)
         caller.keys = {"away": f"{CALLEE}:{callee.port}"}
         caller.rows = [(f"user{n}",) for n in range(100)]
         figures = Path(scratch) / "caller.csv"
@@ -90,6 +90,9 @@ def sipp(rate: float, seconds: float) -> Ends:
 def rows(bench: Bench) -> Iterator[Row]:
     number, seconds = bench.pick((1, 0.5), (2, 3.0), (5, 5.0))
     rate = bench.pick(200, RATE, RATE)
+    if not shutil.which("sipp"):
+        yield missing("times SIPp's calls per CPU second", "SIPp is not installed: apt-get install sip-tester", "x")
+        return
     found: dict[str, list[Ends]] = {"SIPp": [], "fastsip load": []}
     for round in range(number):
         for name, play in (("SIPp", sipp), ("fastsip load", engines)):

@@ -15,13 +15,16 @@ from measure import ROOT, compiled
 
 sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "tests")) if path not in sys.path]
 
-from harness import Kamailio, Server  # noqa: E402
+from harness import Kamailio, Server, Sipp  # noqa: E402
 from harness.ports import free_port  # noqa: E402
 
 HOST, CALLER, CALLEE = "127.0.0.6", "127.0.0.7", "127.0.0.8"
 """The server, which is responsible for all of its host, and the phones, which therefore live elsewhere."""
 PASSWORD = "secret"
 NOT_INSTALLED = "Kamailio is not installed: apt-get install kamailio"
+
+
+__all__ = ["CALLEE", "CALLER", "HOST", "Floor", "Job", "Sipp", "Target", "make", "memory"]
 
 
 class Target(Protocol):
