@@ -13,6 +13,9 @@ cdef extern from "names.h" nogil:
     const char* const header_names[]
     int header_id_padded(const uint8_t* name, uint32_t length) noexcept
     int method_id_padded(const uint8_t* name, uint32_t length) noexcept
+    uint64_t name_word(const uint8_t* at) noexcept
+    uint64_t name_fold(uint64_t word) noexcept
+    uint64_t name_short(uint64_t word, uint32_t length) noexcept
 
 cdef extern from "scan.h" nogil:
     enum:

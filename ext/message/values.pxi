@@ -78,7 +78,7 @@ cdef inline void request_line(Message* m, const uint8_t* data, uint32_t end, uin
         fault(m, start, HDR_UNKNOWN, 400, b"Request-URI without a scheme")
 
 cdef inline void start_line(Message* m, const uint8_t* data, uint32_t end, uint32_t readable) noexcept nogil:
-    if end >= 4 and (data[0] | 0x20) == c's' and same_folded(data, <const uint8_t*>b"sip/", 4):
+    if end >= 4 and (memcmp(data, b"SIP/", 4) == 0 or same_folded(data, <const uint8_t*>b"sip/", 4)):
         status_line(m, data, end)
     else:
         request_line(m, data, end, readable)
