@@ -424,3 +424,14 @@ def test_call_between_address_families():
             assert not headers(got, "Route")
         bob.send(reply(got, "200 OK"))
         alice.expect("SIP/2.0 200")
+
+
+@pytest.mark.parametrize("status", ["200 OK", "481 Call/Transaction Does Not Exist", "500 Server Internal Error"])
+def test_a_dialog_is_over_when_its_bye_finds_none(server, pair, status):
+    alice, bob = pair
+    _, ok = confirmed(alice, bob)
+    alice.send(in_dialog("BYE", ok, alice, 2))
+    bob.send(reply(bob.expect("BYE"), status))
+    alice.expect(f"SIP/2.0 {status[:3]}")
+    kinds = [fact[0] for fact in server.facts()]
+    assert kinds == ([2] if status.startswith("500") else [2, 3])

@@ -150,6 +150,8 @@ cdef void proxy_on_response(void* self, Transaction* client, const Message* m) n
     end_target(p, ctx, target)
     response = upstream_copy(p, m) if m.status < 300 else NULL
     if response == NULL:
+        if ctx.method == METHOD_BYE and (m.status == 481 or m.status == 408):
+            dialog_ended(p, m)                   # so does a BYE that finds nothing to end (RFC 3261 15.1.1)
         if m.status == 487 and not ctx.cancelled and target.cancel_sent:
             consider(p, ctx, 408, NULL)          # Timer C gave up this branch, not the caller
         else:

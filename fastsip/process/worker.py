@@ -25,9 +25,10 @@ from fastsip.process.orphan import end_with_parent
 
 logger = logging.getLogger("fastsip.worker")
 
-PACE = 0.005
+PACE = 0.010
 """Seconds between two batches of facts while REGISTERs come: the first one goes at once, those that follow share the
-cost of a batch, which is some ten wake-ups of six threads."""
+cost of a batch, which is some ten wake-ups of six threads. Half of it would cost 15 us more for each of 14,000
+registrations a second."""
 IDLE = 0.25
 """Seconds between two looks at facts nobody waits for (dialogs)."""
 DRAINING = 0.05
