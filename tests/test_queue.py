@@ -40,6 +40,11 @@ def test_two_threads_at_full_speed(tmp_path: Path) -> None:
     assert "records" in run(tmp_path, "", "threads", "200000")
 
 
+@pytest.mark.parametrize(("sanitizers", "records"), [("thread", "20000"), ("", "300000")])
+def test_a_reader_that_hushes_the_bell_sleeps_over_nothing(tmp_path: Path, sanitizers: str, records: str) -> None:
+    assert "looked" in run(tmp_path, sanitizers, "bell", records)
+
+
 def test_every_edge(tmp_path: Path) -> None:
     """Every length at every offset that matters, and a queue that is exactly full."""
     assert "records" in run(tmp_path, "address,undefined", "edges")

@@ -1,6 +1,7 @@
 /* What ext/queue.h promises: whole records in order or none, whatever the sizes, the wrap-around and a full queue.
  *
  *     queue_stress threads RECORDS    a writer and a reader, both as fast as they can, every byte checked
+ *     queue_stress bell RECORDS       the same with ext/bell.h: the reader sleeps, and every record is read although it does
  *     queue_stress edges              one thread: every length at every offset, and a queue that is exactly full
  *
  * Length and bytes of a record follow from its number, so the reader knows what must come without being told. The reader
@@ -10,6 +11,10 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "bell.h"
 #include "queue.h"
 
 static Queue *queue;
@@ -94,6 +99,42 @@ static void threads(void) {
            (unsigned long long)empty);
 }
 
+static Bell bell;
+static int heard;
+
+static void *ring_all(void *nothing) {
+    for (uint64_t number = 0; number < records; number++) {
+        while (!put(number, (uint32_t)(number % 100))) sched_yield();
+        if (bell_ring(&bell) && write(heard, &(uint64_t){1}, 8) != 8) die("the eventfd is full", number, 0);
+        if (mix(number) % 16 == 0)
+            for (int rest = 0; rest < 3; rest++) sched_yield();
+    }
+    return nothing;
+}
+
+/* As the service thread does it. A ring that got lost leaves a record and a reader that sleeps for ever. */
+static void bells(void) {
+    pthread_t writer;
+    uint64_t number = 0, slept = 0, hushed = 0, word;
+    if ((heard = eventfd(0, 0)) < 0 || pthread_create(&writer, NULL, ring_all, NULL)) die("no thread", 0, 0);
+    while (number < records) {
+        struct pollfd reading = {.fd = heard, .events = POLLIN};
+        if (poll(&reading, 1, 5000) != 1) die("slept over a record", number, queue_used(queue));
+        if (read(heard, &word, 8) != 8) die("no ring", number, 0);
+        slept++;
+        do {
+            bell_hush(&bell);
+            hushed++;
+            while (number < records && take(number, (uint32_t)(number % 100))) number++;
+            if (mix(hushed) % 4 == 0) sched_yield();
+        } while (!bell_listen(&bell));
+    }
+    pthread_join(writer, NULL);
+    if (hushed == slept) die("never rang while hushed", hushed, slept);
+    printf("%llu records, slept %llu times, looked %llu times\n", (unsigned long long)records,
+           (unsigned long long)slept, (unsigned long long)hushed);
+}
+
 static void edges(void) {
     uint64_t number = 0;
     for (uint32_t length = 0; length <= capacity - 4; length += length < 70 ? 1 : 1019) {
@@ -121,6 +162,7 @@ int main(int count, char **arguments) {
     if (!queue) return 2;
     records = count > 2 ? strtoull(arguments[2], NULL, 10) : 0;
     if (!strcmp(arguments[1], "threads")) threads();
+    else if (!strcmp(arguments[1], "bell")) bells();
     else if (!strcmp(arguments[1], "edges")) edges();
     else return 2;
     queue_free(queue);
