@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +23,10 @@ class Running:
     def __init__(self, setup: dict[str, Any], host: str, ports: int) -> None:
         self.sockets = [sockets.bind_udp(host, 0) for _ in range(ports)]
         names = [s.getsockname()[:2] for s in self.sockets]
+        addresses, advertise = setup.pop("addresses", []), setup.pop("advertise", None)
         self.address: tuple[str, int] = names[0]
         sources = [
-            Source(s.fileno(), name[0], name[1], setup.pop("addresses", []))
+            Source(s.fileno(), *name, addresses=addresses, advertise=advertise)
             for s, name in zip(self.sockets, names, strict=True)
         ]
         timers = {"t1": T1, "t2": 8 * T1, "t4": 10 * T1}
@@ -63,6 +65,41 @@ class Running:
         return self.engine.close()
 
 
+class Script:
+    """A server that says what the test tells it to: its answers are the last request's own headers."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.settimeout(3)
+        self.address: tuple[str, int] = self.socket.getsockname()
+        self._seen: set[bytes] = set()
+
+    def __enter__(self) -> Script:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def receive(self) -> tuple[str, tuple[str, int]]:
+        """The next message that is no retransmission, and where it came from."""
+        while True:
+            data, source = self.socket.recvfrom(65535)
+            if data not in self._seen:
+                break
+        self._seen.add(data)
+        self._request, self._source = data.decode(), source
+        return self._request, source
+
+    def answer(self, status: str, *extra: str) -> None:
+        """To the last request."""
+        kept = ("Via:", "From:", "To:", "Call-ID:", "CSeq:")
+        lines = [line for line in self._request.split("\r\n") if line.startswith(kept)]
+        lines = [line + ";tag=there" if line.startswith("To:") and ";tag=" not in line else line for line in lines]
+        text = "\r\n".join([f"SIP/2.0 {status}", *lines, *extra, "Content-Length: 0", "", ""])
+        self.socket.sendto(text.encode(), self._source)
+
+
 @contextmanager
 def running(host: str = "127.0.0.1", ports: int = 1, start: bool = True, **setup: Any) -> Iterator[Running]:
     """An engine, which must hold nothing when it has ended by itself."""
@@ -79,9 +116,9 @@ def running(host: str = "127.0.0.1", ports: int = 1, start: bool = True, **setup
         made.close()
 
 
-def callee(**answer: Any) -> Any:
+def callee(gather: int = 0, advertise: tuple[str, int] | None = None, **answer: Any) -> Any:
     """The answering side."""
-    return running(answer=Answer(**answer))
+    return running(answer=Answer(**answer), gather=gather, advertise=advertise)
 
 
 def caller(target: tuple[str, int], *scenarios: Scenario, rate: float = 500, count: int = 100, **setup: Any) -> Any:
