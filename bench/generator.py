@@ -4,8 +4,8 @@
 
 The same call on both: INVITE 180 200 ACK BYE 200 with SDP in INVITE and 200, no hold time, one address on each side;
 SIPp plays bench/sipp/caller.xml and callee.xml, the engine a `call` with a body of the same size. In turn, at the same
-rate, CPU from the kernel's own count of each end's threads; a round in which a call failed does not count. Behind it what the
-engine does at rates SIPp does not reach.
+rate, CPU from the kernel's own count of each end's threads; a round in which a call failed does not count. Behind it
+what the engine does at rates SIPp does not reach.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ TITLE = "Latency"
 ABOUT = "at half of the highest rate at which nothing is lost; through fastsip less directly, callee answers at once"
 GATES = {50: (0.3, 0.15), 99: (2.0, 1.0)}
 PLOT = "INVITE to 200, ms, by percentile"
-BEGIN, MOST = 6_000, 24_000
+BEGIN, MOST = 10_000, 40_000
 
 
 def rows(bench: Bench) -> Iterator[Row]:
