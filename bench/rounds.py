@@ -233,7 +233,7 @@ def highest(
     bench: Bench, name: str, begin: float, most: float, seconds: float, job: Job | None = None, **options: Any
 ) -> tuple[float, Round | None]:
     """The highest rate at which nothing was lost, within a tenth: 1.25 times as much until something is, then between.
-    Also the round that failed, None if none did below `most`. One that failed while others used the CPUs is repeated."""
+    Also the round that failed, None if none did below `most`. What failed while others used the CPUs is repeated."""
     rate, below, above, failing = begin, 0.0, 0.0, None
     while rate <= most:
         for _ in range(3):
