@@ -28,8 +28,10 @@ from fastsip.load.setup import Answer, Scenario
 TITLE = "Load generator"
 ABOUT = "CPU of caller and callee together per call, generator to generator"
 GATE, AIM = 5.0, 10.0
-RATE = 1_500
-"""Calls per second that SIPp holds on a machine like this with a margin."""
+RATE = 5_000
+"""Calls per second that SIPp holds on a machine like this, and where it needs least for each."""
+GATHER = 2_000
+"""Microseconds the engine lets datagrams come together; SIPp begins calls every 10 ms."""
 PATIENCE = 10.0
 
 
@@ -52,7 +54,7 @@ def engines(rate: float, seconds: float) -> Ends:
     """Two engines, each a thread of this process."""
     with Phones(100) as phones:
         target = (phones.callees[0].host, phones.callees[0].port)
-        found = phones.play(target, rate, seconds, [Scenario("call", body=BODY)], Answer(body=BODY))
+        found = phones.play(target, rate, seconds, [Scenario("call", body=BODY)], Answer(body=BODY), gather=GATHER)
     done = max(1, found.done)
     caller, callee = (one["cpu_us"] / done for one in (found.counters, found.answering))
     return Ends(caller, callee, found.done, found.failed, found.rate)
@@ -108,7 +110,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     ours, theirs = (statistics.median(ends.both for ends in found[name]) for name in ("fastsip load", "SIPp"))
     note = f"{1e6 / ours:,.0f} and {1e6 / theirs:,.0f} calls per CPU second"
     yield Row(f"times SIPp's calls per CPU second, {rate:,} calls/s", theirs / ours, "x", GATE, AIM, True, note)
-    for fast in bench.pick((), (10_000,), (5_000, 10_000, 20_000)):
+    for fast in bench.pick((), (10_000,), (1_500, 10_000, 20_000)):
         bench.say(f"fastsip load at {fast:,} calls/s")
         yield _row("fastsip load", fast, [engines(fast, seconds) for _ in range(bench.pick(1, 1, 3))])
 

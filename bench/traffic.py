@@ -152,8 +152,10 @@ class Phones:
         answer: Answer | None = None,
         seed: int = 1,
         on_tick: Any = None,
+        gather: int = 0,
     ) -> Outcome:
-        """Work at `rate` for `seconds`, and wait for its end. `on_tick` hears the elapsed seconds now and then."""
+        """Work at `rate` for `seconds`, and wait for its end. `on_tick` hears the elapsed seconds now and then. With
+        `gather` both engines turn at most once in so many microseconds."""
         callees = [f"sip:{user}@{target[0]}:{target[1]}" for user in self.users]
         answering = self.callees[0]
         if not answering.addresses:  # who registers in the middle of a mix is still called where calls are answered
@@ -169,9 +171,10 @@ class Phones:
                 plan=[Step(0, rate)],
                 duration=seconds,
                 seed=seed,
+                gather=gather,
             )
         )
-        callee = _load.Engine(EngineSetup(sources=self.callees, answer=answer or Answer(body=BODY)))
+        callee = _load.Engine(EngineSetup(sources=self.callees, answer=answer or Answer(body=BODY), gather=gather))
         threads = [threading.Thread(target=engine.run, daemon=True) for engine in (callee, caller)]
         begun = time.monotonic()
         for thread in threads:
