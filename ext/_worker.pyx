@@ -12,7 +12,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
-from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close as close_fd
 from posix.unistd cimport write as write_fd
 
@@ -26,6 +26,9 @@ from fastsip._queue cimport *
 from fastsip._timer cimport *
 from fastsip._transaction cimport *
 from fastsip._transport cimport *
+
+cdef extern from "<time.h>" nogil:
+    int CLOCK_REALTIME_COARSE
 
 cdef enum:
     TURN_BATCHES = 4             # receive batches before timers and the send queue get their turn
@@ -59,10 +62,14 @@ cdef extern from "<stdlib.h>" nogil:
     void* aligned_alloc(size_t alignment, size_t size) noexcept
 
 
-cdef uint64_t clock_ms(int clock) noexcept nogil:
+cdef uint64_t clock_ns(int clock) noexcept nogil:
     cdef timespec t
     clock_gettime(clock, &t)
-    return <uint64_t>t.tv_sec * 1000 + <uint64_t>t.tv_nsec // 1000000
+    return <uint64_t>t.tv_sec * 1000000000u + <uint64_t>t.tv_nsec
+
+
+cdef uint64_t clock_ms(int clock) noexcept nogil:
+    return clock_ns(clock) // 1000000
 
 
 cdef void* map_shared(int fd, size_t size) except NULL:
@@ -231,7 +238,7 @@ cdef class Worker:
         cdef uint64_t now = clock_ms(CLOCK_MONOTONIC)
         cdef Proxy* p = self.proxy
         self.layer.now = now
-        p.wall = clock_ms(CLOCK_REALTIME)
+        p.wall = clock_ms(CLOCK_REALTIME_COARSE)
         segment_enter(self.segment, self.index)
         self.take_orders()
         while batches < TURN_BATCHES:
@@ -254,8 +261,9 @@ cdef class Worker:
                 count_add(self.block, COUNT_wakeups_service, 1)
                 self.signal(self.service_wake)
         self.publish(now)
-        transport_wait(self.transport, 0 if batches == TURN_BATCHES or count == TURN_TIMERS
-                       else wheel_wait(self.layer.wheel, clock_ms(CLOCK_MONOTONIC), LONGEST_SLEEP))
+        now = clock_ns(CLOCK_MONOTONIC)
+        transport_wait(self.transport, now, 0 if batches == TURN_BATCHES or count == TURN_TIMERS
+                       else wheel_wait(self.layer.wheel, now // 1000000, LONGEST_SLEEP))
 
     cdef void publish(self, uint64_t now) noexcept nogil:
         control_beat(self.block, now)

@@ -21,7 +21,7 @@
     X(datagrams_in) X(datagrams_out) X(bytes_in) X(bytes_out)                                                          \
     X(requests_in) X(responses_in) X(requests_out) X(responses_out)                                                    \
     X(retransmissions_in) X(retransmissions_out)                                                                       \
-    X(handoffs_out) X(handoffs_in) X(wakeups)                                                                          \
+    X(handoffs_out) X(handoffs_in) X(wakeups) X(waits)                                                                 \
     X(dropped_socket) X(dropped_ring) X(dropped_malformed) X(dropped_stray) X(dropped_send) X(dropped_unsendable)      \
     X(dropped_facts) X(rejected_full) X(keepalives)                                                                    \
     X(transactions) X(contexts) X(buffers) X(timers)                                                                   \

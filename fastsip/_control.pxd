@@ -9,7 +9,7 @@ cdef extern from "control.h" nogil:
         COUNT_datagrams_in, COUNT_datagrams_out, COUNT_bytes_in, COUNT_bytes_out
         COUNT_requests_in, COUNT_responses_in, COUNT_requests_out, COUNT_responses_out
         COUNT_retransmissions_in, COUNT_retransmissions_out
-        COUNT_handoffs_out, COUNT_handoffs_in, COUNT_wakeups
+        COUNT_handoffs_out, COUNT_handoffs_in, COUNT_wakeups, COUNT_waits
         COUNT_dropped_socket, COUNT_dropped_ring, COUNT_dropped_malformed, COUNT_dropped_stray, COUNT_dropped_send
         COUNT_dropped_unsendable, COUNT_dropped_facts, COUNT_rejected_full, COUNT_keepalives
         COUNT_transactions, COUNT_contexts, COUNT_buffers, COUNT_timers

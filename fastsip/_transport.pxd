@@ -52,9 +52,9 @@ cdef uint32_t transport_listeners(TransportState* t) noexcept nogil
 cdef Listener* transport_listener(TransportState* t, uint32_t number) noexcept nogil
 # Watch one more descriptor (the service thread's eventfd); transport_wait says when it is readable.
 cdef int transport_watch(TransportState* t, int fd) noexcept nogil
-# Sleep until something is readable or `ms` passed. Handles the `sleeping` word (set, re-check rings, sleep, clear).
+# Sleep until something is readable or `ms` from `now` (CLOCK_MONOTONIC, ns) passed, give or take one. Handles the `sleeping` word (set, re-check rings, sleep, clear).
 # 1 if the watched descriptor is readable (already read).
-cdef int transport_wait(TransportState* t, uint32_t ms) noexcept nogil
+cdef int transport_wait(TransportState* t, uint64_t now, uint32_t ms) noexcept nogil
 # The same to the nanosecond, where the kernel can (5.11); else to the millisecond above.
 cdef int transport_wait_ns(TransportState* t, uint64_t ns) noexcept nogil
 # The next batch (at most RECEIVE_BATCH), first from ready sockets in turn, then from the rings; 0 when all are empty.

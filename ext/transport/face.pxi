@@ -1,7 +1,4 @@
 # The Python face. The master needs sizes; everything below them is for tests and benchmarks.
-from posix.time cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, timespec
-from posix.types cimport clockid_t
-
 from fastsip._address cimport ADDRESS_TEXT, address_host, address_parse
 
 SLOTS_SIZE = RECEIVE_BATCH * RECEIVE_SLOT
@@ -23,12 +20,6 @@ cdef object pair_of(const Address* address):
     return text[:address_host(address, text, False)].decode(), address.port
 
 
-cdef uint64_t clock_ns(clockid_t clock) noexcept nogil:
-    cdef timespec now
-    clock_gettime(clock, &now)
-    return <uint64_t>now.tv_sec * 1000000000u + <uint64_t>now.tv_nsec
-
-
 cdef class Endpoint:
     # For tests and benchmarks: the transport of one worker, driven from Python.
     cdef TransportState* state
@@ -42,6 +33,7 @@ cdef class Endpoint:
 
     def __cinit__(self, control, rings, slots, wakes, worker=0):
         cdef TransportSetup setup
+        memset(&setup, 0, sizeof(setup))
         pool_init(&self.pool)
         self.control_view = control
         self.rings_view = rings
@@ -98,7 +90,7 @@ cdef class Endpoint:
     def wait(self, uint32_t ms):
         cdef int watched
         with nogil:
-            watched = transport_wait(self.state, ms)
+            watched = transport_wait(self.state, clock_ns(CLOCK_MONOTONIC), ms)
         return bool(watched)
 
     def receive(self):
@@ -206,7 +198,7 @@ cdef class Endpoint:
                     got = transport_receive(self.state, &packets)
                 deadline = clock_ns(CLOCK_MONOTONIC) + ms * <uint64_t>1000000
                 while got == 0 and clock_ns(CLOCK_MONOTONIC) < deadline:     # waking for nothing is allowed
-                    transport_wait(self.state, ms)
+                    transport_wait(self.state, clock_ns(CLOCK_MONOTONIC), ms)
                     got = transport_receive(self.state, &packets)
                 if got != 1 or clock_ns(CLOCK_MONOTONIC) >= deadline:        # what came by timeout was not announced
                     break
@@ -266,7 +258,7 @@ cdef class Endpoint:
         cdef int got, i
         with nogil:
             started = clock_ns(CLOCK_THREAD_CPUTIME_ID)
-            transport_wait(self.state, 0)
+            transport_wait(self.state, 0, 0)
             while True:
                 got = transport_receive(self.state, &packets)
                 if got == 0:

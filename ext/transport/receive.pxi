@@ -24,12 +24,32 @@ cdef bint rings_pending(TransportState* t) noexcept nogil:
     return False
 
 
-cdef int transport_wait(TransportState* t, uint32_t ms) noexcept nogil:
-    return transport_wait_ns(t, <uint64_t>ms * 1000000)
+cdef void set_alarm(TransportState* t, uint64_t now, uint64_t due) noexcept nogil:
+    # One timer that stays armed through many waits, where a timeout would be armed and disarmed with each. It may go off
+    # a little late rather than be moved all the time: the timer wheel is ten times as coarse.
+    cdef itimerspec when
+    if now < t.alarm_at and t.alarm_at <= due + ALARM_SLACK:
+        return
+    memset(&when, 0, sizeof(when))
+    when.it_value.tv_sec = <time_t>(due // 1000000000u)
+    when.it_value.tv_nsec = <long>(due % 1000000000u)
+    timerfd_settime(t.alarm, TFD_TIMER_ABSTIME, &when, NULL)
+    t.alarm_at = due
+
+
+cdef int transport_wait(TransportState* t, uint64_t now, uint32_t ms) noexcept nogil:
+    if ms == 0:
+        return wait_for(t, 0)
+    set_alarm(t, now, now + <uint64_t>ms * 1000000)
+    return wait_for(t, FOREVER)
 
 
 cdef int transport_wait_ns(TransportState* t, uint64_t ns) noexcept nogil:
-    cdef epoll_event events[MAX_LISTENERS + 2]
+    return wait_for(t, ns)
+
+
+cdef int wait_for(TransportState* t, uint64_t ns) noexcept nogil:
+    cdef epoll_event events[MAX_LISTENERS + 3]
     cdef bint announced = False
     cdef int found, i, watched = 0
     cdef uint64_t value
@@ -38,7 +58,12 @@ cdef int transport_wait_ns(TransportState* t, uint64_t ns) noexcept nogil:
         announced = True
         if rings_pending(t):
             ns = 0
-    found = epoll_wait_ns(t.epoll, events, MAX_LISTENERS + 2, ns)
+    if ns == 0:
+        found = epoll_wait(t.epoll, events, MAX_LISTENERS + 3, 0)
+    else:
+        count_add(t.block, COUNT_waits, 1)
+        found = (epoll_wait(t.epoll, events, MAX_LISTENERS + 3, -1) if ns == <uint64_t>FOREVER
+                 else epoll_wait_ns(t.epoll, events, MAX_LISTENERS + 3, ns))
     if announced:
         wake_clear(t.block)
     t.ring_batches = 0
@@ -50,7 +75,7 @@ cdef int transport_wait_ns(TransportState* t, uint64_t ns) noexcept nogil:
         elif events[i].data.u32 == EVENT_WATCHED:
             watched = 1
             read(t.watched, &value, sizeof(value))
-    if found == 0 and ns >= 1000000:
+    if t.ready == 0 and ns >= 1000000 and not watched:
         # Nothing came: the drops at the end of a burst, which no later datagram will report.
         for i in range(<int>t.listener_count):
             if t.listeners[i].fd >= 0:

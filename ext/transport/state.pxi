@@ -7,8 +7,12 @@ cdef enum:
     CONTROL_BYTES = 128      # ancillary data of one datagram: packet info and the drop counter
     EVENT_WAKE = 64          # epoll tags; below are listener numbers
     EVENT_WATCHED = 65
+    EVENT_ALARM = 66
+    ALARM_SLACK = 1000000    # ns
     PACK_SEGMENTS = 64       # what every kernel that segments takes at once
     PACK_BYTES = 65000
+
+cdef uint64_t FOREVER = <uint64_t>-1
 
 cdef struct SendQueue:       # of one listener; wired once, so that queueing fills in lengths and addresses only
     uint32_t count
@@ -39,6 +43,8 @@ cdef struct TransportState:
     uint32_t next_listener   # whose turn it is
     uint32_t next_ring
     uint32_t ring_batches    # this turn
+    int alarm                # timerfd: the next time at which there is something to do without any event
+    uint64_t alarm_at        # ns, when it goes off; in the past once it has
     uint64_t touched         # bit per worker: its ring got something since the last flush
     int16_t by_index[256]    # own listener of a listen address, -1 if none
     uint8_t batches[MAX_LISTENERS]
@@ -86,6 +92,7 @@ cdef TransportState* transport_new(const TransportSetup* setup) noexcept nogil:
     t.slots = <uint8_t*>setup.slots
     t.wakes = setup.wakes
     t.watched = -1
+    t.alarm = -1
     t.probes[0] = t.probes[1] = -1
     memset(t.by_index, 0xff, sizeof(t.by_index))
     t.epoll = epoll_create1(EPOLL_CLOEXEC)
@@ -96,6 +103,11 @@ cdef TransportState* transport_new(const TransportSetup* setup) noexcept nogil:
     event.events = EPOLLIN | EPOLLET
     event.data.u32 = EVENT_WAKE
     if setup.workers > 1 and epoll_ctl(t.epoll, EPOLL_CTL_ADD, setup.wake, &event) < 0:
+        transport_free(t)
+        return NULL
+    t.alarm = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)
+    event.data.u32 = EVENT_ALARM
+    if t.alarm < 0 or epoll_ctl(t.epoll, EPOLL_CTL_ADD, t.alarm, &event) < 0:
         transport_free(t)
         return NULL
     capacity = ring_capacity(t.workers, setup.rings_size)
@@ -131,6 +143,8 @@ cdef void transport_free(TransportState* t) noexcept nogil:
     for i in range(2):
         if t.probes[i] >= 0:
             close(t.probes[i])
+    if t.alarm >= 0:
+        close(t.alarm)
     close(t.epoll)
     free(t.packs)
     free(t)

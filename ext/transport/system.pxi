@@ -2,6 +2,15 @@
 from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOSPC, EOPNOTSUPP, EPROTOTYPE, errno
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, itimerspec, timespec
+from posix.types cimport clockid_t, time_t
+
+
+cdef inline uint64_t clock_ns(clockid_t clock) noexcept nogil:
+    cdef timespec now
+    clock_gettime(clock, &now)
+    return <uint64_t>now.tv_sec * 1000000000u + <uint64_t>now.tv_nsec
+
 
 cdef extern from *:
     """
@@ -10,6 +19,8 @@ cdef extern from *:
     #include <netinet/in.h>
     #include <sys/epoll.h>
     #include <sys/socket.h>
+    #include <sys/timerfd.h>
+    #include <time.h>
     #include <sys/syscall.h>
     #include <time.h>
     #include <unistd.h>
@@ -105,6 +116,11 @@ cdef extern from "<sys/epoll.h>" nogil:
 cdef extern from * nogil:
     enum: SOL_UDP, UDP_SEGMENT
     int epoll_wait_ns(int epoll, epoll_event* events, int capacity, uint64_t ns) noexcept
+
+cdef extern from "<sys/timerfd.h>" nogil:
+    enum: TFD_CLOEXEC, TFD_NONBLOCK, TFD_TIMER_ABSTIME
+    int timerfd_create(int clock, int flags)
+    int timerfd_settime(int fd, int flags, const itimerspec* when, itimerspec* before)
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t read(int fd, void* data, size_t length)
