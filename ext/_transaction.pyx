@@ -18,9 +18,6 @@ from fastsip._message cimport (
 )
 from fastsip._timer cimport Timer, timer_arm, timer_cancel, wheel_expire, wheel_free, wheel_new
 
-cdef extern from "<strings.h>" nogil:
-    int strncasecmp(const char* a, const char* b, size_t length) noexcept
-
 cdef extern from "check.h" nogil:
     void CHECK(bint condition) noexcept
     void poison(void* memory, size_t size) noexcept

@@ -232,7 +232,7 @@ def test_no_408_for_other_methods(pair):
 
 
 def test_an_answer_of_our_own_leaves_no_room_for_a_100(pair):
-    alice, bob = pair
+    alice, _ = pair
     text = request("INVITE", "sip:bob@example.com", alice, body="x" * 65_170)
     alice.send(text)
     refused = alice.receive(2)

@@ -268,8 +268,10 @@ cdef int validate(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         return 400               # a dialog to one reader, none to the next
     if m.max_forwards == 0 and m.method != METHOD_OPTIONS and m.method != METHOD_REGISTER:
         return 483               # those two may end here, and are asked again before they go on
+    if m.method == METHOD_ACK:
+        return 0
     r.loop_hash = loop_hash(p, m, r.call)
-    if m.method != METHOD_ACK and is_loop(p, m, r.loop_hash):
+    if is_loop(p, m, r.loop_hash):
         count_add(p.block, COUNT_loops, 1)
         return 482
     return 0
