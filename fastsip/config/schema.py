@@ -116,7 +116,7 @@ class Timers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     t4: Annotated[float, _number(0.01, 60, ", in seconds")] = 5
     timer_c: Annotated[float, _number(1, 86400, ", in seconds; RFC 3261 16.6 wants more than 180")] = 181
     trying: Annotated[
-        float, _number(0, 0.2, ", in seconds: how long an INVITE may wait for a better answer than 100 (RFC 3261 17.2.1)")
+        float, _number(0, 0.2, ", in seconds: how long an INVITE may wait for more than a 100 (RFC 3261 17.2.1)")
     ] = 0
 
 
