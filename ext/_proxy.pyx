@@ -154,7 +154,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     if m.method == METHOD_CANCEL:
         on_cancel(p, m, &r.answer)
         return
-    r.call = call_hash(p, m)
+    r.call = packet.call if packet.call else call_hash(p, m)
     status = validate(p, m, &r)
     if status == 0:
         status = read_routes(p, m, &r)
@@ -180,14 +180,18 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
         proxy_request_on(p, m, &r)
 
 
-cdef void proxy_receive(Proxy* p, const Packet* packet) noexcept nogil:
+cdef void proxy_receive(Proxy* p, Packet* packet) noexcept nogil:
     cdef Message* m = p.request
     if parse_message(m, packet.data, packet.length, DATAGRAM) <= 0:
         on_malformed(p, m, packet)
+        return
+    if m.kind == KIND_RESPONSE and receive_response(p.layer, m):
+        count_add(p.block, COUNT_responses_in, 1)    # with our branch on it, so no question whose it is
+        return
+    if not packet.claimed and not transport_claim(p.transport, packet, m.data + m.call_id.start, slice_length(m.call_id)):
         return
     if m.kind == KIND_REQUEST:
         on_request(p, m, packet)
         return
     count_add(p.block, COUNT_responses_in, 1)
-    if not receive_response(p.layer, m):
-        count_add(p.block, COUNT_dropped_stray, 1)
+    count_add(p.block, COUNT_dropped_stray, 1)

@@ -12,8 +12,9 @@ from fastsip._address cimport (
 from fastsip._control cimport (
     COUNT_bytes_in, COUNT_bytes_out, COUNT_datagrams_in, COUNT_datagrams_out, COUNT_dropped_ring, COUNT_dropped_send,
     COUNT_dropped_socket, COUNT_dropped_unsendable, COUNT_handoffs_in, COUNT_handoffs_out, COUNT_keepalives,
-    COUNT_waits, COUNT_wakeups, Control, WorkerBlock, count_add, owner_of)
+    COUNT_waits, COUNT_wakeups, Control, WorkerBlock, count_add, owner_by)
 from fastsip._memory cimport Buffer, BufferPool, buffer_copy, buffer_hold, buffer_release, pool_init, pool_live, pool_trim
+from fastsip._hash cimport siphash
 from fastsip._message cimport TRANSPORT_UDP, Slice, find_call_id, slice_length
 
 include "transport/system.pxi"

@@ -54,7 +54,7 @@ typedef struct Control {
     uint32_t layout;
     uint32_t workers;
     uint64_t started;                          /* wall clock, ms */
-    HashKey owner_key;                         /* Call-ID to bucket */
+    HashKey owner_key;                         /* Call-ID to bucket; what stands for a Call-ID in other hashes */
     HashKey branch_key;                        /* check in our branches, loop hash */
     HashKey route_key;                         /* token in Record-Route */
     HashKey nonce_key;                         /* Digest nonces */
@@ -78,9 +78,12 @@ static inline void count_set(WorkerBlock *block, int counter, uint64_t value) {
     __atomic_store_n(&block->counters[counter], value, __ATOMIC_RELAXED);
 }
 
+static inline uint32_t owner_by(Control *control, uint64_t call) {
+    return atomic_load_explicit(&control->bucket[call & (BUCKETS - 1)], memory_order_acquire);
+}
+
 static inline uint32_t owner_of(Control *control, const void *call_id, size_t length) {
-    uint64_t hash = siphash(&control->owner_key, call_id, length);
-    return atomic_load_explicit(&control->bucket[hash & (BUCKETS - 1)], memory_order_acquire);
+    return owner_by(control, siphash(&control->owner_key, call_id, length));
 }
 
 /* A fresh block: bucket b is worker b % workers's, nobody reads the location segment, whose first epoch is 1. */

@@ -176,7 +176,7 @@ cdef struct ProxySetup:
 cdef Proxy* proxy_new(const ProxySetup* setup) noexcept nogil      # NULL when memory is out
 cdef void proxy_free(Proxy* proxy) noexcept nogil
 # One received datagram, through parser, transaction layer and proxy core.
-cdef void proxy_receive(Proxy* proxy, const Packet* packet) noexcept nogil
+cdef void proxy_receive(Proxy* proxy, Packet* packet) noexcept nogil
 # Once at the end of a turn, after receiving and timers and before the last flush: what was held back in the hope of
 # something better is sent.
 cdef void proxy_end_turn(Proxy* proxy) noexcept nogil

@@ -15,6 +15,8 @@ cdef struct Packet:          # one received datagram, valid until the next trans
     uint8_t* data            # in a receive slot
     uint32_t length
     uint32_t slot            # receive slot + 1; what came by ring is copied into one, so that the crash file covers it
+    uint8_t claimed          # it is known to be this worker's; else transport_claim says, once the Call-ID is known
+    uint64_t call            # hash of its Call-ID by Control.owner_key, 0 while nobody needed it
     Flow flow
 
 cdef struct Listener:
@@ -58,9 +60,12 @@ cdef int transport_wait(TransportState* t, uint64_t now, uint32_t ms) noexcept n
 # The same to the nanosecond, where the kernel can (5.11); else to the millisecond above.
 cdef int transport_wait_ns(TransportState* t, uint64_t ns) noexcept nogil
 # The next batch (at most RECEIVE_BATCH), first from ready sockets in turn, then from the rings; 0 when all are empty.
-# From sockets only datagrams this worker owns are returned: the others are already in their owner's ring. Keep-alives
-# (CRLF) are counted and dropped, a datagram without a Call-ID is returned here (it belongs to whoever got it).
+# Datagrams of other owners are already in their ring, unless nearly all that came lately was this worker's own: then
+# nobody looked, and `claimed` is 0. Keep-alives (CRLF) are counted and dropped, a datagram without a Call-ID is returned
+# here (it belongs to whoever got it).
 cdef int transport_receive(TransportState* t, Packet** packets) noexcept nogil
+# Once the Call-ID of a packet that is not `claimed` is known: 1 if it is this worker's, else it went to its owner.
+cdef bint transport_claim(TransportState* t, Packet* packet, const uint8_t* call_id, uint32_t length) noexcept nogil
 # Mark which packet is being worked on, for the crash file; NULL for none.
 cdef void transport_in_hand(TransportState* t, const Packet* packet) noexcept nogil
 # Queue for sending; takes a reference. -1 if it can never leave: larger than a datagram, no such listener, family

@@ -320,4 +320,4 @@ def test_exit_code_is_2_for_a_wrong_configuration_and_for_wrong_usage(tmp_path):
 def test_help_and_version():
     assert re.fullmatch(r"fastsip \d+\.\d+\.\d+\n", fastsip("--version").stdout)
     text = fastsip("--help").stdout
-    assert all(word in text for word in ("serve", "check", "demo", "ctl")) and "load " not in text
+    assert all(word in text for word in ("serve", "check", "demo", "load", "ctl"))

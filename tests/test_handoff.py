@@ -27,6 +27,26 @@ def test_a_datagram_goes_to_the_owner_of_its_call_id() -> None:
             assert third.receive() == []
 
 
+def test_after_many_of_its_own_a_worker_asks_later_and_still_hands_on() -> None:
+    shared = Shared(2)
+    first, second = shared.endpoint(0), shared.endpoint(1)
+    own, foreign = message(shared.call_id_of(0)), message(shared.call_id_of(1))
+    with listening(first, "127.0.0.1", 0, 7) as sock, listening(second, "127.0.0.2", 0, 7), client() as peer:
+        for _ in range(300):
+            peer.sendto(own, sock.getsockname())
+        assert len(take(first, 300)) == 300
+        for data in (foreign, own, foreign):
+            peer.sendto(data, sock.getsockname())
+        assert [data for data, *_ in take(first, 1)] == [own]
+        first.flush()
+        came = take(second, 2)
+        assert [(data, remote, local) for data, remote, local, *_ in came] == 2 * [
+            (foreign, peer.getsockname(), sock.getsockname())
+        ]
+        assert {listener for *_, listener, _ in came} == {0}
+        assert (shared.count("handoffs_out"), shared.count("handoffs_in", 1)) == (2, 2)
+
+
 def test_what_has_no_call_id_stays_where_it_came() -> None:
     shared = Shared(4)
     endpoint = shared.endpoint(2)

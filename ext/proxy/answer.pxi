@@ -20,7 +20,7 @@ cdef bint text_iequal(Text text, const uint8_t* data, uint32_t length) noexcept 
 
 
 cdef inline uint64_t call_hash(const Proxy* p, const Message* m) noexcept nogil:
-    return siphash(&p.control.branch_key, m.data + m.call_id.start, slice_length(m.call_id))
+    return siphash(&p.control.owner_key, m.data + m.call_id.start, slice_length(m.call_id))
 
 
 cdef uint64_t answer_tag(const Proxy* p, const Message* m, uint64_t call) noexcept nogil:

@@ -94,12 +94,18 @@ cdef class Endpoint:
         return bool(watched)
 
     def receive(self):
+        # Whose a packet is that nobody asked about is found as a parser would.
         cdef Packet* packets
+        cdef Slice call_id
         cdef int count, i
         with nogil:
             count = transport_receive(self.state, &packets)
+            for i in range(count):
+                if not packets[i].claimed and find_call_id(packets[i].data, packets[i].length, &call_id):
+                    if not transport_claim(self.state, &packets[i], packets[i].data + call_id.start, slice_length(call_id)):
+                        packets[i].length = 0
         return [(packets[i].data[:packets[i].length], pair_of(&packets[i].flow.remote), pair_of(&packets[i].flow.local),
-                 packets[i].flow.listener, packets[i].slot) for i in range(count)]
+                 packets[i].flow.listener, packets[i].slot) for i in range(count) if packets[i].length]
 
     def in_hand(self, slot, length):
         cdef Packet packet

@@ -9,6 +9,7 @@ cdef enum:
     EVENT_WATCHED = 65
     EVENT_ALARM = 66
     ALARM_SLACK = 1000000    # ns
+    TRUST = 256              # datagrams in a row that were this worker's own
     PACK_SEGMENTS = 64       # what every kernel that segments takes at once
     PACK_BYTES = 65000
 
@@ -45,6 +46,7 @@ cdef struct TransportState:
     uint32_t ring_batches    # this turn
     int alarm                # timerfd: the next time at which there is something to do without any event
     uint64_t alarm_at        # ns, when it goes off; in the past once it has
+    uint32_t own_in_a_row    # datagrams since one was somebody else's
     uint64_t touched         # bit per worker: its ring got something since the last flush
     int16_t by_index[256]    # own listener of a listen address, -1 if none
     uint8_t batches[MAX_LISTENERS]
