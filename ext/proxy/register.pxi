@@ -218,6 +218,7 @@ cdef void put_bindings(Proxy* p, Writer* w, const uint8_t* aor, uint32_t aor_len
     # The Contact lines of a 200: every binding there is (10.3 step 8).
     cdef const uint8_t* value
     cdef uint32_t length
+    cdef uint64_t now
     cdef const BindingSet* bindings
     cdef const Binding* b
     if not segment_find(p.segment, RECORD_BINDINGS, aor, aor_length, &value, &length):
@@ -235,7 +236,8 @@ cdef void put_bindings(Proxy* p, Writer* w, const uint8_t* aor, uint32_t aor_len
                 put_number(w, b.q // 10 % 10)
                 put_number(w, b.q % 10)
             put(w, b";expires=", 9)
-            put_number(w, (b.expires - p.wall + 999) // 1000)
+            now = max(p.wall, b.updated)     # our clock is coarser, and nobody is given more than was asked for
+            put_number(w, (b.expires - now + 999) // 1000)
             if b.parameters_length:
                 put(w, b";", 1)
                 put(w, binding_parameters(b), b.parameters_length)
