@@ -362,13 +362,16 @@ cdef int digest_check_nobody(Digest* digest, const Message* m, const Credentials
 
 cdef void put_quoted(Writer* w, const uint8_t* text, uint32_t length) noexcept nogil:
     # The inside of a quoted-string (RFC 3261 25.1); control characters cannot stand in a realm and are left out.
-    cdef uint32_t i
+    cdef uint32_t i, start = 0
     for i in range(length):
-        if text[i] < 0x20 or text[i] == 0x7f:
+        if text[i] >= 0x20 and text[i] != 0x7f and text[i] != b'"' and text[i] != b"\\":
             continue
+        put(w, text + start, i - start)
+        start = i + 1
         if text[i] == b'"' or text[i] == b"\\":
             put(w, b"\\", 1)
-        put(w, text + i, 1)
+            start = i
+    put(w, text + start, length - start)
 
 
 cdef void put_challenge(Digest* digest, Writer* w, bint proxy, const uint8_t* realm, uint32_t realm_length, bint stale,

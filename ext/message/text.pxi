@@ -33,7 +33,11 @@ cdef inline uint32_t skip_class(const uint8_t* data, uint32_t at, uint32_t end, 
 
 # Behind the closing quote of the quoted string that begins at `at`, or 0 if it does not close.
 cdef inline uint32_t skip_quoted(const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
+    cdef uint32_t close
     at += 1
+    close = scan_byte(data, at, end, c'"')
+    if scan_byte(data, at, close, c'\\') == close:
+        return close + 1 if close < end else 0
     while at < end:
         if data[at] == c'"':
             return at + 1

@@ -10,6 +10,10 @@ cdef enum:
     FLAG_ONLY_IF_APPLIED = 2
 
 
+cdef extern from "<endian.h>" nogil:
+    uint64_t htobe64(uint64_t number)
+
+
 cdef void pack_array(Writer* w, uint32_t count) noexcept nogil:
     cdef uint8_t head[3]
     head[0], head[1], head[2] = 0xdc, <uint8_t>(count >> 8), <uint8_t>count
@@ -18,10 +22,9 @@ cdef void pack_array(Writer* w, uint32_t count) noexcept nogil:
 
 cdef void pack_uint(Writer* w, uint64_t number) noexcept nogil:
     cdef uint8_t head[9]
-    cdef int i
     head[0] = 0xcf
-    for i in range(8):
-        head[1 + i] = <uint8_t>(number >> (56 - 8 * i))
+    number = htobe64(number)
+    memcpy(head + 1, &number, 8)
     put(w, head, 9)
 
 
