@@ -47,7 +47,7 @@ cdef extern from "load.h" nogil:
         LOAD_again_invite, LOAD_again_bye, LOAD_again_register, LOAD_again_other, LOAD_again_answer, LOAD_again_ack
         LOAD_again_in, LOAD_challenges, LOAD_stale, LOAD_strays, LOAD_malformed, LOAD_unacknowledged
         LOAD_datagrams_in, LOAD_datagrams_out, LOAD_dropped_socket, LOAD_dropped_send
-        LOAD_elapsed_us, LOAD_cpu_us, LOAD_turns, LOAD_COUNTERS_END
+        LOAD_elapsed_us, LOAD_begun_us, LOAD_cpu_us, LOAD_turns, LOAD_COUNTERS_END
     const char** LOAD_COUNTER_NAMES
     ctypedef struct Histogram:
         uint64_t total, minimum, maximum, used

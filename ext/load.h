@@ -18,7 +18,7 @@
     X(again_invite) X(again_bye) X(again_register) X(again_other) X(again_answer) X(again_ack) X(again_in)             \
     X(challenges) X(stale) X(strays) X(malformed) X(unacknowledged)                                                    \
     X(datagrams_in) X(datagrams_out) X(dropped_socket) X(dropped_send)                                                 \
-    X(elapsed_us) X(cpu_us) X(turns)
+    X(elapsed_us) X(begun_us) X(cpu_us) X(turns)
 
 enum LoadCounter {
 #define X(name) LOAD_##name,

@@ -14,7 +14,8 @@ retransmissions, sent: again_invite, again_bye, again_register, again_other (req
 again_ack; received: again_in (requests and responses that came again);
 challenges (401 and 407), stale (challenges with stale=true), strays (messages that belong to nothing), malformed;
 transport: datagrams_in, datagrams_out, dropped_socket (receive buffer full), dropped_send;
-time: elapsed_us since run began, cpu_us of the engine's thread, turns of its loop.
+time: elapsed_us since run began, begun_us until the last work was begun, cpu_us of the engine's thread, turns of its
+loop.
 """
 
 KINDS: tuple[str, ...]

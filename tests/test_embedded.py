@@ -188,12 +188,28 @@ def test_misuse() -> None:
     with server:
         with pytest.raises(UsageError, match="serves already"):
             server.start()
-        with pytest.raises(ValueError, match="Expected `str"):
+        with pytest.raises(TypeError, match="not int"):
             server.contacts(7)  # type: ignore[arg-type]
         assert server.contacts("nonsense") == []
 
 
+def test_a_forked_child_is_told_at_once() -> None:
+    with proxy() as server:
+        pid = os.fork()
+        if pid == 0:
+            begun = time.monotonic()
+            try:
+                server.stats()
+            except UsageError:
+                os._exit(0 if time.monotonic() - begun < 1 else 2)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 def test_configuration_is_checked_at_once() -> None:
+    for wrong in (5, [1], object()):
+        with pytest.raises(TypeError, match="a path or a dictionary"):
+            Proxy(wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError) as raised:
         Proxy({"server": {"listen": "udp:here", "domain": "x"}}, users={"bob": {"password": "secret", "age": 7}})
     text = str(raised.value)

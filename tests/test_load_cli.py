@@ -241,11 +241,35 @@ def test_wrong_passwords_are_told(server: Server) -> None:
         (("register", "127.0.0.1", "--search", "--users", "a..b"), "RFC 7502 6.7 wants 50,000"),
         (("call", "127.0.0.1", "--search", "-r", "9"), "never raise the rate"),
         (("call", "127.0.0.1", "--search", "--p99-ms", "9"), "not for a search"),
+        (("call", "127.0.0.1", "--quick"), "--quick goes with --search"),
+        (("register", "127.0.0.1", "-r", "100"), "--initial goes with --search"),
+        (("call", "127.0.0.1", "--p99-ms", "nan"), "expected milliseconds"),
+        (("call", "127.0.0.1", "--users", ""), "--users is empty"),
     ],
 )
 def test_wrong_usage_ends_with_2(words: tuple[str, ...], said: str) -> None:
     result = load(*words)
     assert result.exit_code == 2 and said in result.stderr and not result.stdout, result.output
+
+
+def test_a_socket_belongs_to_one_thread() -> None:
+    result = load("call", "127.0.0.1", "--threads", "2", "--source", f"127.0.0.1:{free_port()}")
+    assert result.exit_code == 2 and "--threads 2 needs 2 sources at least" in result.stderr, result.output
+
+
+def test_a_folder_that_cannot_be_is_named_before_the_load_begins(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    begun = time.monotonic()
+    result = load("call", "127.0.0.1", "--duration", "30s", "--histogram", str(tmp_path / "file" / "more"))
+    assert result.exit_code == 1 and str(tmp_path / "file") in result.stderr, result.output
+    assert time.monotonic() - begun < 5
+
+
+def test_rates_are_of_the_time_in_which_work_began(server: Server) -> None:
+    words = ("call", server.hostport, "--answer", *AS_USERS, "--rate", "200", "--count", "100")
+    found = document(*words, "--duration", "20s", "--hold", "1s", "--uniform")
+    assert found["offered"] == 100 and 0.4 < found["offering"] < 0.8
+    assert 120 < found["offered_per_second"] < 250
 
 
 def test_a_port_in_use_is_told() -> None:

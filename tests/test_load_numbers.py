@@ -83,7 +83,9 @@ def test_a_generator_without_room_says_why() -> None:
     late = _outcome()
     late.numbers.histograms["lateness"] = Histogram.of([_recorded([15_000] * 100)[1]])
     assert generator_limits(late)[0].startswith("work began late: p99 15")
-    assert generator_limits(_outcome(not_begun=7))[0].startswith("7 were due and not begun")
+    told = generator_limits(_outcome(not_begun=7, datagrams_in=1))
+    assert told == ["7 were due and not begun: every user's REGISTER was under way (more --users)"]
+    assert generator_limits(_outcome(not_begun=7)) == [], "nobody answered: that is not the generator's fault"
     assert generator_limits(_outcome(dropped_socket=3)) == ["its own sockets dropped 3 datagrams"]
     dropped = _outcome()
     dropped.answering.counters["dropped_socket"] = 2

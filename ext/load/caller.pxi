@@ -72,6 +72,7 @@ cdef bint begin_work(Load* l) noexcept nogil:
     c.cseq = 1
     c.begun = c.sent = l.now
     count(l, LOAD_offered)
+    store_word(&l.counters[<int>LOAD_begun_us], (l.now - l.started) // 1000)
     if job.kind == WORK_REGISTER:
         c.person = l.next_person
         begin_register(l, c, job)

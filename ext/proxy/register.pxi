@@ -248,20 +248,29 @@ cdef void put_bindings(Proxy* p, Writer* w, const uint8_t* aor, uint32_t aor_len
         b = binding_next(b)
 
 
-cdef uint32_t register_aor(const Proxy* p, const Message* m, const Flow* source, uint8_t* out) noexcept nogil:
+cdef uint32_t register_aor(const Proxy* p, const Message* m, const Flow* source, uint8_t* out, Slice* who) noexcept nogil:
     # The To header's address-of-record, 0 when it is none of this domain's (404) and AOR_SIZE+1 when it is no URI (400).
+    # `who` is the URI it stands in.
     cdef NameAddr to
     cdef Uri uri
+    who.start = who.end = 0
     if not parse_name_addr(m.data, header_value(m, HDR_TO), &to) or not parse_uri(m.data, to.uri, &uri):
         return AOR_SIZE + 1
+    who[0] = to.uri
     return address_of_record(p, m.data, &uri, source, out, AOR_SIZE)
 
 
-cdef bint sender_is(const Proxy* p, const Message* m, const Flow* source, const uint8_t* aor, uint32_t length) noexcept nogil:
+cdef bint sender_is(const Proxy* p, const Message* m, const Flow* source, const uint8_t* aor, uint32_t length,
+                    Slice who) noexcept nogil:
+    # Nearly everybody registers himself, and writes himself the same way in both headers.
     cdef NameAddr sender
     cdef Uri uri
     cdef uint8_t own[AOR_SIZE]
-    if not parse_name_addr(m.data, header_value(m, HDR_FROM), &sender) or not parse_uri(m.data, sender.uri, &uri):
+    if not parse_name_addr(m.data, header_value(m, HDR_FROM), &sender):
+        return False
+    if bytes_equal(m.data + sender.uri.start, slice_length(sender.uri), m.data + who.start, slice_length(who)):
+        return True
+    if not parse_uri(m.data, sender.uri, &uri):
         return False
     return bytes_equal(own, address_of_record(p, m.data, &uri, source, own, AOR_SIZE), aor, length)
 
@@ -283,10 +292,11 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef ResponseContext* ctx
     cdef Buffer* request
     cdef Writer w
+    cdef Slice who
     if has_header(m, HDR_REQUIRE):
         answer_unsupported(p, m, &r.answer, HDR_REQUIRE)
         return
-    length = register_aor(p, m, &r.source, aor)
+    length = register_aor(p, m, &r.source, aor, &who)
     if length == 0 or length > AOR_SIZE:
         count_add(p.block, COUNT_registers_failed, 1)
         answer(p, m, &r.answer, 400 if length else 404)
@@ -297,7 +307,7 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
             return
         if status == AUTH_REPLAYED:
             flags = FLAG_ONLY_IF_APPLIED
-        if not sender_is(p, m, &r.source, aor, length):
+        if not sender_is(p, m, &r.source, aor, length, who):
             count_add(p.block, COUNT_registers_failed, 1)
             answer(p, m, &r.answer, 403)
             return
@@ -344,13 +354,14 @@ cdef void proxy_registered(Proxy* p, uint64_t token, int status, uint32_t retry_
     cdef const Message* m
     cdef Buffer* buffer
     cdef Writer w
+    cdef Slice who
     if server == NULL or server.user == NULL or server.branch == LINKED:
         return
     ctx = <ResponseContext*>server.user
     if ctx.kind != CONTEXT_REGISTER:
         return
     m = stored_request(p, server)
-    length = register_aor(p, m, &server.flow, aor) if m != NULL else 0
+    length = register_aor(p, m, &server.flow, aor, &who) if m != NULL else 0
     if length == 0 or length > AOR_SIZE:
         respond(p, ctx, NULL, 500)
         context_free(p, ctx)

@@ -11,12 +11,9 @@ from .addresses import Target
 from .setup import Answer, Scenario, User
 from .users import WrongUsers, read_users
 from .work import Answering, Work
+from .wrong import Wrong
 
 DEFAULT_USERS = "user0..99"
-
-
-class Wrong(Exception):
-    """Wrong usage: the text says which option and what is allowed."""
 
 
 class Asked:
@@ -64,6 +61,8 @@ class Asked:
     def users(self) -> list[User]:
         given = self.given
         try:
+            if given["users"] == "":
+                raise Wrong("--users is empty: expected a file or a pattern such as user0..999@example.com")
             return read_users(given["users"] or DEFAULT_USERS, self.domain, given["password"])
         except WrongUsers as error:
             raise Wrong(f"--users {error}") from None

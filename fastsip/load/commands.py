@@ -29,8 +29,8 @@ def fail(text: str, code: int) -> NoReturn:
 @contextmanager
 def errors_for_people() -> Iterator[None]:
     """A text and an exit code instead of a traceback for what is not a mistake of ours."""
-    from .asked import Wrong
     from .fleet import CannotRun
+    from .wrong import Wrong
 
     try:
         yield
@@ -39,7 +39,8 @@ def errors_for_people() -> Iterator[None]:
     except CannotRun as error:
         fail(str(error), FAILED)
     except OSError as error:
-        fail(error.strerror or str(error), FAILED)
+        where = f"{error.filename}: " if error.filename else ""
+        fail(where + (error.strerror or str(error)), FAILED)
 
 
 @click.group()
@@ -181,7 +182,20 @@ def _go(name: str, given: dict[str, Any]) -> None:
             from .searching import main
 
             sys.exit(main(asked, given))
+        _refuse_without_search()
         sys.exit(_run(asked, given))
+
+
+def _refuse_without_search() -> None:
+    """Raises Wrong for an option that was given and means something to --search only."""
+    from .wrong import Wrong
+
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        named = parameter.name or ""
+        source = context.get_parameter_source(named)
+        if named in options.SEARCH_ONLY and source == click.core.ParameterSource.COMMANDLINE:
+            raise Wrong(f"{parameter.opts[0]} goes with --search")
 
 
 def _run(asked: Asked, given: dict[str, Any]) -> int:
@@ -192,6 +206,8 @@ def _run(asked: Asked, given: dict[str, Any]) -> int:
     from .report import Report
 
     work = asked.work()
+    if given["histogram"]:
+        given["histogram"].mkdir(parents=True, exist_ok=True)
     consoles = Consoles(given["as_json"])
     view = View(consoles.progress, given["quiet"])
     for note in asked.notes:
@@ -211,7 +227,6 @@ def _run(asked: Asked, given: dict[str, Any]) -> int:
 
 def write_histograms(report: Report, folder: Path) -> None:
     """One file for each response time there is."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, times in report.outcome.numbers.histograms.items():
         if times.total:
             times.write(folder / f"{name}.hgrm")

@@ -252,7 +252,7 @@ def _watch(
     main = outcome.work.main[0] if outcome is not None else "register"
     with fleet, nullcontext() if regardless else interrupts.of(fleet):
         begun = time.monotonic()
-        before, offering, tick = Numbers(), 0.0, 1
+        before, tick = Numbers(), 1
         patience = math.inf
         while not fleet.wait(
             min(LOOK if until is not None else TICK, max(0.001, begun + tick * TICK - time.monotonic()))
@@ -272,8 +272,6 @@ def _watch(
             second = now.second(before, passed, main)
             if outcome is not None:
                 outcome.timeline.append(second)
-            if second.offered:
-                offering = passed
             view.tick(second, now)
             before = now
             if outcome is None and passed > SILENCE and not now["datagrams_in"]:
@@ -281,7 +279,10 @@ def _watch(
         seconds = time.monotonic() - begun
         numbers = fleet.snapshot()
     if outcome is not None:
-        outcome.offering = min(seconds, setups[0].duration or offering or seconds)
+        # A plan that was gone through counts whole: the gap behind its last arrival belongs to it.
+        planned, count = setups[0].duration, sum(setup.count for setup in setups)
+        cut = seconds < planned or interrupts.times or (count and numbers["offered"] >= count)
+        outcome.offering = numbers.begun or seconds if cut or not planned else planned
     return numbers, seconds
 
 

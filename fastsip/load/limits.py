@@ -71,11 +71,10 @@ def generator_limits(outcome: Outcome) -> list[str]:
     if p99 > LATE:
         others = "" if max(busy, default=numbers.busiest()) > ROOM else "; something else had the CPUs"
         why.append(f"work began late: p99 {p99 / 1000:,.1f} ms, at most {late.maximum / 1000:,.0f} ms{others}")
-    if numbers["not_begun"]:
-        why.append(
-            f"{numbers['not_begun']:,} were due and not begun: --in-flight {outcome.work.in_flight:,} were open, "
-            "or every user's REGISTER was under way"
-        )
+    if numbers["not_begun"] and numbers["datagrams_in"]:
+        full = max((second.in_flight for second in outcome.timeline), default=0) >= outcome.work.in_flight
+        reason = f"--in-flight {outcome.work.in_flight:,} were open" if full else "every user's REGISTER was under way"
+        why.append(f"{numbers['not_begun']:,} were due and not begun: {reason}{'' if full else ' (more --users)'}")
     for name, words in (
         ("dropped_socket", "its own sockets dropped {:,} datagrams"),
         ("dropped_send", "{:,} datagrams could not be sent"),

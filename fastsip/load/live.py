@@ -100,7 +100,7 @@ class View:
         told = [f"{second.at:4.0f} s"]
         if self._title != ANSWERING:
             told += [f"offered {offered:,.0f}/s", f"done {done:,.0f}/s", f"in flight {now['in_flight']:,}"]
-            if self._main:
+            if self._main and second.p50:
                 told.append(f"{RESPONSE_TIMES[self._main]} p50 {ms(second.p50)} p99 {ms(second.p99)} ms")
             told.append(f"sent again {sum(now[name] for name in SENT_AGAIN):,}")
             told.append(f"failed {now['failed']:,}{_by_cause(now)}")

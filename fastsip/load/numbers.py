@@ -67,10 +67,13 @@ class Numbers:
         """Seconds since the start, where somebody looked (`second`)."""
         self.busy: list[tuple[int, int]] = []
         """Of each engine: CPU time and time of its thread, microseconds."""
+        self.begun = 0.0
+        """Seconds from the start until the last work was begun."""
         snapshots = list(snapshots)
         for snapshot in snapshots:
             self.counters.update(snapshot.counters)
             self.failures.update(snapshot.failures)
+            self.begun = max(self.begun, snapshot.counters["begun_us"] / 1e6)
             self.busy.append((snapshot.counters["cpu_us"], snapshot.counters["elapsed_us"]))
         for name in {name for snapshot in snapshots for name in snapshot.histograms}:
             self.histograms[name] = Histogram.of(snapshot.histograms[name] for snapshot in snapshots)

@@ -35,9 +35,16 @@ MICROSECONDS = Read("duration", reading.microseconds)
 SHARE = Read("share", reading.share)
 HOLD = Read("hold", reading.hold)
 MIX = Read("mix", reading.mix)
+BOUND_MS = Read("milliseconds", reading.bound_ms)
 BOUND = Read("bound", reading.bound)
 TARGET = Read("target", addresses.read_target)
 SOURCE = Read("source", addresses.read_source)
+
+
+SEARCH_ONLY = {
+    "sessions", "initial", "increase", "decrease", "quick", "no_baseline", "time_limit", "again_after", "no_again",
+}  # fmt: skip
+"""Options that mean something to --search only."""
 
 
 def together(*decorators: Decorator) -> Decorator:
@@ -136,7 +143,7 @@ result = together(
     option("--max-failures", type=BOUND, metavar="N|N%", help="End with 1 if more fail than this."),
     option(
         "--p99-ms",
-        type=click.FloatRange(min=0),
+        type=BOUND_MS,
         metavar="MS",
         help="End with 1 if the 99th percentile of the main response time is above: INVITE to 200, or to final.",
     ),

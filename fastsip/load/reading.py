@@ -55,6 +55,14 @@ def number(text: str) -> float:
     return float(bare) * factor
 
 
+def bound_ms(text: str) -> float:
+    """A bound in milliseconds."""
+    value = float(text) if _NUMBER.fullmatch(text.strip()) else -1.0
+    if value < 0:
+        raise ValueError('expected milliseconds such as "20" or "0.5"')
+    return value
+
+
 def share(text: str) -> float:
     """0..1: 0.05 from "5%" or "0.05"."""
     bare = text.strip()

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from . import benchmark, rates
-from .asked import Asked, Wrong
+from .asked import Asked
 from .console import Consoles
 from .course import Course, Interrupts
 from .limits import generator_limits
@@ -18,6 +18,7 @@ from .live import View
 from .numbers import Numbers
 from .search import Parameters, Search, max_sps
 from .work import Work
+from .wrong import Wrong
 
 LATE = 0.05
 """Share of the time N sessions take that work may begin late; above, the rate was not reached."""

@@ -10,6 +10,7 @@ from fastsip.sockets import bind_udp, bind_udp_group
 
 from .addresses import SourceRange, Target, local_address
 from .setup import Source
+from .wrong import Wrong
 
 SOCKETS_AT_MOST = 64
 """Of one port; more addresses than this share a wildcard socket, which sends from each in turn."""
@@ -31,7 +32,7 @@ class Sources:
 def open_sources(ranges: Sequence[SourceRange], threads: int, target: Target | None) -> Sources:
     """Bind what `--source` says; without any, a port of the kernel's choice towards the target for each thread.
 
-    Raises OSError with a text for a person.
+    Raises Wrong for too few sources, OSError with a text for a person.
     """
     if not ranges:
         host = local_address(target) if target is not None else "127.0.0.1"
@@ -43,7 +44,7 @@ def open_sources(ranges: Sequence[SourceRange], threads: int, target: Target | N
     if any(port == 0 for _, port in wanted):
         wanted += [wanted[index % len(wanted)] for index in range(threads - len(wanted))]
     if len(wanted) < threads:
-        raise OSError(f"{threads} threads need {threads} sources at least: a socket belongs to one thread")
+        raise Wrong(f"--threads {threads} needs {threads} sources at least: a socket belongs to one thread")
     made = Sources([[] for _ in range(threads)], [])
     try:
         for index, (hosts, port) in enumerate(wanted):

@@ -66,8 +66,10 @@ class Proxy:
         keyword arguments are tables laid over it. Without a `state` table a dictionary keeps nothing. `server.workers`,
         `server.control` and `log` mean nothing here.
 
-        Raises ConfigurationError with everything that is wrong.
+        Raises ConfigurationError with everything that is wrong, TypeError if it is neither path nor dictionary.
         """
+        if configuration is not None and not isinstance(configuration, str | os.PathLike | Mapping):
+            raise TypeError(f"a configuration is a path or a dictionary of tables, not {type(configuration).__name__}")
         path = Path(configuration) if isinstance(configuration, str | os.PathLike) else None
         data = configuration if isinstance(configuration, Mapping) else {}
         self._configuration = load_embedded(path, data, tables)
@@ -112,6 +114,8 @@ class Proxy:
 
     def contacts(self, aor: str | None = None) -> list[dict[str, Any]]:
         """The bindings, of one address-of-record or of all; keys as in `ctl contacts --json`."""
+        if aor is not None and not isinstance(aor, str):
+            raise TypeError(f"an address-of-record is a string, not {type(aor).__name__}")
         return self._alive().contacts(aor)
 
     def __enter__(self) -> Self:
@@ -226,6 +230,8 @@ class _Running:
         log.info("fastsip stopped")
 
     def _call(self, work: Callable[[], T]) -> T:
+        if os.getpid() != self._pid:
+            raise UsageError("this Proxy serves in the process that started it, not in one forked from there")
         future: Future[T] = Future()
         with self._gate:
             if self._over:

@@ -1,0 +1,5 @@
+"""Wrong usage of `fastsip load`, whoever notices it."""
+
+
+class Wrong(Exception):
+    """Wrong usage: the text says which option and what is allowed."""
