@@ -40,7 +40,7 @@ def test_through_a_proxy_with_record_route() -> None:
             shot = alice.wait()
             assert shot.counters["done"] == 200, (shot.counters, shot.failures)
             assert shot.histograms["invite_100"].total == 200
-            assert shot.counters["datagrams_out"] > 700  # re-INVITEs and their ACKs
+            assert shot.counters["datagrams_out"] > 650  # re-INVITEs and their ACKs: 600 and 120, give or take 13
             bob.until(lambda c: c["ended"] == 200)
 
 
