@@ -54,6 +54,57 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server: str = ""
     trying: int = 0
     """What an INVITE may wait for another answer before it is sent a 100; 0: to the end of the turn."""
+    asks: list[str] = []
+    """What the policy thread is asked about: "requests" (every one outside a dialog), "numbers" (those to an own
+    address nobody has), "domains" (those to somebody else's), "responses" (is shown every one that goes upstream)."""
+    ask_methods: list[str] = ["*"]
+    """Methods of "requests"."""
+    policy_timeout: int = 5000
+    policy_waiting: int = 10_000
+    """Requests that may wait for the policy thread at the same time; beyond it they get 503."""
+    ring_time: int = 20_000
+    """How long contacts of one q may ring before those of a lower one are tried."""
+    recurse: bool = False
+    """Follow 3xx of registered contacts."""
+
+
+class GatewaySetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One gateway; its place in the list is its slot in the target table."""
+
+    name: str
+    uri: str
+    weight: int
+    trusted: bool
+    probe: float
+    """Seconds between two OPTIONS, 0 for none."""
+    try_time: float
+    calls: int = 0
+    """Open calls at most, 0 for any number."""
+
+
+class RouteSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of the dial plan."""
+
+    gateways: list[list[str]]
+    prefix: str | None = None
+    regex: str | None = None
+    domain: str | None = None
+    strip: int = 0
+    add: str = ""
+    shortest: int = 0
+    """Digits a number must have: 484 below."""
+
+
+class PolicySetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the policy thread decides by; SIGHUP replaces it whole."""
+
+    module: str | None = None
+    folder: str = ""
+    """Where the module is looked for first: the configuration's folder."""
+    domains: list[str] = []
+    """This server's, the default one first; listen addresses too."""
+    gateways: list[GatewaySetup] = []
+    routes: list[RouteSetup] = []
 
 
 class WorkerSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +123,9 @@ class WorkerSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An eventfd per worker, by index; the own one is read, the others are written."""
     state_endpoint: str
     settings: Settings
+    policy: PolicySetup = PolicySetup()
+    targets_fd: int = -1
+    """The target table (ext/targets.h)."""
     log_level: str = "info"
     log_format: str = "text"
 
