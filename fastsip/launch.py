@@ -57,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     asks: list[str] = []
     """What the policy thread is asked about: "requests" (every one outside a dialog), "numbers" (those to an own
     address nobody has), "domains" (those to somebody else's), "responses" (is shown every one that goes upstream)."""
-    ask_methods: list[str] = ["*"]
+    ask_methods: list[str] = msgspec.field(default_factory=lambda: ["*"])
     """Methods of "requests"."""
     policy_timeout: int = 5000
     policy_waiting: int = 10_000
