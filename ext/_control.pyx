@@ -39,6 +39,7 @@ cdef extern from *:
         uint64_t location_epoch
         uint32_t durable
         uint32_t draining
+        uint32_t services
         uint8_t bucket[1024]
 
     ctypedef struct WorkerWords "WorkerBlock":
@@ -146,6 +147,16 @@ cdef class ControlView:
     @draining.setter
     def draining(self, value: bool) -> None:
         word_store(&self._words().draining, 1 if value else 0)
+
+    @property
+    def services(self) -> int:
+        return word_load(&self._words().services)
+
+    @services.setter
+    def services(self, value: int) -> None:
+        if not 0 <= value < 1 << 32:
+            raise ValueError(f"services: a number of records, not {value}")
+        word_store(&self._words().services, value)
 
     def counters(self, worker: int) -> dict[str, int]:
         cdef WorkerWords* block = self._worker(worker)

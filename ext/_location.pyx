@@ -69,7 +69,9 @@ cdef extern from *:
     uint64_t index_slots(uint32_t level) noexcept
 
 # C enumerators, which no assignment could name.
-globals().update(RECORD_BINDINGS=RECORD_BINDINGS, RECORD_USER=RECORD_USER)
+globals().update(
+    RECORD_BINDINGS=RECORD_BINDINGS, RECORD_USER=RECORD_USER, RECORD_SERVICES=RECORD_SERVICES, RECORD_MARK=RECORD_MARK
+)
 KEY_LIMIT = 65535
 RECORD_LIMIT = SEGMENT_CHUNK
 cdef int ATTEMPTS = 1000

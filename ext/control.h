@@ -11,7 +11,7 @@
 #include "siphash.h"
 
 #define CONTROL_MAGIC 0x6c6f72746e6f6366ULL
-#define CONTROL_LAYOUT 1
+#define CONTROL_LAYOUT 2
 #define MAX_WORKERS 64
 #define BUCKETS 1024
 #define EPOCH_IDLE UINT64_MAX
@@ -62,6 +62,7 @@ typedef struct Control {
     _Atomic uint64_t location_epoch;           /* advanced by the state process */
     _Atomic uint32_t durable;                  /* 1 while the store keeps up, 0 when durability is lost */
     _Atomic uint32_t draining;                 /* 1 after SIGTERM: new dialogs get 503 */
+    _Atomic uint32_t services;                 /* RECORD_SERVICES in the segment: nobody looks for one while it is 0 */
     _Alignas(64) _Atomic uint8_t bucket[BUCKETS];  /* owner of each bucket: a worker's index */
     WorkerBlock worker[MAX_WORKERS];
 } Control;
@@ -104,6 +105,11 @@ static inline void control_init(Control *control, uint32_t workers, const HashKe
     for (uint32_t i = 0; i < MAX_WORKERS; i++)
         atomic_store_explicit(&control->worker[i].epoch, EPOCH_IDLE, memory_order_relaxed);
     __atomic_store_n(&control->magic, CONTROL_MAGIC, __ATOMIC_RELEASE);
+}
+
+/* Written by the state process, up before the first such record is published and down after the last is gone. */
+static inline uint32_t control_services(const Control *control) {
+    return atomic_load_explicit((_Atomic uint32_t *)&control->services, memory_order_acquire);
 }
 
 static inline void control_beat(WorkerBlock *b, uint64_t now) { atomic_store_explicit(&b->heartbeat, now, memory_order_relaxed); }

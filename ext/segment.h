@@ -1,9 +1,9 @@
 /* The location segment: the whole location service in shared memory, one writer, any number of readers.
  *
- * The state process publishes one immutable record per key (an address-of-record's whole binding set, a user's HA1);
- * workers look them up in place. No reader ever waits for the writer or for another reader, and the memory is sound
- * for readers at every instant, so also at the instant the writer is killed. This file is what a reader needs; the
- * writer is segment_writer.h.
+ * The state process publishes one immutable record per key (an address-of-record's whole binding set, a user's HA1, his
+ * services); workers look them up in place. No reader ever waits for the writer or for another reader, and the memory
+ * is sound for readers at every instant, so also at the instant the writer is killed. This file is what a reader needs;
+ * the writer is segment_writer.h.
  *
  *
  * Layout
@@ -118,7 +118,7 @@
 #define SLOT_EMPTY 0ULL
 #define SLOT_TOMBSTONE 1ULL
 
-enum RecordKind { RECORD_BINDINGS = 1, RECORD_USER = 2, RECORD_KINDS = 8 };
+enum RecordKind { RECORD_BINDINGS = 1, RECORD_USER = 2, RECORD_SERVICES = 3, RECORD_MARK = 7, RECORD_KINDS = 8 };
 
 typedef struct Record {
     uint32_t value_length;

@@ -32,5 +32,6 @@ cdef extern from "control.h" nogil:
     void count_add(WorkerBlock* block, int counter, uint64_t by) noexcept
     void count_set(WorkerBlock* block, int counter, uint64_t value) noexcept
     void control_beat(WorkerBlock* block, uint64_t now) noexcept
+    uint32_t control_services(const Control* control) noexcept  # how many RECORD_SERVICES the segment has
     uint32_t owner_of(Control* control, const void* call_id, size_t length) noexcept
     uint32_t owner_by(Control* control, uint64_t call) noexcept

@@ -50,6 +50,11 @@ class ControlView:
         """True after SIGTERM: workers answer what would begin a dialog with 503."""
     @draining.setter
     def draining(self, value: bool) -> None: ...
+    @property
+    def services(self) -> int:
+        """How many RECORD_SERVICES records the segment has; the state process writes it. Never 0 while there is one."""
+    @services.setter
+    def services(self, value: int) -> None: ...
     def counters(self, worker: int) -> dict[str, int]:
         """All counters of one worker, by name, in the order of COUNTERS."""
     def heartbeat(self, worker: int) -> int:

@@ -1,6 +1,6 @@
 # The location segment: shared memory with one immutable record per key, one writer (the state process), many readers.
 # Mechanism and the argument for its crash safety: ext/segment.h. Keys are namespaced by a kind: binding sets of an
-# address-of-record ("user@domain"), and users ("user@domain") with their HA1.
+# address-of-record ("user@domain"), and users ("user@domain") with their HA1, and with their services.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastsip._address cimport Address
@@ -10,6 +10,8 @@ cdef extern from "segment.h" nogil:
     enum RecordKind:
         RECORD_BINDINGS = 1
         RECORD_USER = 2
+        RECORD_SERVICES = 3          # msgpack, fastsip/services/record.py; how many: control_services of _control.pxd
+        RECORD_MARK = 7              # what a state process tells its successor
     ctypedef struct Segment:
         pass
     # Map the memfd for reading (PROT_READ). NULL with errno on failure, EPROTO when magic, version or layout differ.

@@ -11,6 +11,10 @@ RECORD_BINDINGS: Final[int]
 """Key b"user@domain", value from `encode_bindings`."""
 RECORD_USER: Final[int]
 """Key b"user@domain", value from `encode_user`."""
+RECORD_SERVICES: Final[int]
+"""Key b"user@domain", value from `fastsip.services.record.encode`."""
+RECORD_MARK: Final[int]
+"""What a state process tells its successor, by name."""
 KEY_LIMIT: Final[int]
 RECORD_LIMIT: Final[int]
 """Key and value together, with 16 bytes for the record itself."""

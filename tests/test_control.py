@@ -23,6 +23,7 @@ def test_a_fresh_block(block: int) -> None:
     view = control.ControlView(block)
     assert (view.workers, view.started, view.keys) == (3, 1_700_000_000_000, KEYS)
     assert (view.durable, view.draining, view.location_epoch) == (True, False, 1)
+    assert view.services == 0
     assert view.buckets() == bytes(b % 3 for b in range(control.BUCKETS))
     for worker in range(control.MAX_WORKERS):
         assert view.epoch(worker) is None
@@ -37,9 +38,11 @@ def test_a_fresh_block(block: int) -> None:
 def test_two_mappings_see_each_other(block: int) -> None:
     master, other = control.ControlView(block), control.ControlView(block)
     master.draining, master.durable = True, False
+    master.services = 3
     master.set_incarnation(2, 7)
     master.beat(2)
     assert (other.draining, other.durable, other.incarnation(2)) == (True, False, 7)
+    assert other.services == 3
     assert other.heartbeat(2) == master.heartbeat(2) > 0
     other.clear_worker(2)
     assert other.incarnation(2) == 7
@@ -80,6 +83,9 @@ def test_what_is_refused(block: int) -> None:
     for worker in (-1, 64):
         with pytest.raises(IndexError):
             view.heartbeat(worker)
+    for services in (-1, 1 << 32):
+        with pytest.raises(ValueError, match="a number of records"):
+            view.services = services
     view.close()
     view.close()
     with pytest.raises(ValueError, match="closed"):

@@ -16,7 +16,7 @@ import logging
 import sqlite3
 import time
 
-from fastsip._location import RECORD_BINDINGS
+from fastsip._location import RECORD_BINDINGS, RECORD_MARK
 from fastsip.location import LocationTable
 from fastsip.state.bindings import Bindings
 from fastsip.state.journal import Journal
@@ -24,10 +24,8 @@ from fastsip.state.journal import Journal
 log = logging.getLogger(__name__)
 
 PAGE = 500
-RECORD_MARK = 3
-"""Kind of the records by which a state process tells its successor something."""
 STORE_READ = b"store read"
-"""Key of the mark; its value is the store's identity."""
+"""Key of the mark, a RECORD_MARK; its value is the store's identity."""
 
 
 def adopt_segment(
