@@ -2,13 +2,14 @@
 """The transaction user of a proxy, compiled (RFC 3261 16, 10.3, 8.2).
 
 One function per section of chapter 16, in `ext/proxy/`: validation and Route preprocessing in route.pxi, rights in
-admit.pxi, targets in target.pxi, forwarding in forward.pxi, responses, Timer C and CANCEL in response.pxi, REGISTER in
-register.pxi, the answers made here in answer.pxi, and the context that joins them in context.pxi.
+admit.pxi, targets in target.pxi, questions to the policy in ask.pxi, execution of plans in plan.pxi, forwarding in forward.pxi,
+responses, Timer C and CANCEL in response.pxi, REGISTER in register.pxi, the answers made here in answer.pxi, and the
+context that joins them in context.pxi.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memchr, memcmp, memcpy, memmove, memset
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset, strlen
 
 from fastsip._address cimport *
 from fastsip._control cimport *
@@ -17,10 +18,14 @@ from fastsip._hash cimport *
 from fastsip._location cimport *
 from fastsip._memory cimport *
 from fastsip._message cimport *
+from fastsip._plan cimport *
 from fastsip._queue cimport *
 from fastsip._timer cimport *
 from fastsip._transaction cimport *
 from fastsip._transport cimport *
+
+cdef extern from "<string.h>" nogil:
+    void* memmem(const void* haystack, size_t haystack_length, const void* needle, size_t needle_length)
 
 cdef enum:
     SCRATCH_SIZE = 131072
@@ -32,10 +37,15 @@ cdef enum:
     TIMER_C = TIMER_USER
     TIMER_WAIT_STATE = TIMER_USER + 1
     TIMER_TRYING = TIMER_USER + 2
+    TIMER_RING = TIMER_USER + 3
+    TIMER_WAIT_POLICY = TIMER_USER + 4
+    MAX_CHALLENGES = 8192        # bytes of aggregated challenges
     MAX_HELD = 256
 
 cdef uint64_t EDITED = ((<uint64_t>1 << <int>HDR_VIA) | (<uint64_t>1 << <int>HDR_MAX_FORWARDS)
-                        | (<uint64_t>1 << <int>HDR_ROUTE) | (<uint64_t>1 << <int>HDR_PROXY_AUTHORIZATION))
+                        | (<uint64_t>1 << <int>HDR_ROUTE) | (<uint64_t>1 << <int>HDR_PROXY_AUTHORIZATION)
+                        | (<uint64_t>1 << <int>HDR_MAX_BREADTH) | (<uint64_t>1 << <int>HDR_P_ASSERTED_IDENTITY)
+                        | (<uint64_t>1 << <int>HDR_P_PREFERRED_IDENTITY))
 
 include "proxy/answer.pxi"
 include "proxy/route.pxi"
@@ -43,6 +53,8 @@ include "proxy/admit.pxi"
 include "proxy/context.pxi"
 include "proxy/forward.pxi"
 include "proxy/target.pxi"
+include "proxy/ask.pxi"
+include "proxy/plan.pxi"
 include "proxy/response.pxi"
 include "proxy/register.pxi"
 include "proxy/settings.pxi"
@@ -60,6 +72,7 @@ cdef Proxy* proxy_new(const ProxySetup* setup) noexcept nogil:
     p.control = setup.control
     p.block = &setup.control.worker[setup.worker]
     p.facts = setup.facts
+    p.questions = setup.questions
     p.worker = setup.worker
     p.settings = setup.settings
     p.request = <Message*>malloc(sizeof(Message))
@@ -106,19 +119,19 @@ cdef void proxy_drop(Proxy* p) noexcept nogil:
 cdef void proxy_finish(Proxy* p) noexcept nogil:
     cdef ContextChunk* chunk = <ContextChunk*>p.context_chunks
     cdef ResponseContext* ctx
-    cdef uint32_t i, k
+    cdef uint32_t i
     cdef int status
     while chunk != NULL:
         for i in range(CONTEXT_CHUNK):
             ctx = &chunk.contexts[i]
             if not ctx.used:
                 continue
-            for k in range(ctx.plan.target_count):
-                cancel_target(p, &ctx.plan.targets[k])
-            status = 487 if ctx.cancelled else 503
-            if ctx.method == METHOD_INVITE and ctx.initial:
-                count_call(p, status)
-            respond(p, ctx, NULL, status)
+            cancel_all(p, ctx)
+            if not ctx.final_sent:
+                status = 487 if ctx.cancelled else 503
+                if ctx.method == METHOD_INVITE and ctx.initial:
+                    count_call(p, status)
+                respond(p, ctx, NULL, status)
             context_free(p, ctx)
         chunk = chunk.next
 
@@ -145,6 +158,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     r.source = packet.flow
     r.token_valid = r.trusted = r.authenticated = False
     r.token.start = r.token.end = 0
+    r.aor_length = r.binding_length = r.bindings = 0
     answer_flow(&r.answer, &packet.flow, m)
     matched = match_request(p.layer, m, &r.answer, &found)
     if matched == MATCH_ABSORBED:

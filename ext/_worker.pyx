@@ -21,6 +21,7 @@ from fastsip._control cimport *
 from fastsip._digest cimport *
 from fastsip._location cimport *
 from fastsip._memory cimport *
+from fastsip._plan cimport *
 from fastsip._proxy cimport *
 from fastsip._queue cimport *
 from fastsip._timer cimport *
@@ -35,6 +36,7 @@ cdef enum:
     TURN_TIMERS = 4096
     LONGEST_SLEEP = 200          # ms: the heartbeat must not look dead
     FACTS_SIZE = 1 << 22         # bytes
+    QUESTIONS_SIZE = 1 << 22
     ORDERS_SIZE = 1 << 20
 
 cdef enum OrderKind:
@@ -46,6 +48,7 @@ cdef enum OrderKind:
     ORDER_STOP = 6
     ORDER_RELEASE = 7            # a neighbour is back: its sockets are its own again
     ORDER_ACKNOWLEDGED = 8       # so many facts were applied; only counted
+    ORDER_PLAN = 9               # the policy about a question
 
 cdef struct Order:
     uint32_t kind
@@ -56,7 +59,12 @@ cdef struct Order:
     int32_t index
     Address advertise
     void* settings
+    void* plan                   # PlanHead, the hot thread's to free; NULL: as without a policy
 
+
+cdef extern from "flag.h" nogil:
+    int flag_raise(int* flag) noexcept
+    void flag_lower(int* flag) noexcept
 
 cdef extern from "<stdlib.h>" nogil:
     void* aligned_alloc(size_t alignment, size_t size) noexcept
@@ -79,6 +87,31 @@ cdef void* map_shared(int fd, size_t size) except NULL:
     return memory
 
 
+cdef object read_question(const uint8_t* record):
+    cdef const Question* q = <const Question*>record
+    cdef const uint8_t* at = record + sizeof(Question)
+    cdef QuestionResponse one
+    cdef char text[ADDRESS_TEXT]
+    cdef bytes aor, caller, data
+    cdef list responses
+    aor = at[:q.aor]
+    at += q.aor
+    caller = at[:q.caller]
+    at += q.caller
+    data = at[:q.length]
+    at += q.length
+    source = (text[:address_host(&q.source, text, False)].decode(), q.source.port) if q.source.family else ("", 0)
+    if not q.responses:
+        return q.kind, q.token, q.rights, aor, caller, source, data, ()
+    responses = []
+    for _ in range(q.responses):
+        memcpy(&one, at, sizeof(one))
+        at += sizeof(one)
+        responses.append((one.status, one.target, at[:one.length] if one.length else None))
+        at += one.length
+    return q.kind, q.token, q.rights, aor, caller, source, data, tuple(responses)
+
+
 cdef class Worker:
     """The engine of one worker process.
 
@@ -99,11 +132,16 @@ cdef class Worker:
     cdef Queue* orders
     cdef int hot_wake
     cdef int service_wake
+    cdef Queue* questions
+    cdef int policy_wake
+    cdef int planned               # a plan was given, and the hot thread was woken for it
     cdef Bell* bell                # in a line of its own
+    cdef Bell* policy_bell
     cdef uint32_t index
     cdef int running
     cdef int* wakes
     cdef bytearray taken
+    cdef bytearray asked
     cdef int64_t adopted_from[MAX_LISTENERS]     # the neighbour a listener belongs to, -1 for our own
     cdef void* maps[4]             # shared memory, to be unmapped
     cdef size_t map_sizes[4]
@@ -116,9 +154,10 @@ cdef class Worker:
         cdef Settings* settings
         cdef const char* error = NULL
         cdef bytes key
-        self.hot_wake = self.service_wake = -1
+        self.hot_wake = self.service_wake = self.policy_wake = -1
         self.index = setup.index
         self.taken = bytearray(1 << 18)
+        self.asked = bytearray(1 << 16)
         pool_init(&self.pool)
         for i in range(MAX_LISTENERS):
             self.adopted_from[i] = -1
@@ -129,12 +168,17 @@ cdef class Worker:
             self.wakes[i] = fd
         self.hot_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.service_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.policy_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.facts = queue_new(FACTS_SIZE)
+        self.questions = queue_new(QUESTIONS_SIZE)
         self.orders = queue_new(ORDERS_SIZE)
         self.bell = <Bell*>aligned_alloc(64, sizeof(Bell))
-        if self.facts == NULL or self.orders == NULL or self.wakes == NULL or self.bell == NULL:
+        self.policy_bell = <Bell*>aligned_alloc(64, sizeof(Bell))
+        if (self.facts == NULL or self.questions == NULL or self.orders == NULL or self.wakes == NULL
+                or self.bell == NULL or self.policy_bell == NULL):
             raise MemoryError
         memset(self.bell, 0, sizeof(Bell))
+        memset(self.policy_bell, 0, sizeof(Bell))
 
         memset(&transport, 0, sizeof(transport))
         transport.worker = self.index
@@ -191,6 +235,7 @@ cdef class Worker:
         proxy.digest = self.digest
         proxy.control = self.control
         proxy.facts = self.facts
+        proxy.questions = self.questions
         proxy.worker = self.index
         proxy.settings = settings
         self.proxy = proxy_new(&proxy)
@@ -225,20 +270,39 @@ cdef class Worker:
         """Eventfd that is readable when facts are waiting for the service thread."""
         return self.service_wake
 
+    @property
+    def policy_fd(self) -> int:
+        """Eventfd that is readable when questions are waiting for the policy thread."""
+        return self.policy_wake
+
     def run(self) -> None:
         """Serve until `stop`. Call it in a thread of its own; it holds the GIL only to enter and leave."""
+        cdef uint64_t now
+        cdef bint more
         self.running = 1
         with nogil:
             while self.running:
-                self.turn()
+                more = self.turn(clock_ms(CLOCK_MONOTONIC), clock_ms(CLOCK_REALTIME_COARSE))
+                now = clock_ns(CLOCK_MONOTONIC)
+                transport_wait(self.transport, now,
+                               0 if more else wheel_wait(self.layer.wheel, now // 1000000, LONGEST_SLEEP))
 
-    cdef void turn(self) noexcept nogil:
+    def step(self, uint64_t now, uint64_t wall) -> int:
+        """In place of `run`: one turn at `now` (ms, not going back) and `wall` (Unix ms), on whatever has come by then.
+        The milliseconds until something is due, at most 200; 0 if it is to be called again at once."""
+        cdef bint more
+        with nogil:
+            transport_wait(self.transport, clock_ns(CLOCK_MONOTONIC), 0)
+            more = self.turn(now, wall)
+        return 0 if more else wheel_wait(self.layer.wheel, now, LONGEST_SLEEP)
+
+    cdef bint turn(self, uint64_t now, uint64_t wall) noexcept nogil:
+        # True when there was more than one turn may do.
         cdef Packet* packets
         cdef int count, batches = 0
-        cdef uint64_t now = clock_ms(CLOCK_MONOTONIC)
         cdef Proxy* p = self.proxy
         self.layer.now = now
-        p.wall = clock_ms(CLOCK_REALTIME_COARSE)
+        p.wall = wall
         segment_enter(self.segment, self.index)
         self.take_orders()
         while batches < TURN_BATCHES:
@@ -260,10 +324,13 @@ cdef class Worker:
             if bell_ring(self.bell):
                 count_add(self.block, COUNT_wakeups_service, 1)
                 self.signal(self.service_wake)
+        if p.questions_asked:
+            p.questions_asked = False
+            if bell_ring(self.policy_bell):
+                count_add(self.block, COUNT_wakeups_policy, 1)
+                self.signal(self.policy_wake)
         self.publish(now)
-        now = clock_ns(CLOCK_MONOTONIC)
-        transport_wait(self.transport, now, 0 if batches == TURN_BATCHES or count == TURN_TIMERS
-                       else wheel_wait(self.layer.wheel, now // 1000000, LONGEST_SLEEP))
+        return batches == TURN_BATCHES or count == TURN_TIMERS
 
     cdef void publish(self, uint64_t now) noexcept nogil:
         control_beat(self.block, now)
@@ -281,10 +348,14 @@ cdef class Worker:
     cdef void take_orders(self) noexcept nogil:
         cdef Order order
         cdef Settings* old
+        flag_lower(&self.planned)
         while queue_peek(self.orders) == sizeof(Order):
             queue_take(self.orders, &order, sizeof(Order))
             if order.kind == ORDER_RESULT:
                 proxy_registered(self.proxy, order.token, order.status, order.retry_after)
+            elif order.kind == ORDER_PLAN:
+                proxy_planned(self.proxy, order.token, <const PlanHead*>order.plan)
+                free(order.plan)
             elif order.kind == ORDER_SETTINGS:
                 old = self.proxy.settings
                 self.proxy.settings = <Settings*>order.settings
@@ -349,6 +420,50 @@ cdef class Worker:
             size += length
             count += 1
         return count, out[:size]
+
+    def hush_policy(self) -> None:
+        """Do not signal `policy_fd` until `listen_policy`: `take_questions` will be called soon, whatever comes."""
+        bell_hush(self.policy_bell)
+
+    def listen_policy(self) -> bool:
+        """Signal `policy_fd` again. False, and it is not, if there were questions since `hush_policy`: call that and
+        `take_questions` now."""
+        return bell_listen(self.policy_bell)
+
+    def take_questions(self, int limit = 256) -> list:
+        """At most `limit` questions, oldest first: fields of `fastsip.policy.request.Question`."""
+        cdef int64_t length
+        cdef list found = []
+        while len(found) < limit:
+            length = queue_peek(self.questions)
+            if length < 0:
+                break
+            if length > len(self.asked):
+                self.asked = bytearray(length)
+            queue_take(self.questions, <uint8_t*>self.asked, <uint32_t>length)
+            found.append(read_question(<uint8_t*>self.asked))
+        return found
+
+    def answer(self, uint64_t token, plan) -> None:
+        """What the policy says of a question: bytes of `encode_plan`, or None for "as without a policy". An answer that
+        finds no room is lost, and the request has its deadline."""
+        cdef Order order
+        cdef bytes data
+        memset(&order, 0, sizeof(order))
+        order.kind = ORDER_PLAN
+        order.token = token
+        if plan is not None:
+            data = plan
+            if not plan_check(<const PlanHead*><const char*>data, <uint32_t>len(data)):
+                raise ValueError("these are no bytes of encode_plan")
+            order.plan = malloc(len(data))
+            if order.plan == NULL:
+                raise MemoryError
+            memcpy(order.plan, <const char*>data, len(data))
+        if not queue_put(self.orders, &order, sizeof(Order)):
+            free(order.plan)
+        elif not flag_raise(&self.planned):
+            self.signal(self.hot_wake)
 
     def give_results(self, results) -> None:
         """What the state process said of REGISTER facts: (token, status, retry_after) each. A result that finds no room
@@ -428,6 +543,16 @@ cdef class Worker:
     def __dealloc__(self):
         self.free_all()
 
+    cdef void drop_plans(self):
+        # Those the hot thread did not come to.
+        cdef Order order
+        while self.orders != NULL and queue_peek(self.orders) == sizeof(Order):
+            queue_take(self.orders, &order, sizeof(Order))
+            if order.kind == ORDER_PLAN:
+                free(order.plan)
+            elif order.kind == ORDER_SETTINGS:
+                settings_free(<Settings*>order.settings)
+
     cdef tuple free_all(self):
         # Also of an engine that could not be built to its end.
         cdef uint64_t transactions = 0, buffers
@@ -442,16 +567,20 @@ cdef class Worker:
         pool_trim(&self.pool)
         digest_free(self.digest)
         segment_close(self.segment)
+        self.drop_plans()
         queue_free(self.facts)
+        queue_free(self.questions)
         queue_free(self.orders)
         free(self.bell)
+        free(self.policy_bell)
         free(self.wakes)
         for i in range(self.map_count):
             munmap(self.maps[i], self.map_sizes[i])
-        for fd in (self.hot_wake, self.service_wake):
+        for fd in (self.hot_wake, self.service_wake, self.policy_wake):
             if fd >= 0:
                 close_fd(fd)
         self.proxy, self.layer, self.transport, self.digest, self.segment = NULL, NULL, NULL, NULL, NULL
         self.facts, self.orders, self.bell, self.wakes, self.map_count = NULL, NULL, NULL, NULL, 0
-        self.hot_wake = self.service_wake = -1
+        self.questions, self.policy_bell = NULL, NULL
+        self.hot_wake = self.service_wake = self.policy_wake = -1
         return transactions, buffers

@@ -28,7 +28,8 @@
     X(calls_set_up) X(calls_failed_3xx) X(calls_failed_4xx) X(calls_failed_5xx) X(calls_failed_6xx)                    \
     X(calls_cancelled) X(registers_ok) X(registers_failed)                                                             \
     X(auth_challenges) X(auth_failures) X(auth_replays) X(relay_denied) X(loops)                                       \
-    X(facts_sent) X(facts_acknowledged) X(wakeups_service)
+    X(facts_sent) X(facts_acknowledged) X(wakeups_service)                                                              \
+    X(policy_asked) X(policy_late) X(policy_refused) X(wakeups_policy)
 
 enum Counter {
 #define X(name) COUNT_##name,

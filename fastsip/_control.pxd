@@ -17,6 +17,7 @@ cdef extern from "control.h" nogil:
         COUNT_calls_failed_6xx, COUNT_calls_cancelled, COUNT_registers_ok, COUNT_registers_failed
         COUNT_auth_challenges, COUNT_auth_failures, COUNT_auth_replays, COUNT_relay_denied, COUNT_loops
         COUNT_facts_sent, COUNT_facts_acknowledged, COUNT_wakeups_service
+        COUNT_policy_asked, COUNT_policy_late, COUNT_policy_refused, COUNT_wakeups_policy
         COUNT_END
 
     ctypedef struct WorkerBlock:

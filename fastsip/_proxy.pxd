@@ -10,6 +10,7 @@ from fastsip._hash cimport HashKey
 from fastsip._location cimport Segment
 from fastsip._memory cimport Buffer, BufferPool
 from fastsip._message cimport Message, Slice, Uri, Writer
+from fastsip._plan cimport PlanHead, PlanStep, PlanTarget
 from fastsip._queue cimport Queue
 from fastsip._timer cimport Timer
 from fastsip._transaction cimport Transaction, Transactions
@@ -40,63 +41,107 @@ cdef struct Settings:            # what SIGHUP may change; immutable once publis
     uint32_t timer_c             # ms
     uint32_t t1
     uint32_t trying              # ms until a 100 is sent where no other answer was; 0: at the end of the turn
+    uint32_t asks                # ASK_*
+    uint32_t ask_methods         # bit 1 << MethodId
+    uint32_t policy_timeout      # ms
+    uint32_t policy_waiting      # requests that may wait for the policy
+    uint32_t ring_time           # ms of contacts of one q where there are others of a lower one
+    bint recurse                 # follow a 3xx of registered contacts
     Text server                  # the Server header's value, empty for none
+
+cdef enum Ask:                   # what the policy thread is asked about
+    ASK_REQUESTS = 1             # every request outside a dialog
+    ASK_NUMBERS = 2              # those to an own address nobody has, or to a tel URI
+    ASK_DOMAINS = 4              # those to somebody else's domain
+    ASK_RESPONSES = 8            # is shown every response that goes upstream
+
+cdef enum QuestionKind:
+    QUESTION_ROUTE = 1
+    QUESTION_FAILURE = 2
+    QUESTION_CANCELLED = 3
+    QUESTION_RESPONSE = 4
+
+cdef struct Question:            # then aor, caller, the message; then for each response its head and bytes
+    uint64_t token
+    Address source
+    uint32_t length              # of the message
+    uint16_t aor
+    uint16_t caller
+    uint16_t responses
+    uint8_t kind
+    uint8_t rights
+
+cdef struct QuestionResponse:
+    uint32_t length              # 0: there was none
+    uint16_t status
+    uint16_t target
 
 cdef enum TargetState:
     TARGET_CANDIDATE = 0         # not tried yet
     TARGET_ACTIVE = 1            # its client transaction runs
     TARGET_DONE = 2              # a final answer, a timeout or a transport error
-
-cdef enum Outcome:               # of a step, for Step.onward: which of them go on to the next step
-    OUTCOME_BUSY = 1             # 486, 600
-    OUTCOME_NO_ANSWER = 2        # ring time over, 408, 480
-    OUTCOME_FAILURE = 4          # 5xx, 503, transport error
-    OUTCOME_REJECTED = 8         # any other 4xx
+    TARGET_ANSWERED = 3          # a 2xx to INVITE went up while other branches ran: copies of it still find their way
+    TARGET_SILENT = 4            # given up for its silence; should it speak after all, it is heard
 
 cdef struct Target:              # one branch of a response context
-    Timer timer_c                # RFC 3261 16.6 step 11
+    Timer timer_c                # RFC 3261 16.6 step 11, and try_time before it
     ResponseContext* context
-    Transaction* client          # while TARGET_ACTIVE
+    Transaction* client          # while its client transaction runs, and after a 2xx to INVITE as long as copies may come
+    Buffer* response             # its final response, where the policy wants to see it
+    const PlanTarget* order      # what else is different about its request; NULL for nothing
+    const uint8_t* uri           # Request-URI in the plan's buffer; NULL: the one that came
     Flow flow                    # next hop
-    uint32_t uri_offset          # Request-URI in the plan's buffer
     uint32_t uri_length
+    uint16_t step
     uint16_t q                   # thousandths
     uint16_t status              # last seen, 0 for none
+    uint16_t breadth             # Max-Breadth it was given (RFC 5393 5)
     uint8_t state
     uint8_t cancel_pending       # CANCEL as soon as a provisional has come (9.1)
     uint8_t cancel_sent
-    uint8_t rewrite              # the Request-URI is replaced by uri
 
-cdef struct Step:                # targets tried at the same time
-    uint16_t first
-    uint16_t count
-    uint32_t ring_time           # ms until the step is given up, 0 for Timer C alone
-    uint32_t onward              # OUTCOME_* that go on to the next step
-
-cdef struct Plan:                # lives in a Buffer: this head, then steps, targets, text
+cdef struct Plan:                # lives in a Buffer: targets (and room for those of a 3xx), then the encoded plan
     Buffer* buffer
-    Step* steps
+    const PlanHead* head         # NULL: one step, made here
     Target* targets
-    uint16_t step_count
     uint16_t target_count
+    uint16_t target_room
 
 cdef enum ContextKind:
     CONTEXT_PROXY = 1
     CONTEXT_REGISTER = 2
 
+cdef enum Right:                 # of a request's sender, in ResponseContext.rights and the policy's questions
+    RIGHT_OWN = 1
+    RIGHT_TRUSTED = 2
+    RIGHT_AUTHENTICATED = 4
+    RIGHT_KNOWN = 8
+    RIGHT_TOKEN = 16
+
 cdef struct ResponseContext:     # RFC 3261 16.2
-    Timer wait                   # REGISTER: how long the state process may take; INVITE: until its 100 (first: found
-                                 # from its Timer)
+    Timer wait                   # REGISTER: how long the state process may take; INVITE: until its 100; asked: how long
+                                 # the policy may take (first: found from its Timer)
+    Timer ring                   # how long this step may ring
     ResponseContext* next_free
     Transaction* server          # NULL once that transaction is gone
     Plan plan
     Buffer* best                 # the best final response so far, as it would go upstream
+    Buffer* challenges           # header lines of the 401 and 407 that are not the best (16.7 step 7)
+    Flow source                  # where the request came from
     uint16_t best_status
+    uint16_t step_status         # the best of this step
     uint16_t step                # the one being tried
-    uint16_t active              # targets of it that run
+    uint16_t active              # targets that run
+    uint16_t in_step             # of those, this step's
+    uint16_t answered            # TARGET_ANSWERED
+    uint16_t breadth             # of its Max-Breadth, what no branch has
     uint8_t kind
     uint8_t final_sent
     uint8_t cancelled            # upstream sent CANCEL
+    uint8_t stopped              # no new branch: a 6xx, or CANCEL (16.7 step 5, 16.10)
+    uint8_t exhausted            # no step follows: it ends with its last branch
+    uint8_t asking               # the question that waits for the policy, 0 for none
+    uint8_t rights               # RIGHT_*
     uint8_t initial              # a request without To tag: counts as a call
     uint8_t method
     uint8_t used                 # 0 on the free list
@@ -122,10 +167,13 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     bint hop_sought              # by find_hop, and what it found:
     bint hop_found
     Flow hop                     # the next hop
-    uint32_t binding_length      # 0, or of the binding that takes the Request-URI's place
+    uint32_t bindings            # that could be rung
+    uint32_t binding_length      # 0, or of the best one, which takes the Request-URI's place
     uint8_t binding[1024]
     uint64_t call                # hash of the Call-ID: what stands for it in other hashes
     uint32_t loop_hash
+    uint32_t aor_length          # of the sender who authenticated, 0 for none
+    uint8_t aor[512]
 
 cdef struct SentBy:              # how this server writes itself in Via and Record-Route: "host:port"
     Address address
@@ -148,6 +196,9 @@ cdef struct Proxy:
     Settings* settings
     Queue* facts                 # to the service thread
     bint facts_urgent            # a REGISTER is among them: wake the service thread after this batch
+    Queue* questions             # to the policy thread
+    bint questions_asked         # in this turn: wake it
+    uint32_t waiting             # for its answers
     uint32_t worker
     uint64_t wall                # Unix ms, set once a turn
     bint draining
@@ -170,6 +221,7 @@ cdef struct ProxySetup:
     Digest* digest
     Control* control
     Queue* facts
+    Queue* questions
     uint32_t worker
     Settings* settings
 
@@ -182,6 +234,9 @@ cdef void proxy_receive(Proxy* proxy, Packet* packet) noexcept nogil
 cdef void proxy_end_turn(Proxy* proxy) noexcept nogil
 # What the state process said of the REGISTER fact with this token.
 cdef void proxy_registered(Proxy* proxy, uint64_t token, int status, uint32_t retry_after) noexcept nogil
+# What the policy said of the question with this token: an encoded plan that plan_check likes, or NULL for "as if there
+# were no policy".
+cdef void proxy_planned(Proxy* proxy, uint64_t token, const PlanHead* plan) noexcept nogil
 # End of a drain: answer whatever is still open with a final response (503, or 487 where the caller gave up).
 cdef void proxy_finish(Proxy* proxy) noexcept nogil
 

@@ -25,7 +25,7 @@ EXT, PACKAGE = ROOT / "ext", ROOT / "fastsip"
 BASE = {"_address", "_control", "_hash", "_libcrypto", "_memory", "_queue", "errors", "events", "names"}
 """Declarations of C headers, the counters all processes share, exceptions and protocol names: below everything."""
 LAYERS: list[set[str]] = [
-    {"_message"},
+    {"_message", "_plan"},
     {"_timer"},
     {"_transaction"},
     {"_transport", "_location", "_digest", "_table", "_layout"},

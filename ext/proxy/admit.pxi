@@ -1,11 +1,15 @@
 # Who may do what: trusted neighbours, Digest (RFC 3261 22), and the right to be relayed.
 
-cdef bint is_trusted(const Proxy* p, const Flow* source) noexcept nogil:
+cdef bint is_trusted_address(const Proxy* p, const Address* address) noexcept nogil:
     cdef uint32_t i
     for i in range(p.settings.trusted_count):
-        if network_contains(&p.settings.trusted[i], &source.remote):
+        if network_contains(&p.settings.trusted[i], address):
             return True
     return False
+
+
+cdef bint is_trusted(const Proxy* p, const Flow* source) noexcept nogil:
+    return is_trusted_address(p, &source.remote)
 
 
 cdef bint realm_is_own(const Proxy* p, const Flow* source, const uint8_t* realm, uint32_t length) noexcept nogil:
@@ -157,4 +161,7 @@ cdef bint admit(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         return True              # somebody else's user: may call ours, and nothing more
     result = authenticate(p, m, r, True, aor, length)
     r.authenticated = result == AUTH_OK
+    if r.authenticated:
+        memcpy(r.aor, aor, length)
+        r.aor_length = length
     return r.authenticated

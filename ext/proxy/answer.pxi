@@ -46,14 +46,23 @@ cdef bint is_answer_tag(const Proxy* p, const Message* m, uint64_t call) noexcep
 
 
 cdef void response_begin(Proxy* p, Writer* w, const Message* m, const Flow* answer, int status) noexcept nogil:
-    # Status line, Via lines, From, To with a tag (but in a 100), Call-ID, CSeq.
+    cdef const char* reason = reason_phrase(status)
+    response_begin_as(p, w, m, answer, status, <const uint8_t*>reason, <uint32_t>strlen(reason))
+
+
+cdef void response_begin_as(Proxy* p, Writer* w, const Message* m, const Flow* answer, int status,
+                            const uint8_t* reason, uint32_t reason_length) noexcept nogil:
+    # Status line (with the RFC's phrase where there is none), Via lines, From, To with a tag (but in a 100), Call-ID, CSeq.
     cdef uint32_t i
     cdef const Header* h
     writer_init(w, p.scratch, SCRATCH_SIZE)
     put(w, b"SIP/2.0 ", 8)
     put_number(w, status)
     put(w, b" ", 1)
-    put_text(w, reason_phrase(status))
+    if reason_length:
+        put(w, reason, reason_length)
+    else:
+        put_text(w, reason_phrase(status))
     put(w, b"\r\n", 2)
     for i in range(m.header_count):
         h = &m.headers[i]

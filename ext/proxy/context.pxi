@@ -30,6 +30,7 @@ cdef ResponseContext* context_new(Proxy* p, int kind, Transaction* server, const
     p.free_contexts = ctx.next_free
     memset(ctx, 0, sizeof(ResponseContext))
     timer_init(&ctx.wait, TIMER_WAIT_STATE)
+    timer_init(&ctx.ring, TIMER_RING)
     ctx.used = 1
     ctx.kind = kind
     ctx.method = m.method
@@ -44,54 +45,66 @@ cdef ResponseContext* context_new(Proxy* p, int kind, Transaction* server, const
 cdef void context_free(Proxy* p, ResponseContext* ctx) noexcept nogil:
     # Let go of everything that points here and give the context back. A server transaction that has had no final answer
     # by now will never have one, and nothing else would end it.
-    cdef uint32_t i
-    cdef Target* target
     timer_cancel(p.layer.wheel, &ctx.wait)
+    timer_cancel(p.layer.wheel, &ctx.ring)
+    if ctx.asking:
+        p.waiting -= 1
+        ctx.asking = 0
     if ctx.server != NULL:
         ctx.server.user = NULL
         if ctx.server.state == STATE_TRYING or ctx.server.state == STATE_PROCEEDING:
             transaction_end(p.layer, ctx.server)
-    for i in range(ctx.plan.target_count):
-        target = &ctx.plan.targets[i]
-        timer_cancel(p.layer.wheel, &target.timer_c)
-        if target.client != NULL:
-            target.client.user = NULL
-    buffer_release(p.pool, ctx.plan.buffer)
+    plan_drop(p, ctx)
     buffer_release(p.pool, ctx.best)
+    buffer_release(p.pool, ctx.challenges)
     ctx.used = 0
     ctx.next_free = p.free_contexts
     p.free_contexts = ctx
     p.contexts -= 1
 
 
-cdef bint plan_new(Proxy* p, ResponseContext* ctx, uint32_t steps, uint32_t targets, uint32_t text) noexcept nogil:
-    # Room for that many steps, targets and bytes of Request-URIs, in one buffer; all zero.
-    cdef uint32_t head = steps * sizeof(Step) + targets * sizeof(Target)
+cdef void plan_drop(Proxy* p, ResponseContext* ctx) noexcept nogil:
+    # The plan goes. Branches that still run do so without anybody listening; those that never said a word end.
+    cdef Target* target
+    cdef Transaction* client
+    cdef uint32_t i
+    for i in range(ctx.plan.target_count):
+        target = &ctx.plan.targets[i]
+        timer_cancel(p.layer.wheel, &target.timer_c)
+        buffer_release(p.pool, target.response)
+        client = target.client
+        if client != NULL:
+            target.client = NULL
+            client.user = NULL
+            if target.state == TARGET_SILENT:
+                transaction_end(p.layer, client)
+    buffer_release(p.pool, ctx.plan.buffer)
+    memset(&ctx.plan, 0, sizeof(Plan))
+
+
+cdef uint8_t* plan_new(Proxy* p, ResponseContext* ctx, uint32_t targets, uint32_t room, uint32_t size) noexcept nogil:
+    # A plan of that many targets with room for so many altogether, in one buffer with `size` bytes behind them, which are
+    # returned; NULL when memory is out.
+    cdef uint32_t head = room * sizeof(Target), i
     cdef uint8_t* memory
-    cdef Buffer* buffer = buffer_new(p.pool, head + text + 8)
+    cdef Target* target
+    cdef Buffer* buffer = buffer_new(p.pool, head + size + 8)
     if buffer == NULL:
-        return False
+        return NULL
     memory = <uint8_t*>((<uintptr_t>buffer.data + 7) & ~<uintptr_t>7)
-    memset(memory, 0, head)
-    buffer.length = <uint32_t>(memory - buffer.data) + head
+    memset(memory, 0, targets * sizeof(Target))
+    buffer.length = <uint32_t>(memory - buffer.data) + head + size
     ctx.plan.buffer = buffer
+    ctx.plan.head = NULL
     ctx.plan.targets = <Target*>memory
-    ctx.plan.steps = <Step*>(memory + targets * sizeof(Target))
-    ctx.plan.step_count = steps
-    ctx.plan.target_count = targets
+    ctx.plan.target_count = <uint16_t>targets
+    ctx.plan.target_room = <uint16_t>room
     for i in range(targets):
-        timer_init(&ctx.plan.targets[i].timer_c, TIMER_C)
-        ctx.plan.targets[i].context = ctx
-    return True
-
-
-cdef void plan_uri(ResponseContext* ctx, Target* target, const uint8_t* uri, uint32_t length) noexcept nogil:
-    cdef Buffer* buffer = ctx.plan.buffer
-    memcpy(buffer.data + buffer.length, uri, length)
-    target.uri_offset = buffer.length
-    target.uri_length = length
-    target.rewrite = 1
-    buffer.length += length
+        target = &ctx.plan.targets[i]
+        timer_init(&target.timer_c, TIMER_C)
+        target.context = ctx
+        target.q = 1000
+    return memory + head
 
 
 cdef bint next_hop(Proxy* p, const uint8_t* data, const Uri* uri, const Flow* like, Flow* out) noexcept nogil:

@@ -35,14 +35,76 @@ cdef bint same_sent_by(Proxy* p, const Flow* a, const Flow* b) noexcept nogil:
     return address_equal(&first, &second)
 
 
+cdef bint is_listed(const PlanHead* head, PlanText names, const uint8_t* name, uint32_t length) noexcept nogil:
+    # Whether one of the names, each with a LF behind it, is this one.
+    cdef const uint8_t* at = plan_text(head, names)
+    cdef const uint8_t* end = at + names.length
+    cdef uint32_t i
+    while at < end:
+        i = 0
+        while i < length and at[i] != c'\n' and (at[i] | 0x20) == (name[i] | 0x20):
+            i += 1
+        if i == length and at[i] == c'\n':
+            return True
+        while at[0] != c'\n':
+            at += 1
+        at += 1
+    return False
+
+
+cdef bint asks_privacy(const Message* m, const char* word, uint32_t length) noexcept nogil:
+    # Whether Privacy (RFC 3323 4.2) has that value among its own.
+    cdef Slice value
+    cdef uint32_t i, start
+    cdef Slice one
+    for i in range(m.header_count):
+        if m.headers[i].id != HDR_PRIVACY:
+            continue
+        value.start, value.end = m.headers[i].value, m.headers[i].end
+        start = value.start
+        while start < value.end:
+            one.start = <uint16_t>start
+            while start < value.end and m.data[start] != c';' and m.data[start] != c',':
+                start += 1
+            one.end = <uint16_t>start
+            start += 1
+            while one.start < one.end and m.data[one.start] <= 32:
+                one.start += 1
+            while one.end > one.start and m.data[one.end - 1] <= 32:
+                one.end -= 1
+            if is_name(m.data, one, word, length):
+                return True
+    return False
+
+
+cdef bint put_added(Proxy* p, Writer* w, const Message* m, const Routing* r, const Target* target,
+                    const Flow* out) noexcept nogil:
+    # The lines of a plan, and who the sender is known to be (RFC 3325 5). 1 if that is to be hidden from the next hop.
+    cdef bint hide = (has_header(m, HDR_PRIVACY) and asks_privacy(m, b"id", 2)
+                      and not is_trusted_address(p, &out.remote))
+    cdef const PlanHead* head = NULL
+    cdef const PlanTarget* order = NULL
+    if target != NULL and target.order != NULL:
+        head, order = target.context.plan.head, target.order
+        put(w, plan_text(head, order.routes), order.routes.length)
+        put(w, plan_text(head, order.headers), order.headers.length)
+    if r.aor_length and not hide and (order == NULL or not is_listed(head, order.remove, b"P-Asserted-Identity", 19)):
+        put(w, b"P-Asserted-Identity: <sip:", 26)
+        put(w, r.aor, r.aor_length)
+        put(w, b">\r\n", 3)
+    return hide
+
+
 cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r, const Flow* out, const uint8_t* uri,
-                        uint32_t uri_length, const uint8_t* branch, uint32_t branch_length,
-                        bint record_route) noexcept nogil:
+                        uint32_t uri_length, const uint8_t* branch, uint32_t branch_length, bint record_route,
+                        uint32_t breadth, const Target* target) noexcept nogil:
     cdef const uint8_t* data = m.data
     cdef uint32_t at = m.headers[0].name, i, line, k
-    cdef bint routes_done = False
+    cdef bint routes_done = False, hide = False
     cdef const Header* h
     cdef const SentBy* by = sent_by(p, out)
+    cdef const PlanTarget* order = target.order if target != NULL else NULL
+    cdef uint64_t edited = EDITED
     put(w, data + m.method_text.start, slice_length(m.method_text))
     put(w, b" ", 1)
     if r.strict:
@@ -61,9 +123,17 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
             put_record_route(p, w, m, r, out, &r.source)
     if m.max_forwards < 0:
         put(w, b"Max-Forwards: 70\r\n", 18)
+    if not has_header(m, HDR_MAX_BREADTH):
+        put(w, b"Max-Breadth: ", 13)
+        put_number(w, breadth)
+        put(w, b"\r\n", 2)
+    if order != NULL or r.aor_length or has_header(m, HDR_PRIVACY):
+        hide = put_added(p, w, m, r, target, out)
+    if order != NULL and order.remove.length:
+        edited = 0xFFFFFFFFFFFFFFFF
     for i in range(m.header_count):
         h = &m.headers[i]
-        if not (EDITED >> h.id) & 1:
+        if not (edited >> h.id) & 1:
             continue
         line = line_end(m, i)
         if h.id == HDR_VIA:
@@ -91,10 +161,39 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
                     put(w, b"Route: <", 8)
                     put(w, uri, uri_length)
                     put(w, b">\r\n", 3)
-        elif h.id == HDR_PROXY_AUTHORIZATION and credentials_are_own(p, m, &r.source, h):
+        elif h.id == HDR_PROXY_AUTHORIZATION:
+            if credentials_are_own(p, m, &r.source, h):
+                put(w, data + at, h.name - at)
+                at = line
+        elif h.id == HDR_MAX_BREADTH:
+            put(w, data + at, h.value - at)
+            put_number(w, breadth)
+            at = h.end
+        elif (h.id == HDR_P_ASSERTED_IDENTITY and (hide or not r.trusted)) or (
+                h.id == HDR_P_PREFERRED_IDENTITY and not r.trusted):
+            put(w, data + at, h.name - at)
+            at = line
+        elif (order != NULL and order.remove.length
+                and is_listed(target.context.plan.head, order.remove, data + h.name, name_length(m, h))):
             put(w, data + at, h.name - at)
             at = line
     put(w, data + at, m.size - at)
+
+
+cdef uint32_t name_length(const Message* m, const Header* h) noexcept nogil:
+    cdef uint32_t at = h.name
+    while at < h.value and m.data[at] != c':' and m.data[at] != c' ' and m.data[at] != c'\t':
+        at += 1
+    return at - h.name
+
+
+cdef inline uint32_t max_breadth(const Message* m) noexcept nogil:
+    # What came, what is assumed where nothing came, and never more than a proxy may accept (RFC 5393 5.3.3). 0: malformed.
+    cdef long value
+    if not has_header(m, HDR_MAX_BREADTH):
+        return MAX_BREADTH
+    value = parse_number(m.data, header_value(m, HDR_MAX_BREADTH))
+    return <uint32_t>min(max(value, 0), <long>MAX_BREADTH)
 
 
 cdef bint records_route(const Proxy* p, const Message* m) noexcept nogil:
@@ -106,19 +205,20 @@ cdef bint records_route(const Proxy* p, const Message* m) noexcept nogil:
 cdef int start_target(Proxy* p, ResponseContext* ctx, Target* target, const Message* m,
                       const Routing* r) noexcept nogil:
     # One branch: client transaction, request, Timer C. 0, or the status this branch failed with at once.
-    cdef Transaction* client = client_transaction(p.layer, m.method)
+    cdef Transaction* client = client_transaction(p.layer, m.method) if hop_of(p, ctx, target) else NULL
     cdef uint8_t branch[BRANCH_LENGTH]
     cdef const uint8_t* uri = m.data + r.target.whole.start
-    cdef uint32_t uri_length = slice_length(r.target.whole)
+    cdef uint32_t uri_length = slice_length(r.target.whole), try_time
     cdef Buffer* request
     cdef Writer w
     if client == NULL:
         return 503
     write_branch(p.layer, client, r.loop_hash, branch)
-    if target.rewrite:
-        uri, uri_length = ctx.plan.buffer.data + target.uri_offset, target.uri_length
+    if target.uri != NULL:
+        uri, uri_length = target.uri, target.uri_length
     writer_init(&w, p.scratch, SCRATCH_SIZE)
-    put_forwarded(p, &w, m, r, &target.flow, uri, uri_length, branch, BRANCH_LENGTH, records_route(p, m))
+    put_forwarded(p, &w, m, r, &target.flow, uri, uri_length, branch, BRANCH_LENGTH, records_route(p, m),
+                  target.breadth, target)
     if w.overflow or w.at - w.start > MAX_DATAGRAM:
         client_discard(p.layer, client)
         return 513
@@ -131,7 +231,11 @@ cdef int start_target(Proxy* p, ResponseContext* ctx, Target* target, const Mess
     target.client = client
     target.state = TARGET_ACTIVE
     ctx.active += 1
-    if m.method == METHOD_INVITE:
+    ctx.in_step += 1
+    try_time = target.order.try_time if target.order != NULL else 0
+    if try_time:
+        timer_arm(p.layer.wheel, &target.timer_c, p.layer.now, try_time)
+    elif m.method == METHOD_INVITE:
         timer_arm(p.layer.wheel, &target.timer_c, p.layer.now, p.settings.timer_c)
     count_add(p.block, COUNT_requests_out, 1)
     client_start(p.layer, client, request, &target.flow)      # on failure proxy_on_failure has run
@@ -166,7 +270,7 @@ cdef void forward_ack(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     put(&w, b"z9hG4bK-", 8)
     put_hex(&w, siphash_finish(&h), 16)
     writer_init(&w, p.scratch, SCRATCH_SIZE)
-    put_forwarded(p, &w, m, r, &r.hop, uri, uri_length, branch, 24, False)
+    put_forwarded(p, &w, m, r, &r.hop, uri, uri_length, branch, 24, False, max_breadth(m), NULL)
     if w.overflow or w.at - w.start > MAX_DATAGRAM:
         count_add(p.block, COUNT_dropped_unsendable, 1)
         return

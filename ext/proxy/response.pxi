@@ -25,10 +25,23 @@ cdef void respond(Proxy* p, ResponseContext* ctx, const Message* m, int status) 
     elif status == 503:
         put_text(&w, b"Retry-After: 5\r\n")
     buffer = response_end(p, &w)
-    if buffer == NULL:
+    send_upstream(p, ctx.server, buffer, status)
+    buffer_release(p.pool, buffer)
+
+
+cdef void respond_planned(Proxy* p, ResponseContext* ctx, const PlanHead* plan) noexcept nogil:
+    # An answer the policy wrote.
+    cdef Writer w
+    cdef Buffer* buffer
+    cdef const Message* m = stored_request(p, ctx.server)
+    if m == NULL:
         return
-    if server_respond(p.layer, ctx.server, buffer, status):
-        count_add(p.block, COUNT_responses_out, 1)
+    response_begin_as(p, &w, m, &ctx.server.flow, plan.status, plan_text(plan, plan.reason), plan.reason.length)
+    put(&w, plan_text(plan, plan.headers), plan.headers.length)
+    buffer = response_end(p, &w)
+    if ctx.method == METHOD_INVITE and ctx.initial:
+        count_call(p, plan.status)
+    send_upstream(p, ctx.server, buffer, plan.status)
     buffer_release(p.pool, buffer)
 
 
@@ -65,6 +78,8 @@ cdef bint send_upstream(Proxy* p, Transaction* server, Buffer* response, int sta
 
 cdef int preference(int status) noexcept nogil:
     # Order of 16.7 step 6, smallest first: 6xx, then the lowest class; within 4xx those that tell how to go on.
+    if status == SILENCE:
+        return 350
     if status >= 600:
         return 0
     if status < 400:
@@ -76,23 +91,80 @@ cdef int preference(int status) noexcept nogil:
     return 400 if status != 503 else 450
 
 
-cdef void consider(Proxy* p, ResponseContext* ctx, int status, const Message* m) noexcept nogil:
-    # A branch ended with this final status: keep it if it is the best so far (16.7 step 4).
+cdef void consider(Proxy* p, ResponseContext* ctx, Target* target, int status, const Message* m) noexcept nogil:
+    # A branch ended with this final status, or the ring time did (no target): keep it if it is the best so far (16.7
+    # step 4), of the step and of all.
+    if ctx.step_status == 0 or preference(status) < preference(ctx.step_status):
+        if target == NULL or target.step != NO_STEP:
+            ctx.step_status = <uint16_t>status
+    if target != NULL:
+        target.status = <uint16_t>status
+        if m != NULL and ctx.plan.head != NULL and ctx.plan.head.flags & PLAN_ON_FAILURE and target.response == NULL:
+            target.response = buffer_copy(p.pool, m.data, m.size)
     if ctx.best_status and preference(status) >= preference(ctx.best_status):
+        if m != NULL and (status == 401 or status == 407):
+            gather_challenges(p, ctx, m)
         return
-    ctx.best_status = status
+    if status == SILENCE:
+        status = 408
+    ctx.best_status = <uint16_t>status
     buffer_release(p.pool, ctx.best)
     ctx.best = upstream_copy(p, m) if m != NULL else NULL
     if m != NULL and ctx.best == NULL:
         ctx.best_status = 502    # without a Via line for the way up (16.7 step 3)
 
 
-cdef void finish_step(Proxy* p, ResponseContext* ctx) noexcept nogil:
-    # Every branch of the step has ended without a 2xx: the best answer goes upstream (16.7 step 6) and the context ends.
+cdef void gather_challenges(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogil:
+    # The challenges of a 401 or 407 that is not the best one (16.7 step 7).
+    cdef Buffer* more
+    cdef Writer w
+    cdef uint32_t i
+    writer_init(&w, p.scratch, SCRATCH_SIZE)
+    if ctx.challenges != NULL:
+        put(&w, ctx.challenges.data, ctx.challenges.length)
+    for i in range(m.header_count):
+        if m.headers[i].id == HDR_WWW_AUTHENTICATE or m.headers[i].id == HDR_PROXY_AUTHENTICATE:
+            put(&w, m.data + m.headers[i].name, line_end(m, i) - m.headers[i].name)
+    if w.overflow or w.at - w.start > MAX_CHALLENGES:
+        return
+    more = buffer_copy(p.pool, w.start, <uint32_t>(w.at - w.start))
+    if more != NULL:
+        buffer_release(p.pool, ctx.challenges)
+        ctx.challenges = more
+
+
+cdef void add_challenges(Proxy* p, ResponseContext* ctx) noexcept nogil:
+    # Into the best response, where that is a challenge.
+    cdef const uint8_t* gap
+    cdef uint32_t head, total
+    cdef Buffer* buffer
+    if ctx.challenges == NULL or ctx.best == NULL or (ctx.best_status != 401 and ctx.best_status != 407):
+        return
+    gap = <const uint8_t*>memmem(ctx.best.data, ctx.best.length, b"\r\n\r\n", 4)
+    total = ctx.best.length + ctx.challenges.length
+    buffer = buffer_new(p.pool, total) if gap != NULL else NULL
+    if buffer == NULL:
+        return
+    head = <uint32_t>(gap - ctx.best.data) + 2
+    memcpy(buffer.data, ctx.best.data, head)
+    memcpy(buffer.data + head, ctx.challenges.data, ctx.challenges.length)
+    memcpy(buffer.data + head + ctx.challenges.length, ctx.best.data + head, ctx.best.length - head)
+    buffer.length = total
+    buffer_release(p.pool, ctx.best)
+    ctx.best = buffer
+
+
+cdef void finish_plan(Proxy* p, ResponseContext* ctx) noexcept nogil:
+    # Nothing is left to try and nothing runs, without a 2xx: the best answer goes upstream (16.7 step 6) and the context
+    # ends, unless the policy wants to have a word first.
     cdef int status = ctx.best_status
+    if ctx.plan.head != NULL and ctx.plan.head.flags & PLAN_ON_FAILURE and not ctx.stopped and ask_failure(p, ctx):
+        return
     ctx.final_sent = 1
     if ctx.cancelled and ctx.best == NULL:
         status = 487
+    elif status == 0:
+        status = 500
     if status == 408 and ctx.method != METHOD_INVITE:
         # RFC 4320 4.2: by now the client has given up by itself, and a 408 would reach it as a stray.
         context_free(p, ctx)
@@ -102,22 +174,29 @@ cdef void finish_step(Proxy* p, ResponseContext* ctx) noexcept nogil:
         status = 500
         buffer_release(p.pool, ctx.best)
         ctx.best = NULL
+    add_challenges(p, ctx)
     if ctx.method == METHOD_INVITE and ctx.initial:
         count_call(p, status)
     if ctx.best != NULL:
         send_upstream(p, ctx.server, ctx.best, status)
+        show_response(p, ctx, ctx.best)
     else:
         respond(p, ctx, NULL, status)
     context_free(p, ctx)
 
 
 cdef void end_target(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
+    # It runs no more; what it had of Max-Breadth is free again (RFC 5393 5.3.3.1).
     timer_cancel(p.layer.wheel, &target.timer_c)
-    target.state = TARGET_DONE
     if target.client != NULL:
         target.client.user = NULL
         target.client = NULL
-    ctx.active -= 1
+    if target.state == TARGET_ACTIVE:
+        ctx.active -= 1
+        ctx.breadth += target.breadth
+        if target.step == ctx.step:
+            ctx.in_step -= 1
+    target.state = TARGET_DONE
 
 
 cdef void link(Transaction* client, Transaction* server) noexcept nogil:
@@ -132,80 +211,168 @@ cdef void proxy_on_response(void* self, Transaction* client, const Message* m) n
     cdef Proxy* p = <Proxy*>self
     cdef ResponseContext* ctx
     cdef Target* target
-    cdef Transaction* server
-    cdef Buffer* response
     if client.user == NULL:
         return                   # to our CANCEL, or to a branch whose caller has its answer
     if client.branch == LINKED:
         if 200 <= m.status < 300:
-            response = upstream_copy(p, m)
-            send_upstream(p, <Transaction*>client.user, response, m.status)
-            buffer_release(p.pool, response)
+            pass_copy(p, <Transaction*>client.user, m)
         return
     ctx = <ResponseContext*>client.user
     target = &ctx.plan.targets[client.branch]
+    if target.state == TARGET_ANSWERED:
+        if 200 <= m.status < 300 and ctx.server != NULL:
+            pass_copy(p, ctx.server, m)
+        return
     if m.status < 200:
         on_provisional(p, ctx, target, client, m)
-        return
+    elif m.status < 300:
+        on_success(p, ctx, target, client, m)
+    else:
+        on_refusal(p, ctx, target, m)
+
+
+cdef void pass_copy(Proxy* p, Transaction* server, const Message* m) noexcept nogil:
+    # A 2xx that was sent again goes up again (RFC 6026 7.1).
+    cdef Buffer* response = upstream_copy(p, m)
+    send_upstream(p, server, response, m.status)
+    buffer_release(p.pool, response)
+
+
+cdef void on_success(Proxy* p, ResponseContext* ctx, Target* target, Transaction* client,
+                     const Message* m) noexcept nogil:
+    # Every 2xx to an INVITE goes up at once; to other requests the first one (16.7 step 5).
+    cdef Buffer* response = upstream_copy(p, m)
+    cdef bint first = not ctx.final_sent
     end_target(p, ctx, target)
-    response = upstream_copy(p, m) if m.status < 300 else NULL
     if response == NULL:
-        if ctx.method == METHOD_BYE and (m.status == 481 or m.status == 408):
-            dialog_ended(p, m)                   # so does a BYE that finds nothing to end (RFC 3261 15.1.1)
-        if m.status == 487 and not ctx.cancelled and target.cancel_sent:
-            consider(p, ctx, 408, NULL)          # Timer C gave up this branch, not the caller
-        else:
-            consider(p, ctx, m.status, m)
-        if ctx.active == 0:
-            finish_step(p, ctx)
+        if first:
+            consider(p, ctx, target, m.status, m)
+        go_on(p, ctx)
         return
-    send_upstream(p, ctx.server, response, m.status)
+    target.status = m.status
+    if first or ctx.method == METHOD_INVITE:
+        send_upstream(p, ctx.server, response, m.status)
+        show_response(p, ctx, response)
     buffer_release(p.pool, response)
     ctx.final_sent = 1
     if ctx.method == METHOD_INVITE and ctx.initial:
-        count_call(p, m.status)
+        if first:
+            count_call(p, m.status)
         dialog_confirmed(p, m)
     elif ctx.method == METHOD_BYE:
         dialog_ended(p, m)
-    server = ctx.server          # as it is after the sending, which may have ended it
+    if ctx.method != METHOD_INVITE:
+        context_free(p, ctx)
+        return
+    target.state = TARGET_ANSWERED
+    target.client = client
+    client.user = ctx
+    client.branch = <uint16_t>(target - ctx.plan.targets)
+    ctx.answered += 1
+    if first and ctx.active:
+        cancel_all(p, ctx)
+    if ctx.active == 0:
+        settle(p, ctx)
+
+
+cdef void settle(Proxy* p, ResponseContext* ctx) noexcept nogil:
+    # The caller has a 2xx and no branch runs any more. What is left to do is to send copies of a 2xx up: one link is
+    # enough where one branch answered, the context stays where there were more.
+    cdef Transaction* server = ctx.server
+    cdef Transaction* client = NULL
+    cdef uint32_t i
     if server != NULL and server.state != STATE_ACCEPTED:
         server = NULL
+    if server != NULL and ctx.answered > 1:
+        timer_cancel(p.layer.wheel, &ctx.wait)
+        timer_cancel(p.layer.wheel, &ctx.ring)
+        return
+    for i in range(ctx.plan.target_count):
+        if ctx.plan.targets[i].state == TARGET_ANSWERED and ctx.plan.targets[i].client != NULL:
+            client = ctx.plan.targets[i].client
     context_free(p, ctx)
-    if server != NULL:
+    if server != NULL and client != NULL:
         link(client, server)
+
+
+cdef void on_refusal(Proxy* p, ResponseContext* ctx, Target* target, const Message* m) noexcept nogil:
+    # A final response that is no 2xx.
+    if target.state != TARGET_ACTIVE:
+        end_target(p, ctx, target)
+        return                   # of a branch that was given up for its silence
+    if ctx.final_sent:
+        end_target(p, ctx, target)
+        go_on(p, ctx)
+        return
+    if ctx.method == METHOD_BYE and (m.status == 481 or m.status == 408):
+        dialog_ended(p, m)       # so does a BYE that finds nothing to end (RFC 3261 15.1.1)
+    if (m.status < 400 and ctx.plan.target_room > ctx.plan.target_count and not ctx.stopped
+            and target.step == ctx.step and recurse(p, ctx, m)):
+        end_target(p, ctx, target)
+        go_on(p, ctx)
+        return
+    if m.status == 487 and not ctx.cancelled and target.cancel_sent:
+        consider(p, ctx, target, 408, NULL)          # the ring time or Timer C gave up this branch, not the caller
+    else:
+        consider(p, ctx, target, m.status, m)
+    end_target(p, ctx, target)
+    if m.status >= 600 and not ctx.stopped:
+        ctx.stopped = 1                              # 16.7 step 5
+        cancel_all(p, ctx)
+    go_on(p, ctx)
 
 
 cdef void on_provisional(Proxy* p, ResponseContext* ctx, Target* target, Transaction* client,
                          const Message* m) noexcept nogil:
     cdef Buffer* response
     target.status = m.status
+    if target.state == TARGET_SILENT:
+        target.client.user = NULL
+        target.client = NULL
+        target.state = TARGET_DONE
+        client_cancel(p.layer, client)               # too late; nobody waits for it any more
+        count_add(p.block, COUNT_requests_out, 1)
+        return
     if target.cancel_pending:
         cancel_target(p, target)
-    if m.status == 100 or ctx.method != METHOD_INVITE:
+    if ctx.method != METHOD_INVITE:
+        if target.order != NULL and target.order.try_time:
+            timer_cancel(p.layer.wheel, &target.timer_c)
         return                   # RFC 4320 4.1: to other requests no provisional response but 100
-    if not target.cancel_sent:
+    if not target.cancel_sent and (m.status > 100 or (target.order != NULL and target.order.try_time)):
         timer_arm(p.layer.wheel, &target.timer_c, p.layer.now, p.settings.timer_c)
+    if m.status == 100 or ctx.final_sent or (target.cancel_sent and target.step == NO_STEP):
+        return
     response = upstream_copy(p, m)
     send_upstream(p, ctx.server, response, m.status)
+    show_response(p, ctx, response)
     buffer_release(p.pool, response)
 
 
 cdef void branch_failed(Proxy* p, Transaction* client, int status) noexcept nogil:
     cdef ResponseContext* ctx
+    cdef Target* target
     if client.user == NULL:
         return
     if client.branch == LINKED:
         return
     ctx = <ResponseContext*>client.user
-    end_target(p, ctx, &ctx.plan.targets[client.branch])
-    consider(p, ctx, status, NULL)
-    if ctx.active == 0:
-        finish_step(p, ctx)
+    target = &ctx.plan.targets[client.branch]
+    if target.state != TARGET_ACTIVE:
+        if target.state == TARGET_SILENT:
+            end_target(p, ctx, target)
+        return
+    if status == SILENCE and target.status:
+        status = 408             # something was heard, if not enough
+    if not ctx.final_sent:
+        consider(p, ctx, target, status, NULL)
+    end_target(p, ctx, target)
+    go_on(p, ctx)
 
 
 cdef void proxy_on_timeout(void* self, Transaction* t) noexcept nogil:
     if t.machine == INVITE_CLIENT or t.machine == NON_INVITE_CLIENT:
-        branch_failed(<Proxy*>self, t, 408)
+        branch_failed(<Proxy*>self, t, SILENCE)
 
 
 cdef void proxy_on_failure(void* self, Transaction* t) noexcept nogil:
@@ -214,7 +381,9 @@ cdef void proxy_on_failure(void* self, Transaction* t) noexcept nogil:
 
 
 cdef void proxy_on_terminated(void* self, Transaction* t) noexcept nogil:
+    cdef Proxy* p = <Proxy*>self
     cdef ResponseContext* ctx
+    cdef Target* target
     if t.user == NULL:
         return
     if t.branch == LINKED:
@@ -224,8 +393,22 @@ cdef void proxy_on_terminated(void* self, Transaction* t) noexcept nogil:
     ctx = <ResponseContext*>t.user
     if t == ctx.server:
         ctx.server = NULL
-    else:
-        ctx.plan.targets[t.branch].client = NULL
+        if ctx.final_sent and ctx.active == 0 and ctx.answered:
+            context_free(p, ctx)
+        return
+    target = &ctx.plan.targets[t.branch]
+    target.client = NULL
+    if target.state == TARGET_ANSWERED:
+        target.state = TARGET_DONE
+        ctx.answered -= 1
+        if ctx.active == 0:
+            settle(p, ctx)
+
+
+cdef void cancel_all(Proxy* p, ResponseContext* ctx) noexcept nogil:
+    cdef uint32_t i
+    for i in range(ctx.plan.target_count):
+        cancel_target(p, &ctx.plan.targets[i])
 
 
 cdef void cancel_target(Proxy* p, Target* target) noexcept nogil:
@@ -243,9 +426,14 @@ cdef void cancel_target(Proxy* p, Target* target) noexcept nogil:
 
 
 cdef void on_timer_c(Proxy* p, Target* target) noexcept nogil:
-    # 16.8: CANCEL a branch that rings for ever; if even that brings no final answer, act as if it were a 408.
+    # 16.8: CANCEL a branch that rings for ever; if even that brings no final answer, act as if it were a 408. The same
+    # timer is a planned target's patience for a first word.
     cdef Transaction* client = target.client
+    cdef ResponseContext* ctx = target.context
     if target.state != TARGET_ACTIVE or client == NULL:
+        return
+    if target.status == 0 and target.order != NULL and target.order.try_time and not target.cancel_pending:
+        on_silence(p, ctx, target, client)
         return
     if not target.cancel_sent and target.status:
         cancel_target(p, target)
@@ -254,17 +442,38 @@ cdef void on_timer_c(Proxy* p, Target* target) noexcept nogil:
     transaction_end(p.layer, client)
 
 
+cdef void on_silence(Proxy* p, ResponseContext* ctx, Target* target, Transaction* client) noexcept nogil:
+    # Not a word within try_time. An INVITE is not sent again, but a late 2xx still goes up, and a late provisional is
+    # answered with CANCEL, which must not be sent before one (9.1).
+    consider(p, ctx, target, SILENCE, NULL)
+    end_target(p, ctx, target)
+    target.status = 0
+    if ctx.method == METHOD_INVITE:
+        timer_cancel(p.layer.wheel, &client.retransmit)
+        target.state = TARGET_SILENT
+        target.client = client
+        client.user = ctx
+        client.branch = <uint16_t>(target - ctx.plan.targets)
+    else:
+        transaction_end(p.layer, client)
+    go_on(p, ctx)
+
+
 # The 100 (17.2.1) is owed unless another response goes up within 200 ms. It is held until the turn ends, and by `trying`
 # for longer: on a fast network nearly every INVITE is rung or refused before that, and what is not sent costs neither
 # side anything. An INVITE that comes again gets its 100 at once.
 
 cdef void begin_trying(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogil:
-    cdef Writer w
-    cdef Held* held
     if p.settings.trying:
         ctx.wait.kind = TIMER_TRYING
         timer_arm(p.layer.wheel, &ctx.wait, p.layer.now, p.settings.trying)
-        return
+    else:
+        hold_trying(p, ctx, m)
+
+
+cdef void hold_trying(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogil:
+    cdef Writer w
+    cdef Held* held
     if p.held_count == MAX_HELD:
         proxy_end_turn(p)
     response_begin(p, &w, m, &ctx.server.flow, 100)
@@ -290,7 +499,7 @@ cdef void proxy_end_turn(Proxy* p) noexcept nogil:
 
 cdef void repeat_trying(Proxy* p, const Message* m, Transaction* server) noexcept nogil:
     cdef ResponseContext* ctx = <ResponseContext*>server.user
-    if ctx != NULL and server.branch != LINKED and timer_is_armed(&ctx.wait):
+    if ctx != NULL and server.branch != LINKED and ctx.wait.kind == TIMER_TRYING and timer_is_armed(&ctx.wait):
         timer_cancel(p.layer.wheel, &ctx.wait)
         respond(p, ctx, m, 100)
 
@@ -307,6 +516,10 @@ cdef void proxy_on_timer(void* self, Timer* timer) noexcept nogil:
         on_state_late(<Proxy*>self, <ResponseContext*>timer)
     elif timer.kind == TIMER_TRYING:
         on_trying(<Proxy*>self, <ResponseContext*>timer)
+    elif timer.kind == TIMER_WAIT_POLICY:
+        on_policy_late(<Proxy*>self, <ResponseContext*>timer)
+    elif timer.kind == TIMER_RING:
+        on_ring_time(<Proxy*>self, <ResponseContext*>(<uint8_t*>timer - <size_t>&(<ResponseContext*>NULL).ring))
 
 
 cdef int proxy_send(void* self, const Flow* flow, Buffer* buffer) noexcept nogil:
@@ -317,7 +530,6 @@ cdef void on_cancel(Proxy* p, const Message* m, const Flow* flow) noexcept nogil
     # 16.10 and 9.2. It is never challenged (22.1): who can name the transaction could have sent the INVITE.
     cdef Transaction* server = find_cancelled(p.layer, m)
     cdef ResponseContext* ctx
-    cdef uint32_t i
     if server == NULL:
         answer(p, m, flow, 481)
         return
@@ -327,6 +539,12 @@ cdef void on_cancel(Proxy* p, const Message* m, const Flow* flow) noexcept nogil
     ctx = <ResponseContext*>server.user
     if ctx.final_sent or ctx.cancelled:
         return
-    ctx.cancelled = 1
-    for i in range(ctx.plan.target_count):
-        cancel_target(p, &ctx.plan.targets[i])
+    ctx.cancelled = ctx.stopped = 1
+    if ctx.asking:
+        abandon_question(p, ctx)
+        if ctx.initial:
+            count_call(p, 487)
+        respond(p, ctx, NULL, 487)
+        context_free(p, ctx)
+        return
+    cancel_all(p, ctx)

@@ -1,5 +1,9 @@
 # Request validation (RFC 3261 16.3) and Route preprocessing (16.4).
 
+cdef enum:
+    OWN_NUMBER = 3               # Routing.own of a tel URI: nobody's host, a number for the dial plan
+    ASK_TEL = ASK_REQUESTS | ASK_NUMBERS
+
 cdef int own_host(const Proxy* p, const uint8_t* data, const Uri* uri, const Flow* flow) noexcept nogil:
     # Whether this server is responsible for the URI's host: 2 for a domain (any port), 1 for a listen address (with its
     # port), 0 for somebody else's.
@@ -176,7 +180,7 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     r.route_count = 0
     r.rewrite_routes = r.strict = r.hop_sought = False
     if not has_header(m, HDR_ROUTE):
-        r.own = own_host(p, m.data, &r.target, &r.source)
+        r.own = own_target(p, m, r)
         return 0
     if (r.target.user.end > r.target.user.start
             and is_recorded(p, m, &m.headers[m.first[<int>HDR_ROUTE]], r)):
@@ -212,8 +216,12 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         if not r.next_hop.lr:
             r.strict = True
             r.rewrite_routes = True
-    r.own = 0 if r.route_count else own_host(p, m.data, &r.target, &r.source)
+    r.own = 0 if r.route_count else own_target(p, m, r)
     return 0
+
+
+cdef inline int own_target(const Proxy* p, const Message* m, const Routing* r) noexcept nogil:
+    return OWN_NUMBER if r.target.scheme == SCHEME_TEL else own_host(p, m.data, &r.target, &r.source)
 
 
 cdef uint32_t loop_hash(const Proxy* p, const Message* m, uint64_t call) noexcept nogil:
@@ -262,8 +270,8 @@ cdef int validate(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # 16.3 steps 1 to 5 for requests that are forwarded or served. 0, or the status to answer; 1 when answered.
     if not parse_uri(m.data, m.uri, &r.target):
         return 400
-    if r.target.scheme != SCHEME_SIP:
-        return 416               # sips asks for TLS on every hop (RFC 5630 3), tel for a dial plan: neither is here yet
+    if r.target.scheme != SCHEME_SIP and not (r.target.scheme == SCHEME_TEL and p.settings.asks & ASK_TEL):
+        return 416               # sips asks for TLS on every hop (RFC 5630 3): it is not here yet
     if m.to_tag.end and m.to_tag.start == m.to_tag.end:
         return 400               # a dialog to one reader, none to the next
     if m.max_forwards == 0 and m.method != METHOD_OPTIONS and m.method != METHOD_REGISTER:

@@ -26,6 +26,18 @@ cdef uint32_t method_bits(methods) except? 0xFFFFFFFF:
     return bits
 
 
+cdef dict ASKS = {"requests": ASK_REQUESTS, "numbers": ASK_NUMBERS, "domains": ASK_DOMAINS, "responses": ASK_RESPONSES}
+
+
+cdef uint32_t ask_bits(names) except? 0xFFFFFFFF:
+    cdef uint32_t bits = 0
+    for name in names:
+        if name not in ASKS:
+            raise ValueError(f"asks: {name!r} is none of {', '.join(ASKS)}")
+        bits |= ASKS[name]
+    return bits
+
+
 cdef Settings* settings_new(object settings) except NULL:
     cdef Settings* s = <Settings*>calloc(1, sizeof(Settings))
     cdef uint32_t i
@@ -66,6 +78,12 @@ cdef Settings* settings_new(object settings) except NULL:
         s.timer_c = settings.timer_c
         s.t1 = settings.t1
         s.trying = settings.trying
+        s.asks = ask_bits(settings.asks)
+        s.ask_methods = method_bits(settings.ask_methods)
+        s.policy_timeout = settings.policy_timeout
+        s.policy_waiting = settings.policy_waiting
+        s.ring_time = settings.ring_time
+        s.recurse = settings.recurse
     except BaseException:
         settings_free(s)
         raise

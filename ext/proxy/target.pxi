@@ -1,32 +1,46 @@
 # Determining the target (RFC 3261 16.5): a Route value, the Request-URI, or a binding of the location service.
 
-cdef bint find_binding(Proxy* p, const Message* m, Routing* r) noexcept nogil:
-    # The binding to ring: highest q, then the one registered last, among those a message can be sent to. Its URI is
-    # copied, for the record is only good within this turn.
+cdef const Binding* first_binding(Proxy* p, const Message* m, const Routing* r) noexcept nogil:
+    # Of the Request-URI's address-of-record, NULL if there is none. Good within this turn.
     cdef uint8_t aor[AOR_SIZE]
     cdef uint32_t length = own_address_of_record(p, m.data, &r.target, r.own, aor, AOR_SIZE), value_length
     cdef const uint8_t* value
     cdef const BindingSet* bindings
-    cdef const Binding* b
-    cdef const Binding* best = NULL
-    cdef Flow flow
+    if length == 0 or not segment_find(p.segment, RECORD_BINDINGS, aor, length, &value, &value_length):
+        return NULL
+    bindings = binding_set(value, value_length)
+    return binding_first(bindings) if bindings != NULL else NULL
+
+
+cdef uint32_t ringable(Proxy* p, const Routing* r, const Binding* b, Flow* flow) noexcept nogil:
+    # The length of a binding's URI as a Request-URI and how to reach it; 0 if nothing can be sent there.
     cdef Uri contact
     cdef Slice text
-    if length == 0 or not segment_find(p.segment, RECORD_BINDINGS, aor, length, &value, &value_length):
-        return False
-    bindings = binding_set(value, value_length)
-    if bindings == NULL:
-        return False
-    b = binding_first(bindings)
+    if b.expires <= p.wall or b.uri_length >= MAX_URI:
+        return 0
+    text.start, text.end = 0, b.uri_length
+    if not parse_uri(binding_uri(b), text, &contact) or not next_hop(p, binding_uri(b), &contact, &r.source, flow):
+        return 0
+    # Headers of a URI mean nothing in a Request-URI (19.1.1, table 1).
+    return contact.headers.start - 1 if contact.headers.end else b.uri_length
+
+
+cdef bint find_binding(Proxy* p, const Message* m, Routing* r) noexcept nogil:
+    # The bindings to ring: how many, and the best of them: highest q, then the one registered last. Its URI is copied,
+    # for the record is only good within this turn.
+    cdef const Binding* b = first_binding(p, m, r)
+    cdef const Binding* best = NULL
+    cdef Flow flow
+    cdef uint32_t length
+    r.bindings = 0
     while b != NULL:
-        if (b.expires > p.wall and b.uri_length < MAX_URI
-                and (best == NULL or b.q > best.q or (b.q == best.q and b.updated > best.updated))):
-            text.start, text.end = 0, b.uri_length
-            if parse_uri(binding_uri(b), text, &contact) and next_hop(p, binding_uri(b), &contact, &r.source, &flow):
+        length = ringable(p, r, b, &flow)
+        if length:
+            r.bindings += 1
+            if best == NULL or b.q > best.q or (b.q == best.q and b.updated > best.updated):
                 best = b
                 r.hop = flow
-                # Headers of a URI mean nothing in a Request-URI (19.1.1, table 1).
-                r.binding_length = contact.headers.start - 1 if contact.headers.end else b.uri_length
+                r.binding_length = length
         b = binding_next(b)
     if best == NULL:
         return False
@@ -55,81 +69,137 @@ cdef bint is_user(const Proxy* p, const Message* m, const Routing* r) noexcept n
                        or segment_find(p.segment, RECORD_BINDINGS, aor, length, &value, &value_length))
 
 
-cdef int make_plan(Proxy* p, ResponseContext* ctx, const Flow* hop, const uint8_t* uri,
-                   uint32_t uri_length) noexcept nogil:
-    # One step with one target. 1, or 0 when memory is out.
+cdef bint make_plan(Proxy* p, ResponseContext* ctx, const Message* m, const Routing* r) noexcept nogil:
+    # One step: the next hop, or every binding (16.5). False when memory is out.
+    cdef uint32_t room = 0, spare = MAX_RECURSION if p.settings.recurse and r.own else 0
+    cdef uint8_t* text
     cdef Target* target
-    if not plan_new(p, ctx, 1, 1, uri_length):
-        return 0
-    ctx.plan.steps[0].first = 0
-    ctx.plan.steps[0].count = 1
+    if r.own and r.bindings > 1:
+        return plan_bindings(p, ctx, m, r, spare)
+    text = plan_new(p, ctx, 1, 1 + spare, r.binding_length + spare * MAX_URI)
+    if text == NULL:
+        return False
     target = &ctx.plan.targets[0]
-    target.flow = hop[0]
-    target.q = 1000
-    if uri_length:
-        plan_uri(ctx, target, uri, uri_length)
-    return 1
+    target.flow = r.hop
+    if r.binding_length:
+        memcpy(text, r.binding, r.binding_length)
+        target.uri = text
+        target.uri_length = r.binding_length
+    return True
 
 
-cdef void start_step(Proxy* p, ResponseContext* ctx, const Message* m, const Routing* r) noexcept nogil:
-    # Try every target of the current step. A branch that cannot even start counts as answered.
-    cdef Step* step = &ctx.plan.steps[ctx.step]
+cdef bint plan_bindings(Proxy* p, ResponseContext* ctx, const Message* m, const Routing* r,
+                        uint32_t spare) noexcept nogil:
+    cdef const Binding* b = first_binding(p, m, r)
+    cdef uint32_t count = 0, size = 0, length
+    cdef uint8_t* text
     cdef Target* target
-    cdef uint32_t i
-    cdef int status
-    ctx.active += 1              # so that a branch that fails at once does not end the step before all have started
-    for i in range(step.first, step.first + step.count):
-        target = &ctx.plan.targets[i]
-        status = start_target(p, ctx, target, m, r)
-        if status:
-            target.state = TARGET_DONE
-            consider(p, ctx, status, NULL)
-    ctx.active -= 1
-    if ctx.active == 0 and not ctx.final_sent:
-        finish_step(p, ctx)
+    cdef Flow flow
+    while b != NULL and count < MAX_TARGETS:
+        length = ringable(p, r, b, &flow)
+        count += length > 0
+        size += length
+        b = binding_next(b)
+    text = plan_new(p, ctx, count, count + spare, size + spare * MAX_URI) if count else NULL
+    if text == NULL:
+        return False
+    b = first_binding(p, m, r)
+    target = ctx.plan.targets
+    while b != NULL and target < ctx.plan.targets + count:
+        length = ringable(p, r, b, &target.flow)
+        if length:
+            memcpy(text, binding_uri(b), length)
+            target.uri = text
+            target.uri_length = length
+            target.q = b.q
+            text += length
+            target += 1
+        b = binding_next(b)
+    return True
+
+
+cdef int destination(Proxy* p, const Message* m, Routing* r) noexcept nogil:
+    # 16.5 and 16.6 without a policy: 0 with a next hop in `r`, else the status to answer.
+    if not r.own:
+        # No next hop is a transport error: 503 from below, 500 from us (16.6 step 7, 16.7 step 6).
+        return 0 if find_hop(p, m, r) else 500
+    if find_hop(p, m, r):
+        return 0
+    return 480 if is_user(p, m, r) else 404
+
+
+cdef bint is_for_us(Proxy* p, const Message* m, const Routing* r) noexcept nogil:
+    # A request for the server itself (8.2), answered.
+    if r.own == 0 or r.own == OWN_NUMBER or r.target.user.end > r.target.user.start:
+        return False
+    if has_header(m, HDR_REQUIRE):
+        answer_unsupported(p, m, &r.answer, HDR_REQUIRE)
+    elif m.method == METHOD_OPTIONS:
+        answer_options(p, m, &r.answer)
+    else:
+        answer(p, m, &r.answer, 405)
+    return True
+
+
+cdef ResponseContext* open_context(Proxy* p, const Message* m, const Routing* r) noexcept nogil:
+    # A server transaction and its context; NULL, and 503 was answered, when there is no room.
+    cdef Buffer* request = buffer_copy(p.pool, m.data, m.size)
+    cdef Transaction* server = server_transaction(p.layer, m, &r.answer, request) if request != NULL else NULL
+    cdef ResponseContext* ctx
+    buffer_release(p.pool, request)
+    if server == NULL:
+        refuse_full(p, m, r, NULL)
+        return NULL
+    ctx = context_new(p, CONTEXT_PROXY, server, m)
+    if ctx == NULL:
+        transaction_end(p.layer, server)
+        refuse_full(p, m, r, NULL)
+        return NULL
+    ctx.source = r.source
+    ctx.breadth = <uint16_t>max_breadth(m)
+    ctx.rights = ((RIGHT_OWN if r.own else 0) | (RIGHT_TRUSTED if r.trusted else 0)
+                  | (RIGHT_AUTHENTICATED if r.authenticated else 0) | (RIGHT_TOKEN if r.token_valid else 0))
+    return ctx
+
+
+cdef void refuse_full(Proxy* p, const Message* m, const Routing* r, ResponseContext* ctx) noexcept nogil:
+    if ctx != NULL:
+        context_free(p, ctx)
+    count_add(p.block, COUNT_rejected_full, 1)
+    answer(p, m, &r.answer, 503)
 
 
 cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # 16.5 and 16.6 for everything but ACK and CANCEL: where to, may it go there, then a plan in a response context.
-    cdef Transaction* server
     cdef ResponseContext* ctx
-    cdef Buffer* request
-    cdef bint may_relay = r.trusted or r.authenticated or r.token_valid
-    if not r.own:
-        if not may_relay:
-            count_add(p.block, COUNT_relay_denied, 1)
-            answer(p, m, &r.answer, 403)
-            return
-        if not find_hop(p, m, r):
-            # No next hop is a transport error: 503 from below, 500 from us (16.6 step 7, 16.7 step 6).
-            answer(p, m, &r.answer, 500)
-            return
-    elif r.target.user.end == r.target.user.start:
-        if has_header(m, HDR_REQUIRE):
-            answer_unsupported(p, m, &r.answer, HDR_REQUIRE)
-        elif m.method == METHOD_OPTIONS:
-            answer_options(p, m, &r.answer)
+    cdef int status
+    if not r.own and not (r.trusted or r.authenticated or r.token_valid):
+        count_add(p.block, COUNT_relay_denied, 1)
+        answer(p, m, &r.answer, 403)
+        return
+    if is_for_us(p, m, r):
+        return
+    if has_header(m, HDR_MAX_BREADTH) and max_breadth(m) == 0:
+        answer(p, m, &r.answer, 400)
+        return
+    if not m.to_tag.end and (p.settings.asks or control_services(p.control)) and must_ask(p, m, r):
+        if m.max_forwards == 0:
+            answer(p, m, &r.answer, 483)
         else:
-            answer(p, m, &r.answer, 405)
+            ask_route(p, m, r)
         return
-    elif not find_hop(p, m, r):
-        answer(p, m, &r.answer, 480 if is_user(p, m, r) else 404)
+    status = destination(p, m, r)
+    if status == 0 and m.max_forwards == 0:
+        status = 483
+    if status:
+        answer(p, m, &r.answer, status)
         return
-    if m.max_forwards == 0:
-        answer(p, m, &r.answer, 483)
+    ctx = open_context(p, m, r)
+    if ctx == NULL:
         return
-    request = buffer_copy(p.pool, m.data, m.size)
-    server = server_transaction(p.layer, m, &r.answer, request) if request != NULL else NULL
-    buffer_release(p.pool, request)
-    ctx = context_new(p, CONTEXT_PROXY, server, m) if server != NULL else NULL
-    if ctx == NULL or not make_plan(p, ctx, &r.hop, r.binding, r.binding_length):
-        if ctx != NULL:
-            context_free(p, ctx)
-        elif server != NULL:
-            transaction_end(p.layer, server)
-        count_add(p.block, COUNT_rejected_full, 1)
-        answer(p, m, &r.answer, 503)
+    if not make_plan(p, ctx, m, r):
+        refuse_full(p, m, r, ctx)
         return
     if m.method == METHOD_INVITE:
         begin_trying(p, ctx, m)
-    start_step(p, ctx, m, r)
+    run_plan(p, ctx, m, r)

@@ -1,0 +1,328 @@
+# Executing a plan (RFC 3261 16.6, 16.7): groups of targets, one after another, until one answers.
+#
+# The targets of a step that have the same q are a group and are tried at once; the next group follows when none of this
+# one runs any more or their ring time is over. Then the step's outcome, the class of its best response, says which step
+# follows. Whoever still runs in a group that was given up is late: it gets CANCEL, and if it answers 2xx all the same
+# that goes up like any other. The context ends when nothing is left to try and nothing runs.
+
+cdef enum:
+    NO_STEP = 0xFFFF             # Target.step of who is late
+    MAX_BREADTH = 60             # RFC 5393 5.3.3
+    MAX_RECURSION = 8            # contacts of 3xx one plan follows
+    SILENCE = 999                # stands for a status where nothing was heard: a 408 upstream, a timeout to the plan
+
+cdef enum Started:
+    STARTED_NONE = 0             # nobody is left in this step
+    STARTED_SOME = 1
+    STARTED_LATER = 2            # late branches hold the Max-Breadth they need
+
+
+cdef int outcome_of(int status) noexcept nogil:
+    if status == SILENCE:
+        return OUTCOME_TIMEOUT
+    if status < 400:
+        return OUTCOME_REDIRECTED
+    if status == 486 or status == 600:
+        return OUTCOME_BUSY
+    if status == 408 or status == 480 or status == 487:
+        return OUTCOME_NO_ANSWER
+    if status == 503:
+        return OUTCOME_UNAVAILABLE
+    if status < 500:
+        return OUTCOME_REJECTED
+    return OUTCOME_FAILURE if status < 600 else OUTCOME_DECLINED
+
+
+cdef inline const PlanStep* current_step(const ResponseContext* ctx) noexcept nogil:
+    return plan_steps(ctx.plan.head) + ctx.step if ctx.plan.head != NULL else NULL
+
+
+cdef uint32_t step_after(const ResponseContext* ctx) noexcept nogil:
+    # The step that follows this one, 0 for none.
+    cdef const PlanStep* step = current_step(ctx)
+    if step == NULL or ctx.stopped or ctx.step_status == 0:
+        return 0
+    return step.onward[outcome_of(ctx.step_status)]
+
+
+cdef Target* next_candidate(const ResponseContext* ctx, uint32_t* group, uint32_t* left) noexcept nogil:
+    # The first of the targets with the highest q that were not tried yet in this step, how many have it, how many not.
+    cdef Target* best = NULL
+    cdef Target* target
+    cdef uint32_t i
+    group[0] = left[0] = 0
+    for i in range(ctx.plan.target_count):
+        target = &ctx.plan.targets[i]
+        if target.state != TARGET_CANDIDATE or target.step != ctx.step:
+            continue
+        if best == NULL or target.q > best.q:
+            left[0] += group[0]
+            group[0] = 1
+            best = target
+        elif target.q == best.q:
+            group[0] += 1
+        else:
+            left[0] += 1
+    return best
+
+
+cdef bint has_onward(const PlanStep* step, int outcome) noexcept nogil:
+    return step != NULL and step.onward[outcome] != 0
+
+
+cdef uint32_t ring_time(const Proxy* p, const ResponseContext* ctx, uint32_t left) noexcept nogil:
+    # ms the group that starts may ring; 0 for as long as Timer C allows.
+    cdef const PlanStep* step = current_step(ctx)
+    if ctx.method != METHOD_INVITE:
+        return 0
+    if step != NULL and step.ring_time:
+        return step.ring_time
+    return p.settings.ring_time if left else 0
+
+
+cdef int start_group(Proxy* p, ResponseContext* ctx, const Message* m, const Routing* r) noexcept nogil:
+    # Try the next group of this step. A branch that cannot even start counts as answered.
+    cdef uint32_t count, left, share, spare, i, ring
+    cdef uint16_t q
+    cdef Target* target = next_candidate(ctx, &count, &left)
+    cdef int status
+    if target == NULL:
+        return STARTED_NONE
+    q = target.q
+    ring = ring_time(p, ctx, left)
+    if count > ctx.breadth:
+        if ctx.active:
+            return STARTED_LATER
+        give_up_candidates(ctx)
+        consider(p, ctx, NULL, 440, NULL)
+        return STARTED_NONE
+    # All of the breadth, unless who comes next may have to begin while these are late.
+    share = ctx.breadth
+    if ring and share > 2 * count and (left or has_onward(current_step(ctx), OUTCOME_NO_ANSWER)):
+        share //= 2
+    spare = share % count
+    share //= count
+    ctx.in_step += 1             # so that a branch that fails at once does not end the group before all have started
+    if ring:
+        timer_arm(p.layer.wheel, &ctx.ring, p.layer.now, ring)
+    for i in range(ctx.plan.target_count):
+        target = &ctx.plan.targets[i]
+        if target.state != TARGET_CANDIDATE or target.step != ctx.step or target.q != q:
+            continue
+        target.breadth = <uint16_t>(share + (spare > 0))
+        spare -= spare > 0
+        status = start_target(p, ctx, target, m, r)
+        if status:
+            target.state = TARGET_DONE
+            target.breadth = 0
+            consider(p, ctx, target, status, NULL)
+        elif target.state == TARGET_ACTIVE:
+            ctx.breadth -= target.breadth
+    ctx.in_step -= 1
+    return STARTED_SOME
+
+
+cdef void give_up_candidates(ResponseContext* ctx) noexcept nogil:
+    # Nobody else of this step is tried.
+    cdef uint32_t i
+    for i in range(ctx.plan.target_count):
+        if ctx.plan.targets[i].state == TARGET_CANDIDATE and ctx.plan.targets[i].step == ctx.step:
+            ctx.plan.targets[i].state = TARGET_DONE
+
+
+cdef void enter_step(Proxy* p, ResponseContext* ctx, uint32_t step, const Message* m) noexcept nogil:
+    cdef uint32_t notify
+    ctx.step = <uint16_t>step
+    ctx.step_status = 0
+    notify = plan_steps(ctx.plan.head)[step].notify
+    if notify and ctx.method == METHOD_INVITE:
+        respond(p, ctx, m, notify)
+
+
+cdef void run_plan(Proxy* p, ResponseContext* ctx, const Message* m, const Routing* r) noexcept nogil:
+    # Start what is to be tried next, until something runs or nothing is left; the end may be the context's.
+    cdef uint32_t next
+    cdef int started
+    while ctx.in_step == 0 and not ctx.final_sent:
+        timer_cancel(p.layer.wheel, &ctx.ring)
+        if not ctx.stopped:
+            started = start_group(p, ctx, m, r)
+            if started == STARTED_SOME:
+                continue
+            if started == STARTED_LATER:
+                return
+        next = step_after(ctx)
+        if next == 0:
+            ctx.exhausted = 1
+            if ctx.active == 0:
+                finish_plan(p, ctx)
+            return
+        enter_step(p, ctx, next, m)
+
+
+cdef void go_on(Proxy* p, ResponseContext* ctx) noexcept nogil:
+    # A branch has ended without a 2xx.
+    cdef Routing r
+    cdef uint32_t count, left
+    cdef const Message* m
+    if ctx.final_sent:
+        if ctx.active == 0:
+            settle(p, ctx)
+        return
+    if ctx.in_step or ctx.asking:
+        return
+    if ctx.exhausted or (ctx.plan.head == NULL and (ctx.stopped or next_candidate(ctx, &count, &left) == NULL)):
+        ctx.exhausted = 1
+        if ctx.active == 0:
+            finish_plan(p, ctx)
+        return
+    m = reopen(p, ctx, &r)
+    if m == NULL:
+        ctx.stopped = ctx.exhausted = 1
+        if ctx.active == 0:
+            finish_plan(p, ctx)
+        return
+    run_plan(p, ctx, m, &r)
+
+
+cdef const Message* reopen(Proxy* p, ResponseContext* ctx, Routing* r) noexcept nogil:
+    # The request a context waits with, and what 16.3 and 16.4 found out about it, once more. NULL when it is gone.
+    cdef const Message* m = stored_request(p, ctx.server)
+    cdef NameAddr sender
+    cdef Uri uri
+    if m == NULL:
+        return NULL
+    r.source = ctx.source
+    r.answer = ctx.server.flow
+    r.trusted = (ctx.rights & RIGHT_TRUSTED) != 0
+    r.authenticated = (ctx.rights & RIGHT_AUTHENTICATED) != 0
+    r.token_valid = (ctx.rights & RIGHT_TOKEN) != 0
+    r.token.start = r.token.end = 0
+    r.call = call_hash(p, m)
+    r.aor_length = r.binding_length = r.bindings = 0
+    if not parse_uri(m.data, m.uri, &r.target) or read_routes(p, m, r):
+        return NULL
+    r.loop_hash = loop_hash(p, m, r.call)
+    if (r.authenticated and parse_name_addr(m.data, header_value(m, HDR_FROM), &sender)
+            and parse_uri(m.data, sender.uri, &uri)):
+        r.aor_length = address_of_record(p, m.data, &uri, &r.source, r.aor, AOR_SIZE)
+    return m
+
+
+cdef void on_ring_time(Proxy* p, ResponseContext* ctx) noexcept nogil:
+    # This group has rung for long enough: no answer, whoever comes next.
+    cdef Target* target
+    cdef uint32_t i
+    if ctx.final_sent or ctx.asking or ctx.in_step == 0:
+        return
+    for i in range(ctx.plan.target_count):
+        target = &ctx.plan.targets[i]
+        if target.state == TARGET_ACTIVE and target.step == ctx.step:
+            target.step = NO_STEP
+            cancel_target(p, target)
+    ctx.in_step = 0
+    consider(p, ctx, NULL, 408, NULL)
+    go_on(p, ctx)
+
+
+cdef bint adopt_plan(Proxy* p, ResponseContext* ctx, const PlanHead* plan) noexcept nogil:
+    # Take over a plan that was written elsewhere. False when memory is out.
+    cdef uint32_t spare = MAX_RECURSION if plan.flags & PLAN_RECURSE else 0, i, k
+    cdef uint32_t size = (plan.size + 7) & ~7
+    cdef const PlanStep* step
+    cdef const PlanTarget* order
+    cdef Target* target
+    cdef uint8_t* memory = plan_new(p, ctx, plan.targets, plan.targets + spare, size + spare * MAX_URI)
+    if memory == NULL:
+        return False
+    memcpy(memory, plan, plan.size)
+    ctx.plan.head = <const PlanHead*>memory
+    for i in range(plan.steps):
+        step = plan_steps(ctx.plan.head) + i
+        for k in range(step.first, step.first + step.count):
+            order = plan_targets(ctx.plan.head) + k
+            target = &ctx.plan.targets[k]
+            target.order = order
+            target.uri = plan_text(ctx.plan.head, order.uri)
+            target.uri_length = order.uri.length
+            target.step = <uint16_t>i
+    ctx.step = ctx.step_status = 0
+    ctx.exhausted = 0
+    return True
+
+
+cdef bint hop_of(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
+    # Where a planned target is: its hop, its first Route, or its Request-URI (16.6 steps 6 and 7).
+    cdef const PlanHead* head = ctx.plan.head
+    cdef const uint8_t* data
+    cdef NameAddr route
+    cdef Slice text
+    cdef Uri uri
+    if target.flow.transport:
+        return True
+    text.start = 0
+    if target.order != NULL and target.order.hop.length:
+        data = plan_text(head, target.order.hop)
+        text.end = <uint16_t>target.order.hop.length
+    elif target.order != NULL and target.order.routes.length:
+        data = plan_text(head, target.order.routes) + 7          # "Route: "
+        text.end = 0
+        while data[text.end] != c'\r':
+            text.end += 1
+        if not parse_name_addr(data, text, &route):
+            return False
+        text = route.uri
+    else:
+        data = target.uri
+        text.end = <uint16_t>target.uri_length
+    return parse_uri(data, text, &uri) and next_hop(p, data, &uri, &ctx.source, &target.flow)
+
+
+cdef bint recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogil:
+    # A 3xx whose contacts are followed here (16.5): those nobody was sent to yet become candidates of this step. False if
+    # there are none.
+    cdef uint16_t line = 0, before = ctx.plan.target_count
+    cdef Slice rest, value
+    cdef NameAddr contact
+    cdef Target* target
+    cdef uint8_t* text = ctx.plan.buffer.data + ctx.plan.buffer.length - MAX_RECURSION * MAX_URI
+    cdef uint32_t length, i
+    cdef Uri uri
+    cdef bint known
+    rest.start = rest.end = 0
+    while ctx.plan.target_count < ctx.plan.target_room:
+        if next_value(m, HDR_CONTACT, &line, &rest, &value) <= 0:
+            break
+        if (not parse_name_addr(m.data, value, &contact) or contact.star or not parse_uri(m.data, contact.uri, &uri)
+                or uri.scheme != SCHEME_SIP):
+            continue
+        length = uri.headers.start - 1 - contact.uri.start if uri.headers.end else slice_length(contact.uri)
+        if length >= MAX_URI:
+            continue
+        known = False
+        for i in range(ctx.plan.target_count):
+            target = &ctx.plan.targets[i]
+            if target.uri != NULL and uri_equal(target.uri, target.uri_length, m.data + contact.uri.start, length):
+                known = True
+        if known:
+            continue
+        i = ctx.plan.target_count - (ctx.plan.target_room - MAX_RECURSION)
+        target = &ctx.plan.targets[ctx.plan.target_count]
+        memset(target, 0, sizeof(Target))
+        timer_init(&target.timer_c, TIMER_C)
+        target.context = ctx
+        memcpy(text + i * MAX_URI, m.data + contact.uri.start, length)
+        target.uri = text + i * MAX_URI
+        target.uri_length = length
+        target.step = ctx.step
+        target.q = contact_q(m.data, contact.parameters)
+        ctx.plan.target_count += 1
+    return ctx.plan.target_count > before
+
+
+cdef uint16_t contact_q(const uint8_t* data, Slice parameters) noexcept nogil:
+    cdef Slice value
+    cdef int q = -1
+    if find_parameter(data, parameters, b"q", &value):
+        q = parse_qvalue(data, value)
+    return <uint16_t>q if q >= 0 else 1000
