@@ -3,8 +3,8 @@
     Plan(Step("sip:bob@192.0.2.7", ring_time=20, onward={NO_ANSWER, BUSY}), Step("sip:bob@voicemail.example.com"))
 
 A plan is steps in order; a step is targets that are tried at the same time, how long they may ring, and which outcomes
-go on to another step. Services, dial plans and users' Python only write plans; the compiled core executes them, and keeps
-every rule about responses, CANCEL, 6xx and forking itself. Times are seconds.
+go on to another step. Services, dial plans and users' Python only write plans; the compiled core executes them, and
+keeps every rule about responses, CANCEL, 6xx and forking itself. Times are seconds.
 """
 
 from __future__ import annotations

@@ -167,8 +167,8 @@ class Engine:
         bindings = []
         for number, contact in enumerate(contacts):
             uri, q = (contact, 1.0) if isinstance(contact, str) else contact
-            expires = now + round(lifetime * 1000)
-            bindings.append((uri.encode(), b"reg", b"", b"", round(q * 1000), 1, source, 1, 0, expires, now + number, 0))
+            until, since = now + round(lifetime * 1000), now + number
+            bindings.append((uri.encode(), b"reg", b"", b"", round(q * 1000), 1, source, 1, 0, until, since, 0))
         self.segment.put(RECORD_BINDINGS, aor.encode(), encode_bindings(1, bindings))
 
     def user(self, aor: str, password: str) -> None:
