@@ -69,8 +69,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GatewaySetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One gateway; its place in the list is its slot in the target table."""
+    """One gateway, by its slot in the target table (ext/targets.h), which it keeps while the server runs."""
 
+    slot: int
     name: str
     uri: str
     weight: int
@@ -148,6 +149,8 @@ class StateSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default_domain: str
     max_contacts: int
     workers: int
+    targets_fd: int = -1
+    """The target table, where open calls are told; -1: nowhere."""
     log_level: str = "info"
     log_format: str = "text"
 

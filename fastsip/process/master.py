@@ -124,7 +124,7 @@ class Master:
         self.endpoint = f"ipc://{directory}/state"
         self.state = StateKeeper(
             lambda incarnation: state_setup(self.configuration, self.shared, self.endpoint, incarnation),
-            [self.shared.control_fd, self.shared.segment_fd, *store_fds],
+            [self.shared.control_fd, self.shared.segment_fd, self.shared.targets_fd, *store_fds],
             self._watch,
             self._state_follows,
         )

@@ -30,6 +30,7 @@ def worker_setup(
         wake_fds=shared.wake_fds,
         state_endpoint=endpoint,
         settings=conversion.settings(configuration, listeners.bound),
+        targets_fd=shared.targets_fd,
         log_level=tables.log.level,
         log_format=tables.log.format,
     )
@@ -39,7 +40,7 @@ def worker_fds(setup: WorkerSetup) -> list[int]:
     """The descriptors a worker inherits, besides its setup and channel."""
     return [
         setup.control_fd, setup.rings_fd, setup.slots_fd, setup.segment_fd, setup.nonces_fd,
-        *setup.wake_fds, *(listener.fd for listener in setup.listeners),
+        setup.targets_fd, *setup.wake_fds, *(listener.fd for listener in setup.listeners),
     ]  # fmt: skip
 
 
@@ -58,6 +59,7 @@ def state_setup(configuration: Configuration, shared: Shared, endpoint: str, inc
         default_domain=configuration.default_domain,
         max_contacts=tables.registrar.max_contacts,
         workers=tables.server.workers,
+        targets_fd=shared.targets_fd,
         log_level=tables.log.level,
         log_format=tables.log.format,
     )

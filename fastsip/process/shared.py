@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 
 from fastsip._control import ControlView, control_format, control_size
-from fastsip._digest import table_size
+from fastsip._digest import table_size as nonces_size
 from fastsip._location import segment_format
+from fastsip._targets import TargetTable, table_format
 from fastsip._transport import LARGEST_DATAGRAM, SLOTS_SIZE, rings_size
 
 RECEIVE_SLOT = 65_600
@@ -19,7 +20,8 @@ RINGS_BUDGET = 64 * 1024 * 1024
 
 
 class Shared:
-    """Descriptors of one server's shared memory and wake-up events; `control` is the master's own view."""
+    """Descriptors of one server's shared memory and wake-up events; `control` and `targets` are the master's own
+    views."""
 
     def __init__(self, workers: int, keys: bytes) -> None:
         self.control_fd = _memory("control", control_size())
@@ -28,9 +30,17 @@ class Shared:
         self.slots_fds = [_memory(f"slots-{index}", SLOTS_SIZE) for index in range(workers)]
         self.segment_fd = _memory("location", 0)
         segment_format(self.segment_fd, self.control_fd)
-        self.nonces_fd = _memory("nonces", table_size())
+        self.nonces_fd = _memory("nonces", nonces_size())
+        self.targets_fd = _memory("targets", 0)
+        table_format(self.targets_fd, workers)
         self.wake_fds = [os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(workers)]
         self.control = ControlView(self.control_fd)
+        self.targets = TargetTable(self.targets_fd)
+
+    def clear_worker(self, worker: int) -> None:
+        """What a dead worker (waited for) has left is nobody's any more."""
+        self.control.clear_worker(worker)
+        self.targets.clear_worker(worker)
 
     def in_hand(self, worker: int) -> bytes | None:
         """The datagram a dead worker was working on, None if it was between datagrams."""
@@ -42,7 +52,9 @@ class Shared:
 
     def close(self) -> None:
         self.control.close()
-        for fd in (self.control_fd, self.rings_fd, self.segment_fd, self.nonces_fd, *self.slots_fds, *self.wake_fds):
+        self.targets.close()
+        common = (self.control_fd, self.rings_fd, self.segment_fd, self.nonces_fd, self.targets_fd)
+        for fd in (*common, *self.slots_fds, *self.wake_fds):
             os.close(fd)
 
 

@@ -125,7 +125,7 @@ class Workers:
         now = time.monotonic()
         self.children[index] = None
         kept = self._save_in_hand(index)
-        self._shared.control.clear_worker(index)
+        self._shared.clear_worker(index)
         if self.draining or child.told_to_end:
             self.drained.discard(index)
             if child.process.returncode:
