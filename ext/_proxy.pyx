@@ -2,7 +2,8 @@
 """The transaction user of a proxy, compiled (RFC 3261 16, 10.3, 8.2).
 
 One function per section of chapter 16, in `ext/proxy/`: validation and Route preprocessing in route.pxi, rights in
-admit.pxi, targets in target.pxi, questions to the policy in ask.pxi, execution of plans in plan.pxi, forwarding in forward.pxi,
+admit.pxi, targets in target.pxi, questions to the policy in ask.pxi, execution of plans in plan.pxi, the
+table of gateways in gateway.pxi, forwarding in forward.pxi,
 responses, Timer C and CANCEL in response.pxi, REGISTER in register.pxi, the answers made here in answer.pxi, and the
 context that joins them in context.pxi.
 """
@@ -20,6 +21,7 @@ from fastsip._memory cimport *
 from fastsip._message cimport *
 from fastsip._plan cimport *
 from fastsip._queue cimport *
+from fastsip._targets cimport *
 from fastsip._timer cimport *
 from fastsip._transaction cimport *
 from fastsip._transport cimport *
@@ -53,6 +55,7 @@ include "proxy/admit.pxi"
 include "proxy/context.pxi"
 include "proxy/forward.pxi"
 include "proxy/target.pxi"
+include "proxy/gateway.pxi"
 include "proxy/ask.pxi"
 include "proxy/plan.pxi"
 include "proxy/response.pxi"
@@ -73,6 +76,7 @@ cdef Proxy* proxy_new(const ProxySetup* setup) noexcept nogil:
     p.block = &setup.control.worker[setup.worker]
     p.facts = setup.facts
     p.questions = setup.questions
+    p.targets = setup.targets
     p.worker = setup.worker
     p.settings = setup.settings
     p.request = <Message*>malloc(sizeof(Message))

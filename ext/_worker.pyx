@@ -24,6 +24,7 @@ from fastsip._memory cimport *
 from fastsip._plan cimport *
 from fastsip._proxy cimport *
 from fastsip._queue cimport *
+from fastsip._targets cimport *
 from fastsip._timer cimport *
 from fastsip._transaction cimport *
 from fastsip._transport cimport *
@@ -133,6 +134,7 @@ cdef class Worker:
     cdef int hot_wake
     cdef int service_wake
     cdef Queue* questions
+    cdef Targets* targets
     cdef int policy_wake
     cdef int planned               # a plan was given, and the hot thread was woken for it
     cdef Bell* bell                # in a line of its own
@@ -236,6 +238,11 @@ cdef class Worker:
         proxy.control = self.control
         proxy.facts = self.facts
         proxy.questions = self.questions
+        if setup.targets_fd >= 0:
+            self.targets = targets_map(setup.targets_fd)
+            if self.targets == NULL:
+                raise OSError("cannot map the table of gateways")
+            proxy.targets = self.targets
         proxy.worker = self.index
         proxy.settings = settings
         self.proxy = proxy_new(&proxy)
@@ -568,6 +575,9 @@ cdef class Worker:
         digest_free(self.digest)
         segment_close(self.segment)
         self.drop_plans()
+        if self.targets != NULL:
+            targets_unmap(self.targets)
+            self.targets = NULL
         queue_free(self.facts)
         queue_free(self.questions)
         queue_free(self.orders)

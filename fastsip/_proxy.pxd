@@ -12,6 +12,7 @@ from fastsip._memory cimport Buffer, BufferPool
 from fastsip._message cimport Message, Slice, Uri, Writer
 from fastsip._plan cimport PlanHead, PlanStep, PlanTarget
 from fastsip._queue cimport Queue
+from fastsip._targets cimport Targets
 from fastsip._timer cimport Timer
 from fastsip._transaction cimport Transaction, Transactions
 from fastsip._transport cimport Packet, TransportState
@@ -99,6 +100,7 @@ cdef struct Target:              # one branch of a response context
     uint8_t state
     uint8_t cancel_pending       # CANCEL as soon as a provisional has come (9.1)
     uint8_t cancel_sent
+    uint8_t counted              # among the calls of its gateway
 
 cdef struct Plan:                # lives in a Buffer: targets (and room for those of a 3xx), then the encoded plan
     Buffer* buffer
@@ -197,6 +199,7 @@ cdef struct Proxy:
     Queue* facts                 # to the service thread
     bint facts_urgent            # a REGISTER is among them: wake the service thread after this batch
     Queue* questions             # to the policy thread
+    Targets* targets             # the gateways; NULL where there is no such table
     bint questions_asked         # in this turn: wake it
     uint32_t waiting             # for its answers
     uint32_t worker
@@ -222,6 +225,7 @@ cdef struct ProxySetup:
     Control* control
     Queue* facts
     Queue* questions
+    Targets* targets
     uint32_t worker
     Settings* settings
 

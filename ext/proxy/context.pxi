@@ -72,6 +72,7 @@ cdef void plan_drop(Proxy* p, ResponseContext* ctx) noexcept nogil:
         target = &ctx.plan.targets[i]
         timer_cancel(p.layer.wheel, &target.timer_c)
         buffer_release(p.pool, target.response)
+        gateway_done(p, target, False)
         client = target.client
         if client != NULL:
             target.client = NULL

@@ -205,12 +205,15 @@ cdef bint records_route(const Proxy* p, const Message* m) noexcept nogil:
 cdef int start_target(Proxy* p, ResponseContext* ctx, Target* target, const Message* m,
                       const Routing* r) noexcept nogil:
     # One branch: client transaction, request, Timer C. 0, or the status this branch failed with at once.
-    cdef Transaction* client = client_transaction(p.layer, m.method) if hop_of(p, ctx, target) else NULL
+    cdef Transaction* client
     cdef uint8_t branch[BRANCH_LENGTH]
     cdef const uint8_t* uri = m.data + r.target.whole.start
     cdef uint32_t uri_length = slice_length(r.target.whole), try_time
     cdef Buffer* request
     cdef Writer w
+    if not hop_of(p, ctx, target) or not gateway_admits(p, ctx, target):
+        return 503
+    client = client_transaction(p.layer, m.method)
     if client == NULL:
         return 503
     write_branch(p.layer, client, r.loop_hash, branch)

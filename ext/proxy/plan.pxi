@@ -115,6 +115,7 @@ cdef int start_group(Proxy* p, ResponseContext* ctx, const Message* m, const Rou
         if status:
             target.state = TARGET_DONE
             target.breadth = 0
+            gateway_done(p, target, False)
             consider(p, ctx, target, status, NULL)
         elif target.state == TARGET_ACTIVE:
             ctx.breadth -= target.breadth

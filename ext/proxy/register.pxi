@@ -49,15 +49,16 @@ cdef bint send_fact(Proxy* p, Writer* w, bint urgent) noexcept nogil:
     return True
 
 
-cdef void dialog_confirmed(Proxy* p, const Message* m) noexcept nogil:
-    # From the 2xx: it has both tags. May be lost; nothing depends on it but what operators see.
+cdef bint dialog_confirmed(Proxy* p, const Message* m, uint32_t gateway) noexcept nogil:
+    # From the 2xx: it has both tags, and perhaps a gateway (slot + 1). May be lost; nothing depends on it but what
+    # operators see, and for how long a call counts at its gateway. True if it is on its way.
     cdef Writer w
     cdef NameAddr caller, callee
     if (not parse_name_addr(m.data, header_value(m, HDR_FROM), &caller)
             or not parse_name_addr(m.data, header_value(m, HDR_TO), &callee)):
-        return
+        return False
     writer_init(&w, p.fact, SCRATCH_SIZE)
-    pack_array(&w, 7)
+    pack_array(&w, 8 if gateway else 7)
     pack_uint(&w, FACT_DIALOG_CONFIRMED)
     pack_slice(&w, m, m.call_id)
     pack_slice(&w, m, m.from_tag)
@@ -65,7 +66,9 @@ cdef void dialog_confirmed(Proxy* p, const Message* m) noexcept nogil:
     pack_slice(&w, m, caller.uri)
     pack_slice(&w, m, callee.uri)
     pack_uint(&w, p.wall)
-    send_fact(p, &w, False)
+    if gateway:
+        pack_uint(&w, gateway)
+    return send_fact(p, &w, False)
 
 
 cdef void dialog_ended(Proxy* p, const Message* m) noexcept nogil:

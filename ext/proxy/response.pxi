@@ -188,6 +188,7 @@ cdef void finish_plan(Proxy* p, ResponseContext* ctx) noexcept nogil:
 cdef void end_target(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
     # It runs no more; what it had of Max-Breadth is free again (RFC 5393 5.3.3.1).
     timer_cancel(p.layer.wheel, &target.timer_c)
+    gateway_done(p, target, False)
     if target.client != NULL:
         target.client.user = NULL
         target.client = NULL
@@ -223,6 +224,8 @@ cdef void proxy_on_response(void* self, Transaction* client, const Message* m) n
         if 200 <= m.status < 300 and ctx.server != NULL:
             pass_copy(p, ctx.server, m)
         return
+    if is_gateway(p, target):
+        gateway_heard(p, target, m)
     if m.status < 200:
         on_provisional(p, ctx, target, client, m)
     elif m.status < 300:
@@ -242,11 +245,14 @@ cdef void on_success(Proxy* p, ResponseContext* ctx, Target* target, Transaction
                      const Message* m) noexcept nogil:
     # Every 2xx to an INVITE goes up at once; to other requests the first one (16.7 step 5).
     cdef Buffer* response = upstream_copy(p, m)
-    cdef bint first = not ctx.final_sent
+    cdef bint first = not ctx.final_sent, counted = target.counted, told
+    target.counted = 0           # still a call of its gateway, until that is handed over
     end_target(p, ctx, target)
+    target.counted = counted
     if response == NULL:
         if first:
             consider(p, ctx, target, m.status, m)
+        gateway_done(p, target, False)
         go_on(p, ctx)
         return
     target.status = m.status
@@ -258,7 +264,8 @@ cdef void on_success(Proxy* p, ResponseContext* ctx, Target* target, Transaction
     if ctx.method == METHOD_INVITE and ctx.initial:
         if first:
             count_call(p, m.status)
-        dialog_confirmed(p, m)
+        told = dialog_confirmed(p, m, slot_of(target) + 1 if counted else 0)
+        gateway_done(p, target, told)
     elif ctx.method == METHOD_BYE:
         dialog_ended(p, m)
     if ctx.method != METHOD_INVITE:
@@ -364,6 +371,8 @@ cdef void branch_failed(Proxy* p, Transaction* client, int status) noexcept nogi
         return
     if status == SILENCE and target.status:
         status = 408             # something was heard, if not enough
+    elif is_gateway(p, target) and (status == SILENCE or status == 503):
+        gateway_silent(p, target)
     if not ctx.final_sent:
         consider(p, ctx, target, status, NULL)
     end_target(p, ctx, target)
@@ -445,9 +454,10 @@ cdef void on_timer_c(Proxy* p, Target* target) noexcept nogil:
 cdef void on_silence(Proxy* p, ResponseContext* ctx, Target* target, Transaction* client) noexcept nogil:
     # Not a word within try_time. An INVITE is not sent again, but a late 2xx still goes up, and a late provisional is
     # answered with CANCEL, which must not be sent before one (9.1).
+    if is_gateway(p, target):
+        gateway_silent(p, target)
     consider(p, ctx, target, SILENCE, NULL)
     end_target(p, ctx, target)
-    target.status = 0
     if ctx.method == METHOD_INVITE:
         timer_cancel(p.layer.wheel, &client.retransmit)
         target.state = TARGET_SILENT
