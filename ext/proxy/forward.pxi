@@ -123,7 +123,11 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
             put_record_route(p, w, m, r, out, &r.source)
     if m.max_forwards < 0:
         put(w, b"Max-Forwards: 70\r\n", 18)
-    if not has_header(m, HDR_MAX_BREADTH):
+    if has_header(m, HDR_MAX_BREADTH):
+        pass
+    elif breadth == MAX_BREADTH:
+        put(w, b"Max-Breadth: 60\r\n", 17)
+    else:
         put(w, b"Max-Breadth: ", 13)
         put_number(w, breadth)
         put(w, b"\r\n", 2)
