@@ -13,7 +13,8 @@
  *     index_start        for each level L two areas, side 0 and 1, of 2^L + 512 slots of 8 bytes
  *     heap_start         chunks of 256 KiB, each cut into blocks of one size
  *
- * The file is sparse: 64 GiB of addresses, memory only where something was written. Only one index area is in use.
+ * The file is sparse: 64 GiB of addresses, memory only where something was written. Only one index area is in use, and
+ * those that were in use wait for their last readers.
  *
  *     root    64 bits:   level << 1 | side                          which area is the index
  *     slot    64 bits:   tag 30 | kind 3 | unit 31                  0 is EMPTY, 1 is a TOMBSTONE (kinds begin at 1)
@@ -41,6 +42,9 @@
  *
  * A new index is filled in an area nobody can reach, then one store to the root publishes it. A reader that loaded the
  * old root goes on in the old area, which never changes any more; what it misses is what happened after its search began.
+ * Where the old areas of the right level are all under somebody's eyes still, the new index takes the next level that has
+ * one to spare. It lasts twice as long there, so a reader that does not end its turn for long costs no put: it costs
+ * some 20 bytes of index for each record that is put or taken out meanwhile, and that record's block.
  *
  *
  * Reclamation
@@ -79,7 +83,10 @@
  * by single stores from one true state to another (above). So a writer may die between any two stores, and readers
  * go on unharmed. The next writer needs no repair either: which blocks are taken is not written anywhere but in the
  * slots. It walks the index and takes for free what no slot names, once the readers that were in a turn when it
- * attached have left it, since the dead writer may have put something out of reach under their eyes. Chunk classes and
+ * attached have left it, since the dead writer may have put something out of reach under their eyes. That may take long,
+ * and until then it has other places to write to: chunks that were in no use, and index areas where the file has no data.
+ * An area is given back, as a hole, only when nobody reads it, and it is written into before it is published; so where
+ * there is no data no reader is. What the new writer itself replaces meanwhile is stamped as ever. Chunk classes and
  * their number are stored before the first slot names a block in the chunk. A put that was acknowledged is a slot
  * stored; one that was not is either whole or not there.
  */

@@ -40,6 +40,10 @@ typedef struct Retired {
     uint64_t epoch, what;
 } Retired;
 
+/* What may lie in an index area: nothing; the index, or one of our own that readers may still see; something that was
+ * there when we attached, which readers of that time may see. */
+enum Area { AREA_FREE, AREA_OURS, AREA_FOUND };
+
 typedef struct SegmentWriter {
     Segment segment;
     int fd;                        /* an open file description of our own, with the lock that keeps other writers out */
@@ -51,7 +55,7 @@ typedef struct SegmentWriter {
     Retired *retired;              /* ring */
     uint64_t retired_head, retired_tail, retired_capacity;
     uint64_t limbo;                /* epoch at attach while readers of the dead writer's time may be there, then 0 */
-    uint8_t area_busy[INDEX_LEVEL_MAX + 1][2];
+    uint8_t area[INDEX_LEVEL_MAX + 1][2];                     /* an enum Area each */
     Slot *index;
     uint32_t level, side;
     uint64_t records, tombstones, kinds[RECORD_KINDS];
@@ -225,7 +229,7 @@ static inline void retire(SegmentWriter *w, uint64_t what) {
 static inline void area_give(SegmentWriter *w, uint32_t level, uint32_t side) {
     pages_give(w->fd, index_offset(&w->segment, level, side), 8 * index_slots(level));
     SEGMENT_STORED();
-    w->area_busy[level][side] = 0;
+    w->area[level][side] = AREA_FREE;
 }
 
 /* The readers of the dead writer's time are gone: what no slot names is free. */
@@ -239,7 +243,7 @@ static inline void limbo_end(SegmentWriter *w) {
     }
     for (uint32_t level = INDEX_LEVEL_MIN; level <= w->segment.level_max; level++)
         for (uint32_t side = 0; side < 2; side++)
-            if (level != w->level || side != w->side) area_give(w, level, side);
+            if (w->area[level][side] == AREA_FOUND) area_give(w, level, side);
 }
 
 /* Free what no reader can see any more; how many things still wait. See segment.h for why this order is enough. */
@@ -293,8 +297,10 @@ static inline Slot *index_locate(SegmentWriter *w, uint64_t tag, int kind, const
     return NULL;
 }
 
-/* All keys into an empty area; 0 if some ran into its end. */
+/* All keys into an empty area; 0 if some ran into its end. There is data in it afterwards, even if there was no key. */
 static inline int index_fill(SegmentWriter *w, Slot *to, uint32_t level) {
+    atomic_store_explicit(&to[0], SLOT_EMPTY, memory_order_relaxed);
+    SEGMENT_STORED();
     for (uint64_t i = 0, end = index_slots(w->level); i < end; i++) {
         uint64_t word = atomic_load_explicit(&w->index[i], memory_order_relaxed);
         if (word <= SLOT_TOMBSTONE) continue;
@@ -307,22 +313,25 @@ static inline int index_fill(SegmentWriter *w, Slot *to, uint32_t level) {
     return 1;
 }
 
-/* A new index, at least at `level`, with room for twice the keys where the segment has it. 0 or -errno, the old index
- * then stands. The caller has reserved two things to retire. */
-static inline int index_rebuild(SegmentWriter *w, uint32_t level) {
+/* A new index, of a level from `level` to `highest`: the lowest with room for twice the keys, where the segment has it, and
+ * with an area that nobody reads. 0 or -errno, the old index then stands. The caller has reserved two things to retire. */
+static inline int index_rebuild(SegmentWriter *w, uint32_t level, uint32_t highest) {
     Segment *s = &w->segment;
+    int error = -ENOSPC, reclaimed = 0;
     while (level < s->level_max && (w->records + 1) * 2 > 1ULL << level) level++;
     if (level == w->level && w->tombstones < 1ULL << level >> 3) return -ENOSPC;      /* the largest, and little to gain */
-    for (; level <= s->level_max; level++) {
-        if (w->area_busy[level][0] && w->area_busy[level][1]) segment_reclaim(w);
-        uint32_t side = w->area_busy[level][0] ? 1 : 0;
-        if (w->area_busy[level][side]) return -EBUSY;
+    for (; level <= highest; level++) {
+        if (w->area[level][0] && w->area[level][1] && !reclaimed++) segment_reclaim(w);
+        uint32_t side = w->area[level][0] ? 1 : 0;
+        if (w->area[level][side]) {
+            error = -EBUSY;
+            continue;
+        }
         uint64_t offset = index_offset(s, level, side), bytes = 8 * index_slots(level);
-        pages_give(w->fd, offset, bytes);              /* a dead writer's attempt may be there */
-        int error = pages_take(w->fd, offset, bytes);
+        int none = pages_take(w->fd, offset, bytes);
         Slot *to = (Slot *)(s->base + offset);
-        if (!error && index_fill(w, to, level)) {
-            w->area_busy[level][side] = 1;
+        if (!none && index_fill(w, to, level)) {
+            w->area[level][side] = AREA_OURS;
             atomic_store_explicit(&s->header->root, (uint64_t)level << 1 | side, memory_order_seq_cst);
             SEGMENT_STORED();
             retire(w, 1ULL << 32 | w->level << 1 | w->side);
@@ -334,9 +343,9 @@ static inline int index_rebuild(SegmentWriter *w, uint32_t level) {
             return 0;
         }
         pages_give(w->fd, offset, bytes);
-        if (error) return error;
+        if (none) return none;
     }
-    return -ENOSPC;
+    return error;
 }
 
 static inline void count_records(SegmentWriter *w, int kind, int change) {
@@ -359,7 +368,7 @@ static inline int segment_put(SegmentWriter *w, int kind, const uint8_t *key, ui
         uint64_t slots = 1ULL << w->level, used = w->records + w->tombstones + 1;
         int crowded = !vacant || used * 10 > slots * 9;
         if (crowded || (used * 10 > slots * 7 && used >= w->rebuild_at)) {
-            error = index_rebuild(w, vacant ? INDEX_LEVEL_MIN : w->level + 1);
+            error = index_rebuild(w, vacant ? INDEX_LEVEL_MIN : w->level + 1, w->segment.level_max);
             if (error && crowded) return error;
             if (error) w->rebuild_at = used + slots / 64;
             index_locate(w, tag, kind, key, key_length, &vacant);
@@ -418,7 +427,8 @@ static inline int segment_delete(SegmentWriter *w, int kind, const uint8_t *key,
     }
     retire(w, old & SLOT_UNIT_MASK);
     count_records(w, kind, -1);
-    if (w->level > INDEX_LEVEL_MIN && w->records < 1ULL << w->level >> 3) index_rebuild(w, INDEX_LEVEL_MIN);
+    if (w->level > INDEX_LEVEL_MIN && w->records < 1ULL << w->level >> 3)
+        index_rebuild(w, INDEX_LEVEL_MIN, w->level - 1);
     if (w->retired_tail - w->retired_head >= RECLAIM_BATCH && w->retired_tail % RECLAIM_BATCH == 0) segment_reclaim(w);
     return 1;
 }
@@ -513,6 +523,19 @@ static inline int attach_block(SegmentWriter *w, uint64_t word) {
     return 1;
 }
 
+/* Whoever publishes an area stores into it first, so one without data is under nobody's eyes. */
+static inline void attach_areas(SegmentWriter *w) {
+    for (uint32_t level = INDEX_LEVEL_MIN; level <= w->segment.level_max; level++)
+        for (uint32_t side = 0; side < 2; side++) {
+            uint64_t offset = index_offset(&w->segment, level, side), bytes = 8 * index_slots(level);
+            off_t data = lseek(w->fd, (off_t)offset, SEEK_DATA);
+            int none = data < 0 ? errno == ENXIO : (uint64_t)data >= offset + bytes;
+            if (level == w->level && side == w->side) w->area[level][side] = AREA_OURS;
+            else if (!none) w->area[level][side] = AREA_FOUND;
+            else pages_give(w->fd, offset, bytes);          /* taken and not written is no data, but memory */
+        }
+}
+
 /* Become the writer of whatever is there. NULL with errno: EAGAIN another writer lives, EPROTO not such a segment,
  * ENOMEM, or what open and mmap say. */
 static inline SegmentWriter *segment_attach_writer(int fd, Control *control) {
@@ -543,7 +566,7 @@ static inline SegmentWriter *segment_attach_writer(int fd, Control *control) {
         else if (chunk_open(w, c, class - 1)) goto fail;
     }
     w->side = atomic_load_explicit(&header->root, memory_order_relaxed) & 1;
-    memset(w->area_busy, 1, sizeof w->area_busy);           /* until limbo ends */
+    attach_areas(w);
     for (uint64_t i = 0, end = index_slots(w->level); i < end; i++) {
         if (i + 16 < end)
             __builtin_prefetch(w->segment.base + slot_offset(atomic_load_explicit(&w->index[i + 16], memory_order_relaxed)));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import errno
 import os
 import resource
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fastsip._location import BindingTuple
 
 MIB = 1 << 20
+FEWEST_SLOTS = 1024 + 512
 
 
 class Memory(NamedTuple):
@@ -219,6 +221,44 @@ def test_nothing_is_freed_under_a_reader_until_it_leaves_or_is_cleared(memory: M
     assert writer.reclaim() == 0
     with pytest.raises(ValueError, match="without an index"):
         SegmentReader(*memory).enter()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_reader_that_stays_in_its_turn_costs_no_put(memory: Memory, replaced: bool) -> None:
+    writer, reader, other = SegmentWriter(*memory), SegmentReader(*memory, 0), SegmentReader(*memory, 1)
+    kept = {b"kept%d" % i: b"%d" % i for i in range(600)}
+    for key, value in kept.items():
+        writer.put(RECORD_BINDINGS, key, value)
+    reader.enter()
+    passing: collections.deque[bytes] = collections.deque()
+    levels = []
+    for i in range(30_000):
+        if replaced and i % 2000 == 0:
+            writer.close()
+            writer = SegmentWriter(*memory)
+            assert writer.memory()["damaged"] == 0
+        before = writer.memory()
+        writer.put(RECORD_BINDINGS, b"passing%d" % i, b"")
+        if writer.memory()["tombstones"] < before["tombstones"] and writer.memory()["slots"] == before["slots"]:
+            writer.delete(RECORD_BINDINGS, b"passing%d" % i)  # only those that use the index up
+            continue
+        passing.append(b"passing%d" % i)
+        if len(passing) > 400:
+            assert writer.delete(RECORD_BINDINGS, passing.popleft())
+        if writer.memory()["slots"] != before["slots"]:
+            levels.append(writer.memory()["slots"])
+            assert {key: reader.find(RECORD_BINDINGS, key) for key in kept} == kept
+            assert {key: other.find(RECORD_BINDINGS, key) for key in kept} == kept
+    assert len(levels) > 1
+    assert max(levels) < 300_000
+    assert writer.reclaim() > 0
+    reader.leave()
+    assert writer.reclaim() == 0
+    for key in [*kept, *passing]:
+        assert writer.delete(RECORD_BINDINGS, key)
+    writer.reclaim()
+    assert writer.memory()["slots"] == FEWEST_SLOTS
+    assert writer.memory()["resident"] < MIB
 
 
 def test_one_writer_at_a_time(memory: Memory) -> None:

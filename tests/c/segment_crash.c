@@ -56,7 +56,7 @@ static void verify_all(uint32_t except) {
 static int apply(uint32_t key, uint32_t version) {
     uint8_t name[64], value[4096];
     uint32_t length = model_key(name, key);
-    if (key == RENEWAL) return retire_reserve(writer, 2) || index_rebuild(writer, writer->level);
+    if (key == RENEWAL) return retire_reserve(writer, 2) || index_rebuild(writer, writer->level, reader->level_max);
     if (!version) return segment_delete(writer, RECORD_BINDINGS, name, length) < 0;
     return segment_put(writer, RECORD_BINDINGS, name, length, value, model_value(value, key, version));
 }

@@ -2,7 +2,8 @@
  *
  * Every value names its key and version and checks itself. A reader must never see a torn or a reused record (TSan
  * calls it a race, the check calls it not whole), never a version older than one it saw before, and always the keys that
- * are never taken out, by search and by scan, while the index grows, shrinks and is renewed and writers change.
+ * are never taken out, by search and by scan, while the index grows, shrinks and is renewed and writers change. One of
+ * them now and then stays in its turn for thousands of operations: its index and its records must stay as they were.
  * usage: segment_stress [operations]
  */
 #include <pthread.h>
@@ -16,7 +17,28 @@
 
 static SegmentWriter *writer;
 static _Atomic int stopping;
-static _Atomic unsigned long looked, found, scans;
+static _Atomic unsigned long looked, found, scans, written, dwelt;
+
+/* A turn that sees a writer go and another come. What the index of its beginning names is whole at its end. */
+static void dwell(Segment *view, uint32_t me) {
+    uint32_t level, key, steady = 0, length;
+    const uint8_t *value;
+    segment_enter(view, me);
+    Slot *index = index_current(view, &level);
+    unsigned long until = atomic_load(&written) + 17000;
+    while (atomic_load(&written) < until && !atomic_load(&stopping)) usleep(500);
+    for (uint64_t i = 0; i < index_slots(level); i++) {
+        uint64_t word = atomic_load_explicit(&index[i], memory_order_seq_cst);
+        if (word <= SLOT_TOMBSTONE) continue;
+        CHECK(segment_record(view, word, &value, &length), "no record");
+        memcpy(&key, value, 4);
+        model_version(value, length, key);
+        steady += key < STEADY;
+    }
+    CHECK(steady == STEADY, "%u of the keys that stay", steady);
+    segment_leave(view, me);
+    atomic_fetch_add_explicit(&dwelt, 1, memory_order_relaxed);
+}
 
 static void *read_on(void *argument) {
     uint32_t me = (uint32_t)(uintptr_t)argument;
@@ -41,6 +63,7 @@ static void *read_on(void *argument) {
             atomic_fetch_add_explicit(&found, 1, memory_order_relaxed);
         }
         segment_leave(&view, me);
+        if (me == 0 && turn % 64 == 0) dwell(&view, me);
         if (turn % 32) continue;
         uint8_t times[STEADY] = {0};
         Scan scan = {0};
@@ -89,6 +112,7 @@ int main(int argc, char **argv) {
             segment_delete(writer, RECORD_BINDINGS, name, model_key(name, key));
         else
             put(key, n);
+        atomic_store(&written, n);
         uint64_t root = atomic_load(&writer->segment.header->root);
         roots += root != last;
         last = root;
@@ -111,10 +135,10 @@ int main(int argc, char **argv) {
     atomic_store(&stopping, 1);
     for (int i = 0; i < READERS; i++) pthread_join(reader[i], NULL);
     CHECK(segment_reclaim(writer) == 0, "something is never freed");
-    printf("%lu searches, %lu found, %lu scans, %lu indexes, %lu records\n", looked, found, scans, (unsigned long)roots,
-           writer->records);
+    printf("%lu searches, %lu found, %lu scans, %lu long turns, %lu indexes, %lu records\n", looked, found, scans, dwelt,
+           (unsigned long)roots, writer->records);
     fflush(stdout);
-    CHECK(roots > 3 && scans > 3, "too little happened");
+    CHECK(roots > 3 && scans > 3 && dwelt > 1, "too little happened");
     segment_detach_writer(writer);
     return 0;
 }
