@@ -1,4 +1,4 @@
-# cython: language_level=3, freelist=64
+# cython: language_level=3, freelist=512
 """Facts as the state process applies them: bodies read in place, dialogs kept, REGISTERs decided (RFC 3261 10.3).
 
 The contract is fastsip/_facts.pyi, the wire format fastsip/state/facts.py. Nothing here blocks or knows a clock.
@@ -13,8 +13,8 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastsip._hash cimport HashKey, siphash
 from fastsip._location cimport (
-    Binding, BindingSet, binding_call_id, binding_first, binding_next, binding_parameters, binding_path, binding_set,
-    binding_uri)
+    RECORD_BINDINGS, Binding, BindingSet, binding_call_id, binding_first, binding_next, binding_parameters,
+    binding_path, binding_set, binding_uri)
 from fastsip._message cimport uri_equal
 
 cdef enum:
@@ -28,6 +28,7 @@ include "facts/reader.pxi"
 include "facts/dialogs.pxi"
 include "facts/register.pxi"
 include "facts/decide.pxi"
+include "facts/plain.pxi"
 
 
 def apply(bytes body not None, uint64_t count, uint64_t known, Dialogs dialogs not None):
@@ -47,9 +48,7 @@ def apply(bytes body not None, uint64_t count, uint64_t known, Dialogs dialogs n
     skip(&reader, min(known, count))
     for number in range(known, count):
         start = reader.at
-        skip(&reader, 1)
-        after = reader.at
-        reader.at = start
+        after = NULL
         if not read_array(&reader, &length) or length == 0 or not read_uint(&reader, &kind):
             left_out += 1
         elif kind == FACT_REGISTER:
@@ -61,8 +60,11 @@ def apply(bytes body not None, uint64_t count, uint64_t known, Dialogs dialogs n
             else:
                 register.readable = length == 9 and read_register(register, &reader)
                 registers.append(register)
+                after = reader.at if register.readable else NULL      # all nine were read, so it ends here
         elif not ((kind == FACT_DIALOG_CONFIRMED and length == 7 and dialog_confirmed(dialogs, &reader)) or
                   (kind == FACT_DIALOG_ENDED and length == 4 and dialog_ended(dialogs, &reader))):
             left_out += 1
-        reader.at = after
+        if after == NULL:
+            reader.at = start
+            skip(&reader, 1)
     return registers, left_out

@@ -3,6 +3,11 @@
 What a REGISTER does is RFC 3261 10.3 steps 6 to 8, as a function of the current record, the request and the time.
 """
 
+from fastsip.location import LocationTable
+from fastsip.registrar import Removals
+from fastsip.state.expiry import Expiry
+from fastsip.state.journal import Journal
+
 class Register:
     """One REGISTER fact, authenticated by the worker that sent it, as far as it concerns the bindings."""
 
@@ -58,6 +63,25 @@ class Change:
     @property
     def removed(self) -> list[tuple[bytes, int]] | None:
         """Call-ID and CSeq of the bindings whose URI is not there any more, where the REGISTER removed some."""
+
+def apply_plain(
+    registers: list[Register],
+    outcomes: list[tuple[int, int, int]],
+    table: LocationTable,
+    journal: Journal | None,
+    removals: Removals,
+    expiry: Expiry,
+    now: int,
+    max_contacts: int,
+    version: int,
+    least: int,
+) -> tuple[int, int, int, int]:
+    """Apply what follows in `registers` after as many as there are `outcomes`, up to the first that is refused, removes
+    something or cannot be published, and append (token, 200, 0) for each. The first that is left has changed nothing.
+
+    Each change gets a version above `version`, and not below `least`. Returns the highest version now, and how many
+    REGISTERs were applied, addresses-of-record came, and bindings came.
+    """
 
 def without_expired(value: bytes, now: int, version: int) -> Change:
     """The record without bindings whose time has passed at `now` (Unix ms). ValueError if it is damaged."""

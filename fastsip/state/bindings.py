@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 
-from fastsip._facts import Change, Register, without_expired
+from fastsip._facts import Change, Register, apply_plain, without_expired
 from fastsip._location import RECORD_BINDINGS, summarize_bindings
 from fastsip.location import Binding, BindingSet, LocationTable
 from fastsip.registrar import Removals
 from fastsip.state.expiry import Expiry
+from fastsip.state.facts import Outcome
 from fastsip.state.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,27 @@ class Bindings:
         self.registered = 0
         self.refused = 0
         self.expired = 0
+
+    def register_plain(self, registers: list[Register], outcomes: list[Outcome], now: int) -> None:
+        """Apply those after the first `len(outcomes)` in turn, as `register` does, and append what to answer, up to the
+        first with which there is more to do."""
+        if self._require_store and self._journal is not None and not self._journal.durable:
+            return
+        self.version, registered, aors, bindings = apply_plain(
+            registers,
+            outcomes,
+            self._table,
+            self._journal,
+            self._removals,
+            self._expiry,
+            now,
+            self.max_contacts,
+            self.version,
+            now << VERSION_SHIFT,
+        )
+        self.registered += registered
+        self.aors += aors
+        self.bindings += bindings
 
     def register(self, register: Register, now: int) -> tuple[int, int]:
         """Apply one REGISTER at `now` (Unix milliseconds): status and Retry-After in seconds (0 for none)."""

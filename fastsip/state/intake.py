@@ -47,23 +47,39 @@ class Intake:
         if left_out:
             self.malformed += left_out
             log.error("worker %d: %d facts were left out, they are none", batch.worker, left_out)
-        outcomes: list[Outcome] = []
+        outcomes = self._register(registers) if registers else []
+        if registers:
+            progress.keep(first + known, _answers(registers, outcomes, batch.count - known, known))
         if known:
             self.repeated += known
-            outcomes += progress.outcomes(first, first + known)
-        if registers:
-            now = time.time_ns() // 1_000_000
-            register, keep = self._bindings.register, progress.keep
-            for one in registers:
-                status, retry_after = register(one, now) if one.readable else self._unreadable(one)
-                outcome = one.token, status, retry_after
-                keep(first + one.index, outcome)
-                outcomes.append(outcome)
+            outcomes = [*progress.outcomes(first, first + known), *outcomes]
         self.facts += batch.count - known
         progress.applied = max(progress.applied, first + batch.count - 1)
         return progress.applied, outcomes
+
+    def _register(self, registers: list[Register]) -> list[Outcome]:
+        now = time.time_ns() // 1_000_000
+        bindings = self._bindings
+        outcomes: list[Outcome] = []
+        while True:
+            bindings.register_plain(registers, outcomes, now)
+            if len(outcomes) == len(registers):
+                return outcomes
+            one = registers[len(outcomes)]
+            status, retry_after = bindings.register(one, now) if one.readable else self._unreadable(one)
+            outcomes.append((one.token, status, retry_after))
 
     def _unreadable(self, register: Register) -> tuple[int, int]:
         self.malformed += 1
         log.error("a REGISTER that cannot be read was refused")
         return 500, 0
+
+
+def _answers(registers: list[Register], outcomes: list[Outcome], count: int, known: int) -> list[Outcome | None]:
+    """For each of `count` facts what to answer, None for those that nobody waits for."""
+    if len(outcomes) == count:
+        return [*outcomes]
+    answers: list[Outcome | None] = [None] * count
+    for register, outcome in zip(registers, outcomes, strict=True):
+        answers[register.index - known] = outcome
+    return answers

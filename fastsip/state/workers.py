@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 
 from fastsip.state.facts import Batch, Hello, Outcome
@@ -20,18 +20,22 @@ class Progress:
 
     def __init__(self, applied: int) -> None:
         self.applied = applied
-        self._kept: dict[int, tuple[int, Outcome]] = {}
+        self._kept: deque[tuple[int, list[Outcome | None]]] = deque()
 
-    def keep(self, sequence: int, outcome: Outcome) -> None:
-        """Remember the answer to a REGISTER: its acknowledgement may be lost while the fact stays applied."""
-        self._kept[sequence % OUTCOMES] = sequence, outcome
+    def keep(self, first: int, answers: list[Outcome | None]) -> None:
+        """Remember the answers to facts from number `first` on, None where there is none: their acknowledgement may be
+        lost while the facts stay applied."""
+        self._kept.append((first, answers))
+        oldest = first + len(answers) - OUTCOMES
+        while self._kept[0][0] + len(self._kept[0][1]) <= oldest:
+            self._kept.popleft()
 
     def outcomes(self, first: int, end: int) -> Iterator[Outcome]:
         """The answers remembered to the REGISTERs numbered `first` to before `end`, in that order."""
-        for sequence in range(max(first, end - OUTCOMES), end):
-            kept = self._kept.get(sequence % OUTCOMES)
-            if kept is not None and kept[0] == sequence:
-                yield kept[1]
+        for number, answers in self._kept:
+            for answer in answers[max(0, first - number) : max(0, end - number)]:
+                if answer is not None:
+                    yield answer
 
 
 class Workers:
