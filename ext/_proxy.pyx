@@ -164,6 +164,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     r.token.start = r.token.end = 0
     r.aor_length = r.binding_length = r.bindings = 0
     answer_flow(&r.answer, &packet.flow, m)
+    p.call = packet.call
     matched = match_request(p.layer, m, &r.answer, &found)
     if matched == MATCH_ABSORBED:
         if found != NULL and found.status == 0 and found.machine == INVITE_SERVER:
@@ -172,7 +173,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     if m.method == METHOD_CANCEL:
         on_cancel(p, m, &r.answer)
         return
-    r.call = packet.call if packet.call else call_hash(p, m)
+    p.call = r.call = packet.call if packet.call else call_hash(p, m)
     status = validate(p, m, &r)
     if status == 0:
         status = read_routes(p, m, &r)
@@ -200,6 +201,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
 
 cdef void proxy_receive(Proxy* p, Packet* packet) noexcept nogil:
     cdef Message* m = p.request
+    p.call = 0
     if parse_message(m, packet.data, packet.length, DATAGRAM) <= 0:
         on_malformed(p, m, packet)
         return

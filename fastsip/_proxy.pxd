@@ -147,6 +147,7 @@ cdef struct ResponseContext:     # RFC 3261 16.2
     uint8_t initial              # a request without To tag: counts as a call
     uint8_t method
     uint8_t used                 # 0 on the free list
+    uint16_t aor_length          # REGISTER: plan.buffer ends with that much address-of-record
 
 cdef enum:
     MAX_ROUTES = 32              # Route values one request may carry; more is answered 400
@@ -209,6 +210,7 @@ cdef struct Proxy:
     void* context_chunks
     uint64_t contexts
     Message* request             # the message being worked on
+    uint64_t call                # its hash, 0 while that is not known
     Message* stored              # a stored request, parsed again to answer it
     uint8_t* scratch             # SCRATCH_SIZE bytes for the message being written
     uint8_t* fact                # SCRATCH_SIZE bytes for the fact being written

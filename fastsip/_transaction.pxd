@@ -98,8 +98,8 @@ cdef uint64_t transactions_free(Transactions* layer) noexcept nogil
 
 # Server side. match_request looks for the request's transaction (17.2.3, RFC 2543 rules without the cookie).
 cdef int match_request(Transactions* layer, const Message* m, const Flow* flow, Transaction** found) noexcept nogil
-# A new server transaction in Proceeding/Trying that keeps `request` (takes a reference) and answers to `flow`. NULL
-# when the limit is reached. Not for ACK. Call after match_request said MATCH_NONE.
+# A new server transaction in Proceeding/Trying that keeps `request` (takes a reference; NULL: the TU needs it no more) and
+# answers to `flow`. NULL when the limit is reached. Not for ACK. Call after match_request said MATCH_NONE.
 cdef Transaction* server_transaction(Transactions* layer, const Message* m, const Flow* flow, Buffer* request) noexcept nogil
 # The INVITE server transaction a CANCEL names (9.2), or NULL.
 cdef Transaction* find_cancelled(Transactions* layer, const Message* cancel) noexcept nogil

@@ -46,15 +46,12 @@ cdef bint is_answer_tag(const Proxy* p, const Message* m, uint64_t call) noexcep
 
 
 cdef void response_begin(Proxy* p, Writer* w, const Message* m, const Flow* answer, int status) noexcept nogil:
-    cdef const char* reason = reason_phrase(status)
-    response_begin_as(p, w, m, answer, status, <const uint8_t*>reason, <uint32_t>strlen(reason))
+    status_line(p, w, status, NULL, 0)
+    put_own_lines(p, w, m, answer, status > 100)
 
 
-cdef void response_begin_as(Proxy* p, Writer* w, const Message* m, const Flow* answer, int status,
-                            const uint8_t* reason, uint32_t reason_length) noexcept nogil:
-    # Status line (with the RFC's phrase where there is none), Via lines, From, To with a tag (but in a 100), Call-ID, CSeq.
-    cdef uint32_t i
-    cdef const Header* h
+cdef void status_line(Proxy* p, Writer* w, int status, const uint8_t* reason, uint32_t reason_length) noexcept nogil:
+    # With the RFC's phrase where there is none.
     writer_init(w, p.scratch, SCRATCH_SIZE)
     put(w, b"SIP/2.0 ", 8)
     put_number(w, status)
@@ -64,6 +61,12 @@ cdef void response_begin_as(Proxy* p, Writer* w, const Message* m, const Flow* a
     else:
         put_text(w, reason_phrase(status))
     put(w, b"\r\n", 2)
+
+
+cdef void put_own_lines(Proxy* p, Writer* w, const Message* m, const Flow* answer, bint tagged) noexcept nogil:
+    # What every response repeats of its request: Via lines, From, To with a tag (but in a 100), Call-ID, CSeq.
+    cdef uint32_t i
+    cdef const Header* h
     for i in range(m.header_count):
         h = &m.headers[i]
         if h.id == HDR_VIA:
@@ -77,9 +80,9 @@ cdef void response_begin_as(Proxy* p, Writer* w, const Message* m, const Flow* a
     put_header(w, m, HDR_FROM, b"From: ")
     put(w, b"To: ", 4)
     put_slice(w, m.data, header_value(m, HDR_TO))
-    if status > 100 and not m.to_tag.end:
+    if tagged and not m.to_tag.end:
         put(w, b";tag=fs", 7)
-        put_hex(w, answer_tag(p, m, call_hash(p, m)), 16)
+        put_hex(w, answer_tag(p, m, p.call if p.call and m == p.request else call_hash(p, m)), 16)
     put(w, b"\r\n", 2)
     put_header(w, m, HDR_CALL_ID, b"Call-ID: ")
     put_header(w, m, HDR_CSEQ, b"CSeq: ")

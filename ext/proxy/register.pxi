@@ -293,7 +293,7 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef int flags = 0, status
     cdef Transaction* server
     cdef ResponseContext* ctx
-    cdef Buffer* request
+    cdef Buffer* lines
     cdef Writer w
     cdef Slice who
     if has_header(m, HDR_REQUIRE):
@@ -325,20 +325,37 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         count_add(p.block, COUNT_registers_failed, 1)
         answer(p, m, &r.answer, status)
         return
-    request = buffer_copy(p.pool, m.data, m.size)
-    server = server_transaction(p.layer, m, &r.answer, request) if request != NULL else NULL
-    buffer_release(p.pool, request)
+    lines = lines_to_come(p, m, &r.answer, aor, length)
+    server = server_transaction(p.layer, m, &r.answer, NULL) if lines != NULL else NULL
     ctx = context_new(p, CONTEXT_REGISTER, server, m) if server != NULL else NULL
     if ctx != NULL:
+        ctx.plan.buffer, ctx.aor_length = lines, length
         patch_token(&w, (<uint64_t>server.index << 32) | server.generation)
         if send_fact(p, &w, True):
             timer_arm(p.layer.wheel, &ctx.wait, p.layer.now, STATE_PATIENCE)
             return
         context_free(p, ctx)
-    elif server != NULL:
-        transaction_end(p.layer, server)
+    else:
+        buffer_release(p.pool, lines)
+        if server != NULL:
+            transaction_end(p.layer, server)
     count_add(p.block, COUNT_rejected_full, 1)
     answer(p, m, &r.answer, 503)
+
+
+cdef Buffer* lines_to_come(Proxy* p, const Message* m, const Flow* answer, const uint8_t* aor,
+                           uint32_t length) noexcept nogil:
+    # What the answer will need of the request, so that nobody reads that again: its lines, then the address-of-record.
+    cdef Writer w
+    writer_init(&w, p.scratch, SCRATCH_SIZE)
+    put_own_lines(p, &w, m, answer, True)
+    put(&w, aor, length)
+    return buffer_copy(p.pool, w.start, <uint32_t>(w.at - w.start)) if not w.overflow else NULL
+
+
+cdef void registered_begin(Proxy* p, Writer* w, const ResponseContext* ctx, int status) noexcept nogil:
+    status_line(p, w, status, NULL, 0)
+    put(w, ctx.plan.buffer.data, ctx.plan.buffer.length - ctx.aor_length)
 
 
 cdef void patch_token(Writer* w, uint64_t token) noexcept nogil:
@@ -350,26 +367,20 @@ cdef void patch_token(Writer* w, uint64_t token) noexcept nogil:
 
 cdef void proxy_registered(Proxy* p, uint64_t token, int status, uint32_t retry_after) noexcept nogil:
     cdef Transaction* server = transaction_at(p.layer, <uint32_t>(token >> 32), <uint32_t>token)
-    cdef uint8_t aor[AOR_SIZE + 2]
+    cdef const uint8_t* aor
     cdef uint32_t length
     cdef Text realm
     cdef ResponseContext* ctx
-    cdef const Message* m
     cdef Buffer* buffer
     cdef Writer w
-    cdef Slice who
     if server == NULL or server.user == NULL or server.branch == LINKED:
         return
     ctx = <ResponseContext*>server.user
     if ctx.kind != CONTEXT_REGISTER:
         return
-    m = stored_request(p, server)
-    length = register_aor(p, m, &server.flow, aor, &who) if m != NULL else 0
-    if length == 0 or length > AOR_SIZE:
-        respond(p, ctx, NULL, 500)
-        context_free(p, ctx)
-        return
-    response_begin(p, &w, m, &server.flow, status)
+    length = ctx.aor_length
+    aor = ctx.plan.buffer.data + ctx.plan.buffer.length - length
+    registered_begin(p, &w, ctx, status)
     if status == 200:
         put_bindings(p, &w, aor, length)
         count_add(p.block, COUNT_registers_ok, 1)

@@ -15,11 +15,14 @@ cdef void respond(Proxy* p, ResponseContext* ctx, const Message* m, int status) 
     cdef Buffer* buffer
     if ctx.server == NULL:
         return
-    if m == NULL:
-        m = stored_request(p, ctx.server)
+    if ctx.kind == CONTEXT_REGISTER:
+        registered_begin(p, &w, ctx, status)
+    else:
         if m == NULL:
-            return
-    response_begin(p, &w, m, &ctx.server.flow, status)
+            m = stored_request(p, ctx.server)
+            if m == NULL:
+                return
+        response_begin(p, &w, m, &ctx.server.flow, status)
     if status == 100:
         put_timestamp(&w, m)
     elif status == 503:
@@ -36,7 +39,8 @@ cdef void respond_planned(Proxy* p, ResponseContext* ctx, const PlanHead* plan) 
     cdef const Message* m = stored_request(p, ctx.server)
     if m == NULL:
         return
-    response_begin_as(p, &w, m, &ctx.server.flow, plan.status, plan_text(plan, plan.reason), plan.reason.length)
+    status_line(p, &w, plan.status, plan_text(plan, plan.reason), plan.reason.length)
+    put_own_lines(p, &w, m, &ctx.server.flow, True)
     put(&w, plan_text(plan, plan.headers), plan.headers.length)
     buffer = response_end(p, &w)
     if ctx.method == METHOD_INVITE and ctx.initial:

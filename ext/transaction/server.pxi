@@ -32,7 +32,7 @@ cdef Transaction* server_transaction(Transactions* layer, const Message* m, cons
     t.key = request_key(layer, m, m.method)
     if t.machine == INVITE_SERVER and not has_cookie(m.data, m.via.branch):
         t.acked_tag = ANSWERED_NOT
-    t.request = buffer_hold(request)
+    t.request = buffer_hold(request) if request != NULL else NULL
     t.flow = flow[0]
     table_add(<Table*>layer.table, t)
     advance(layer, t, EVENT_REQUEST, NULL, NULL)
