@@ -136,15 +136,6 @@ LATER = {
         "fastsip.toml:3: routes: not supported in this version: routes by digits",
     ),
     "policy": ('[policy]\nmodule = "my.routing"', "policy: not supported in this version: routing in Python"),
-    "forward": (
-        '[users.bob]\nforward_always = "sip:a@b"',
-        "fastsip.toml:2: users.bob.forward_always: not supported in this version: services of users",
-    ),
-    "find_me": (
-        '[users.bob]\nfind_me = [["sip:a@b", "sip:c@d"], "sip:e@f"]',
-        "users.bob.find_me: not supported in this version",
-    ),
-    "block": ('[users.bob]\nblock_outgoing = "sip:+1900*"', "users.bob.block_outgoing: not supported in this version"),
 }
 
 ROWS = {

@@ -17,12 +17,15 @@ from typing import Any
 
 import msgspec
 
-from . import checks, people
+from fastsip.services.record import Record
+
+from . import checks, people, services
 from .document import Document
 from .people import Account
 from .problems import ConfigurationError, Problem
 from .reading import Reader
 from .schema import Tables, usable_cpus
+from .services import Served
 from .values import Domain, Listen, bracketed
 
 __all__ = [
@@ -62,6 +65,8 @@ class Configuration:
     required: tuple[str, ...]
     """`auth.required` with its default worked out."""
     accounts: tuple[Account, ...] = dataclasses.field(repr=False)
+    served: tuple[Served, ...]
+    """Who has services, of `users` and the services file together."""
     default_domain: str
     """What a bare user name belongs to: the first domain, or else the first listen address."""
 
@@ -124,6 +129,7 @@ def _checked(path: Path | None, document: Document, raw: dict[str, Any]) -> Conf
     realm = tables.auth.realm
     seen = people.tables(reader, tables.users, realm, default_domain)
     accounts: list[Account] = []
+    served: list[Served] = []
     file_problems: list[Problem] = []
     if not reader.problems:
         accounts = people.table_accounts(tables.users, realm, default_domain)
@@ -131,6 +137,8 @@ def _checked(path: Path | None, document: Document, raw: dict[str, Any]) -> Conf
             users_file = (path.resolve().parent if path else Path.cwd()) / tables.auth.users_file
             from_file, file_problems = people.file_accounts(users_file, realm, default_domain, seen)
             accounts += from_file
+        served, more = _served(reader, path, tables, default_domain)
+        file_problems += more
         checks.homeless(reader, accounts, default_domain)
 
     names_users = bool(tables.users) or tables.auth.users_file is not None
@@ -145,7 +153,20 @@ def _checked(path: Path | None, document: Document, raw: dict[str, Any]) -> Conf
         raise ConfigurationError([*reader.problems, *file_problems])
     people_alone = {name: msgspec.structs.replace(person, password=None) for name, person in tables.users.items()}
     tables = msgspec.structs.replace(tables, users=people_alone)
-    return Configuration(path, tables, effective, tuple(accounts), default_domain)
+    return Configuration(path, tables, effective, tuple(accounts), tuple(served), default_domain)
+
+
+def _served(
+    reader: Reader, path: Path | None, tables: Tables, default_domain: str
+) -> tuple[list[Served], list[Problem]]:
+    """The services of everybody, and what is wrong with the file they are in."""
+    served = services.table_services(reader, tables.users, default_domain)
+    if tables.services.file is None:
+        return served, []
+    seen = {aor: f"users.{aor}" for aor, _ in served}
+    file = (path.resolve().parent if path else Path.cwd()) / tables.services.file
+    from_file, problems = services.file_services(file, default_domain, seen)
+    return served + [(aor, record) for aor, record in from_file if record != Record()], problems
 
 
 def _default_domain(tables: Tables) -> str:

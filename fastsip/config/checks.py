@@ -8,10 +8,6 @@ from .people import Account
 from .reading import Reader
 from .schema import Tables
 
-LATER_USER_KEYS = (
-    "forward_always", "forward_busy", "forward_no_answer", "ring_time", "find_me", "block_incoming", "block_outgoing",
-)  # fmt: skip
-
 
 def contradictions(reader: Reader, raw: dict[str, Any], tables: Tables, required: tuple[str, ...]) -> None:
     """Report keys that do not go together."""
@@ -76,8 +72,3 @@ def not_yet(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
     for name in ("gateways", "routes", "policy"):
         if raw.get(name):
             later(name, {"gateways": "gateways", "routes": "routes by digits", "policy": "routing in Python"}[name])
-    users = raw.get("users")
-    for name, person in users.items() if isinstance(users, dict) else ():
-        for key in LATER_USER_KEYS:
-            if isinstance(person, dict) and key in person:
-                later(f"users.{name}.{key}", "services of users (only password is)")

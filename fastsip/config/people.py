@@ -83,7 +83,7 @@ def file_accounts(
             header = [column.strip().lower() for column in next(rows, [])]
             if not _header_fits(header):
                 return [], [Problem(name, 1, "", f"expected the header {HEADERS[0]} or {HEADERS[1]}", ",".join(header))]
-            for line, row in _numbered(rows):
+            for line, row in numbered(rows):
                 account, wrong = _row(header, row, realm, default_domain)
                 if account is not None:
                     address = f"{account.username}@{account.domain}"
@@ -106,7 +106,8 @@ def file_accounts(
     return accounts, problems
 
 
-def _numbered(rows: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+def numbered(rows: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a CSV reader that hold something, each with the line it ends on."""
     for row in rows:
         if row and any(cell.strip() for cell in row):
             yield rows.line_num, row  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ into a Problem that says file, line, key, value and what is allowed.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 import types
 import typing
@@ -40,13 +41,13 @@ class Reader:
         if not isinstance(raw, dict):
             self.problem(key, "expected a table", value=raw)
             return None
-        hints = get_type_hints(cls, include_extras=True)
-        fields = {f.name: f for f in msgspec.structs.fields(cls)}
+        hints, fields = _fields(cls)
         values: dict[str, Any] = {}
         for name, value in raw.items():
             inner = f"{key}.{name}" if key else name
             if name not in fields:
-                self.problem(inner, _unknown(name, fields, "key" if key else "table"))
+                whole = any(_tables_in(hint)[0] for hint in hints.values())
+                self.problem(inner, _unknown(name, fields, "table" if whole else "key"))
             else:
                 found = self._value(hints[name], value, inner)
                 if found is not None:
@@ -96,6 +97,12 @@ class Reader:
             bad, full = _inside(raw, path)
             self.problem(key + full, f"expected {_allowed(hint, deep=bool(full))}", value=bad)
             return None
+
+
+@functools.cache
+def _fields(cls: type[msgspec.Struct]) -> tuple[dict[str, Any], dict[str, msgspec.structs.FieldInfo]]:
+    """Hints and fields by name; to find them takes msgspec and typing longer than everything else."""
+    return get_type_hints(cls, include_extras=True), {f.name: f for f in msgspec.structs.fields(cls)}
 
 
 def _read_value(cls: type, raw: object) -> object:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from .values import Domain, Glob, Listen, Method, Network, Regex, Uri
+from .values import Destination, Domain, Glob, Listen, Method, Network, Regex, Uri
 
 WORKERS_AT_MOST = 64
 """MAX_WORKERS of ext/control.h."""
@@ -35,6 +35,7 @@ _PATH = Meta(min_length=1, description="a path")
 _REALM = Meta(pattern=r'^[^"\\\x00-\x1f]+$', description="a text without quotes or backslashes")
 _DIGITS = Meta(pattern=r"^\+?[0-9*#]*$", description='digits such as "+1972"; "" for any')
 _MODULE = Meta(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$", description="a Python module's name")
+_FIND_ME = 'groups of URIs or names, such as [["bob", "sip:bob@home.example.net"], ["tel:+1972555"]], at most 16 of 32'
 _TEXT = Meta(min_length=1, description="a text that is not empty")
 
 
@@ -73,17 +74,33 @@ class Registrar(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_contacts: Annotated[int, _whole(1, 100)] = 10
 
 
-class Person(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ServiceKeys(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The services of one person; fastsip/services/record.py says what each does."""
+
+    forward_always: Destination | None = None
+    forward_busy: Destination | None = None
+    forward_no_answer: Destination | None = None
+    forward_unavailable: Destination | None = None
+    ring_time: Annotated[float, _number(1, 180, ", in seconds")] | None = None
+    find_me: Annotated[
+        tuple[Annotated[tuple[Destination, ...], Meta(min_length=1, max_length=32, description=_FIND_ME)], ...],
+        Meta(max_length=16, description=_FIND_ME),
+    ] = ()
+    block_incoming: tuple[Glob, ...] = ()
+    block_outgoing: tuple[Glob, ...] = ()
+    refuse_anonymous: Annotated[bool, _FLAG] = False
+    do_not_disturb: Annotated[bool, _FLAG] = False
+
+
+class Person(ServiceKeys, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One table of `users`."""
 
     password: Annotated[str, _TEXT] | None = None
-    forward_always: Uri | None = None
-    forward_busy: Uri | None = None
-    forward_no_answer: Uri | None = None
-    ring_time: Annotated[float, _number(1, 180, ", in seconds")] = 20
-    find_me: tuple[tuple[Uri, ...], ...] = ()
-    block_incoming: tuple[Glob, ...] = ()
-    block_outgoing: tuple[Glob, ...] = ()
+
+
+class ServicesTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    file: Annotated[str, _PATH] | None = None
+    """Services of many people: CSV or JSON, relative to the configuration."""
 
 
 class Gateway(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -139,6 +156,7 @@ class Tables(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     auth: Auth = field(default_factory=Auth)
     registrar: Registrar = field(default_factory=Registrar)
     users: dict[str, Person] = field(default_factory=dict)
+    services: ServicesTable = field(default_factory=ServicesTable)
     gateways: dict[str, Gateway] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     policy: Policy = field(default_factory=Policy)

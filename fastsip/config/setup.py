@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastsip.launch import Settings
+from fastsip.services.record import plain
 
 from . import Configuration, Listen
 
@@ -39,6 +41,11 @@ def settings(configuration: Configuration, bound: Sequence[Listen]) -> Settings:
 def users(configuration: Configuration) -> list[tuple[str, str, str, str]]:
     """The accounts as the state process takes them."""
     return [(*account,) for account in configuration.accounts]
+
+
+def services(configuration: Configuration) -> list[tuple[str, dict[str, Any]]]:
+    """Who has services, and which, as the state process takes them."""
+    return [(aor, plain(record)) for aor, record in configuration.served]
 
 
 def needs_restart(running: Configuration, wanted: Configuration) -> list[str]:

@@ -7,6 +7,8 @@ import ipaddress
 import re
 from typing import ClassVar, Self
 
+from fastsip._message import Uri as ParsedUri
+
 TRANSPORTS = ("udp", "tcp", "tls", "ws", "wss")
 DEFAULT_PORT = {"tls": 5061, "wss": 5061}
 
@@ -86,9 +88,29 @@ class Uri(Value):
         return raw
 
 
+class Destination(Value):
+    """Where a call may be sent to instead: a URI, or a person by name, who gets the first domain unless he has one."""
+
+    __slots__ = ()
+    ALLOWED = (
+        'a URI such as "sip:bob@voicemail.example.com" or "tel:+19725557777", or somebody here by name, "bob" or '
+        '"bob@example.com"'
+    )
+
+    @staticmethod
+    def read(raw: str) -> str:
+        if not raw.lower().startswith(("sip:", "sips:", "tel:")):
+            name, at, domain = raw.rpartition("@")
+            Username.of(name if at else raw)
+            return f"{name}@{Domain.of(domain)}" if at else raw
+        if not _URI.fullmatch(raw) or not raw.isascii() or ParsedUri(raw).headers:
+            raise ValueError
+        return raw
+
+
 class Glob(Value):
     __slots__ = ()
-    ALLOWED = 'a SIP URI in which "*" and "?" stand for anything, such as "sip:+1900*"'
+    ALLOWED = 'a SIP or tel URI in which "*" and "?" stand for anything, such as "sip:+1900*" or "*@spam.example"'
 
     @staticmethod
     def read(raw: str) -> str:
