@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -151,6 +152,8 @@ class StateSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: int
     targets_fd: int = -1
     """The target table, where open calls are told; -1: nowhere."""
+    services: list[tuple[str, dict[str, Any]]] = []
+    """Address-of-record and its services by name (fastsip/services/record.py): configuration and file together."""
     log_level: str = "info"
     log_format: str = "text"
 

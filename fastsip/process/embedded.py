@@ -184,7 +184,8 @@ class _Running:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         defer(os.close, self._wake)
         try:
-            self.core = Core(state_setup(configuration, self.shared, "", incarnation), table, self._tell_durable)
+            state = state_setup(configuration, self.shared, "", incarnation)
+            self.core = Core(state, table, self._tell_durable, self._tell_services)
             defer(self.core.end, STORE_PATIENCE)
             setup = worker_setup(configuration, self.listeners, self.shared, "", 0, incarnation)
             self.engine = RunningEngine(setup)
@@ -195,6 +196,9 @@ class _Running:
 
     def _tell_durable(self, durable: bool) -> None:
         self.shared.control.durable = durable
+
+    def _tell_services(self, count: int) -> None:
+        self.shared.control.services = count
 
     # Asked from any thread.
 

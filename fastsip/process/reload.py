@@ -33,6 +33,7 @@ class Reload:
                 "do": "reload",
                 "settings": {
                     "users": conversion.users(wanted),
+                    "services": conversion.services(wanted),
                     "realm": wanted.tables.auth.realm,
                     "default_domain": wanted.default_domain,
                     "max_contacts": wanted.tables.registrar.max_contacts,

@@ -55,6 +55,7 @@ def state_setup(configuration: Configuration, shared: Shared, endpoint: str, inc
         require_store=tables.state.require_store,
         store_interval=STORE_INTERVAL,
         users=conversion.users(configuration),
+        services=conversion.services(configuration),
         realm=tables.auth.realm,
         default_domain=configuration.default_domain,
         max_contacts=tables.registrar.max_contacts,

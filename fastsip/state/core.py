@@ -11,6 +11,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -22,6 +23,8 @@ from fastsip.state.bindings import Bindings
 from fastsip.state.intake import Intake
 from fastsip.state.journal import Journal
 from fastsip.state.queries import Queries
+from fastsip.state.services import Configured as Served
+from fastsip.state.services import ServiceRecords
 from fastsip.state.store import Store
 from fastsip.state.users import Configured, Conflict, Users
 
@@ -40,13 +43,21 @@ class Reload(msgspec.Struct, frozen=True):
     realm: str | None
     default_domain: str
     max_contacts: int
+    services: list[tuple[str, dict[str, Any]]] = []
 
 
 class Core:
     """Everything the state consists of. `intake` takes facts, `queries` questions."""
 
-    def __init__(self, setup: StateSetup, table: LocationTable, tell_durable: Callable[[bool], None]) -> None:
-        """Take over what segment and store have. Raises Conflict when a user is in configuration and store."""
+    def __init__(
+        self,
+        setup: StateSetup,
+        table: LocationTable,
+        tell_durable: Callable[[bool], None],
+        tell_services: Callable[[int], None],
+    ) -> None:
+        """Take over what segment and store have. `tell_services` is told how many records of services there are. Raises
+        Conflict when a user or somebody's services are in configuration and store."""
         self._table = table
         self._incarnation = setup.incarnation
         self._path = setup.store
@@ -59,12 +70,13 @@ class Core:
         self._store_read = self._store is None
         self._bindings = Bindings(table, self._journal, setup.max_contacts, setup.require_store)
         self._users = Users(table, self._store, setup.realm, setup.default_domain)
+        self._services = ServiceRecords(table, self._store, tell_services)
         self._dialogs = Dialogs()
         self.intake = Intake(self._bindings, self._dialogs)
-        self.queries = Queries(table, self._bindings, self._users, self._dialogs, self.stats)
+        self.queries = Queries(table, self._bindings, self._users, self._services, self._dialogs, self.stats)
         self._next_second = 0.0
         try:
-            self._recover(setup.users)
+            self._recover(setup.users, setup.services)
         except BaseException:
             if self._store is not None:
                 self._store.close(0.2)
@@ -81,7 +93,9 @@ class Core:
             "incarnation": self._incarnation,
             "aors": self._bindings.aors,
             "bindings": self._bindings.bindings,
+            "domain": self._users.default_domain,
             "users": self._users.count,
+            "services": self._services.count,
             "dialogs": len(self._dialogs),
             "dialogs_dropped": self._dialogs.dropped,
             "dialogs_expired": self._dialogs.expired,
@@ -128,7 +142,9 @@ class Core:
                 self._read_store_late()
 
     def reload(self, reload: Reload) -> None:
-        """Follow a changed configuration. Raises Conflict or MemoryError, and nothing but users may have changed."""
+        """Follow a changed configuration. Raises Conflict or MemoryError, and nothing but users and services
+        may have changed."""
+        self._services.conflicts(reload.services)
         realm, domain = self._users.realm, self._users.default_domain
         self._users.realm, self._users.default_domain = reload.realm, reload.default_domain
         try:
@@ -136,8 +152,9 @@ class Core:
         except Conflict:
             self._users.realm, self._users.default_domain = realm, domain
             raise
+        self._services.configure(reload.services)
         self._bindings.max_contacts = reload.max_contacts
-        log.info("reloaded: %d users", self._users.count)
+        log.info("reloaded: %d users, services of %d", self._users.count, self._services.count)
 
     def end(self, patience: float) -> None:
         """Write what the store has not, for up to `patience` seconds, and let it go."""
@@ -146,8 +163,8 @@ class Core:
                 log.error("the store does not have everything")
             self._store.close(0.2)
 
-    def _recover(self, configured: Configured) -> None:
-        """Take over what is there. Raises Conflict when a user is in configuration and store."""
+    def _recover(self, configured: Configured, served: Served) -> None:
+        """Take over what is there. Raises Conflict when a user or services are in configuration and store."""
         started = time.monotonic()
         with contextlib.ExitStack() as closing:
             connection = None
@@ -157,9 +174,13 @@ class Core:
                 except (sqlite3.Error, OSError) as error:
                     self._journal.fail(error)
             recovery.adopt_segment(self._table, self._bindings, self._journal, connection)
+            self._services.recover()
             stored: set[bytes] | None = None
+            stored_services: set[bytes] | None = None
             if connection is not None:
-                stored = self._read_store(connection)
+                stored, stored_services = self._read_store(connection)
+            self._services.conflicts(served, stored_services)
+            self._services.configure(served)
             self._users.configure(configured, stored)
         elapsed = (time.monotonic() - started) * 1000
         log.info(
@@ -170,17 +191,18 @@ class Core:
             elapsed,
         )
 
-    def _read_store(self, connection: sqlite3.Connection) -> set[bytes] | None:
+    def _read_store(self, connection: sqlite3.Connection) -> tuple[set[bytes] | None, set[bytes] | None]:
+        """Users and services whose names are in the store, None if it cannot be read."""
         assert self._journal is not None
         try:
             recovery.read_store(connection, self._table, self._bindings, self._journal)
-            keys = self._users.read_store(connection)
+            users, services = self._users.read_store(connection), self._services.read_store(connection)
         except (sqlite3.Error, MemoryError) as error:
             self._journal.fail(error)
-            return None
+            return None, None
         self._store_read = True
         self._journal.open = True
-        return keys
+        return users, services
 
     def _read_store_late(self) -> None:
         """The store could not be read when this process started: try again, and write nothing to it before."""

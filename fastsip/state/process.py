@@ -1,7 +1,7 @@
 """The state process: `python -m fastsip.state.process SETUP_FD CHANNEL_FD`.
 
-It owns the truth about bindings, users and dialogs. One thread decides everything, in one loop over ZeroMQ, the channel
-to the master, and the store's answers; a second one waits for the disk.
+It owns the truth about bindings, users, services and dialogs. One thread decides everything, in one loop over ZeroMQ,
+the channel to the master, and the store's answers; a second one waits for the disk.
 """
 
 from __future__ import annotations
@@ -43,7 +43,12 @@ class StateProcess:
     """The loop around the core. `table` is attached already."""
 
     def __init__(
-        self, setup: StateSetup, channel: Channel, table: LocationTable, tell_durable: Callable[[bool], None]
+        self,
+        setup: StateSetup,
+        channel: Channel,
+        table: LocationTable,
+        tell_durable: Callable[[bool], None],
+        tell_services: Callable[[int], None],
     ) -> None:
         self._channel = channel
         self._incarnation = setup.incarnation
@@ -51,7 +56,7 @@ class StateProcess:
         self._ending: float | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._router = self._bind(setup.endpoint)
-        self._core = Core(setup, table, tell_durable)
+        self._core = Core(setup, table, tell_durable, tell_services)
 
     def run(self) -> int:
         """Serve until the master says stop or is gone. Returns the exit status."""
@@ -185,8 +190,11 @@ def main(arguments: list[str]) -> int:
     def tell_durable(durable: bool) -> None:
         control.durable = durable
 
+    def tell_services(count: int) -> None:
+        control.services = count
+
     try:
-        return StateProcess(setup, channel, attach(setup), tell_durable).run()
+        return StateProcess(setup, channel, attach(setup), tell_durable, tell_services).run()
     except Conflict as error:
         log.error("%s", error)
         return 2

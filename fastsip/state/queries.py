@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,7 +14,10 @@ from fastsip._location import RECORD_BINDINGS
 from fastsip.location import Binding, BindingSet, LocationTable
 from fastsip.state.bindings import Bindings
 from fastsip.state.facts import Query
+from fastsip.state.services import ServiceRecords
 from fastsip.state.users import Answer, Users
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 PAGE = 500
 """The most entries in one answer."""
@@ -33,6 +36,20 @@ class Page(msgspec.Struct, frozen=True):
     aor: str | None = None
 
 
+class _Change(msgspec.Struct, frozen=True):
+    """Arguments of services_set (services by name, null for one to forget) and services_unset (names, none for all)."""
+
+    aor: str
+    services: dict[str, Any] = {}
+    names: list[str] = []
+
+
+class _Records(msgspec.Struct, frozen=True):
+    """Arguments of services_replace: services by name, by address-of-record."""
+
+    records: dict[str, dict[str, Any]]
+
+
 class Queries:
     """Commands by name. `stats` gives what the process itself counts."""
 
@@ -41,12 +58,14 @@ class Queries:
         table: LocationTable,
         bindings: Bindings,
         users: Users,
+        services: ServiceRecords,
         dialogs: Dialogs,
         stats: Callable[[], dict[str, object]],
     ) -> None:
         self._table = table
         self._bindings = bindings
         self._users = users
+        self._services = services
         self._dialogs = dialogs
         self._stats = stats
 
@@ -68,12 +87,40 @@ class Queries:
                     self._users.add(query.arguments, answer)
                 case "users_remove":
                     self._users.remove(query.arguments, answer)
+                case "services":
+                    answer(True, self._list_services(_page(query.arguments)))
+                case "services_set" | "services_unset" | "services_replace":
+                    self._change_services(query, answer)
                 case "stats":
                     answer(True, self._stats())
                 case _:
                     answer(False, {"error": f"unknown command {query.command!r}"})
         except ValueError as error:
             answer(False, {"error": str(error)})
+
+    def _list_services(self, page: Page) -> dict[str, object]:
+        if page.aor is not None:
+            return {"next": None, "services": self._services.get(self._users.canonical(page.aor).decode())}
+        after, records = self._services.page(page.cursor, page.limit)
+        return {"next": after, "services": records}
+
+    def _change_services(self, query: Query, answer: Answer) -> None:
+        domain = self._users.default_domain
+        if query.command == "services_replace":
+            records = _convert(query.arguments, _Records).records
+            return self._services.replace([(self._aor(aor), one) for aor, one in records.items()], domain, answer)
+        change = _convert(query.arguments, _Change)
+        aor = self._aor(change.aor)
+        if query.command == "services_set":
+            return self._services.change(aor, change.services, domain, answer)
+        self._services.unset(aor, change.names, domain, answer)
+
+    def _aor(self, text: str) -> str:
+        """Raises ValueError if it is no name."""
+        name, _, domain = self._users.canonical(text).decode().rpartition("@")
+        if not name or not domain or any(c in name + domain for c in '@ \t\r\n"<>;?'):
+            raise ValueError(f"{text}: expected somebody such as bob or bob@example.com")
+        return f"{name}@{domain}"
 
     def _contacts(self, page: Page) -> dict[str, object]:
         now = time.time_ns() // 1_000_000
@@ -91,11 +138,15 @@ class Queries:
         return {"next": cursor, "contacts": contacts}
 
 
-def _page(arguments: dict[str, Any]) -> Page:
+def _convert(arguments: dict[str, Any], cls: type[S]) -> S:
     try:
-        page = msgspec.convert(arguments, Page)
+        return msgspec.convert(arguments, cls)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
+
+
+def _page(arguments: dict[str, Any]) -> Page:
+    page = _convert(arguments, Page)
     if page.cursor < 0 or page.limit < 1:
         raise ValueError("cursor is 0 or what an answer gave, limit at least 1")
     return msgspec.structs.replace(page, limit=min(page.limit, PAGE))

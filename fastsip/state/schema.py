@@ -1,4 +1,4 @@
-"""The store: one SQLite file with bindings, users added at run time, and the server's keys."""
+"""The store: one SQLite file with bindings, users and services from run time, and the server's keys."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ CREATE TABLE IF NOT EXISTS users (
     ha1_md5 TEXT NOT NULL, ha1_sha256 TEXT NOT NULL, added INTEGER NOT NULL,
     PRIMARY KEY (username, domain)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS services (
+    aor TEXT PRIMARY KEY, record TEXT NOT NULL, changed INTEGER NOT NULL
+) WITHOUT ROWID;
 """
+
+
+TABLES = frozenset(("meta", "keys", "bindings", "users", "services"))
+"""A file of this schema that lacks one was written before there was such a table."""
 
 
 class WrongStore(sqlite3.DatabaseError):
@@ -66,14 +73,15 @@ def read_keys(path: str) -> bytes:
 
 
 def _prepare(connection: sqlite3.Connection, path: str) -> None:
-    known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
-    if known is None:
+    known = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "meta" in known:
+        row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+        if row is None or row[0] != SCHEMA:
+            found = row[0] if row else None
+            raise WrongStore(f"{path} is a store of schema {found}, this fastsip reads {SCHEMA}")
+    if not known >= TABLES:
         # Master and state process may meet here; IF NOT EXISTS and IGNORE let both win.
         connection.executescript(f"BEGIN IMMEDIATE; {_TABLES}")
         rows = [("schema", SCHEMA), ("identity", secrets.token_hex(8))]
         connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", rows)
         connection.execute("COMMIT")
-    row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
-    if row is None or row[0] != SCHEMA:
-        found = row[0] if row else None
-        raise WrongStore(f"{path} is a store of schema {found}, this fastsip reads {SCHEMA}")
