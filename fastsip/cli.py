@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
+from fastsip.admin import services as _services  # noqa: F401 - adds `ctl services`
 from fastsip.admin.commands import ctl
 from fastsip.config import Configuration, ConfigurationError, Listen, Overrides, load
 from fastsip.config.schema import WORKERS_AT_MOST

@@ -136,3 +136,37 @@ def test_contacts_stream_as_lines(server, phone):
     }
     assert ctl(server, "contacts", "nobody").stdout == ""
     assert "alice@example.com  sip:alice@127.0.0.1:6000" in ctl(server, "contacts").stdout
+
+
+def test_services_are_set_listed_imported_and_taken_away(server):
+    def said(*words: str) -> str:
+        done = ctl(server, "services", *words)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout
+
+    assert said() == ""
+    find_me = "find_me='sip:bob@example.com | tel:+1972 sip:b@h.example'"
+    set_now = f"bob@example.com  forward_busy=sip:amy@example.com  {find_me}"
+    assert said("set", "bob", "forward_busy=amy", "find_me=bob | tel:+1972 sip:b@h.example") == f"{set_now}\n"
+    assert said() == f"{set_now}  (store)\n"
+    wrong = ctl(server, "services", "set", "bob", "ring_time=0")
+    assert (wrong.returncode, wrong.stderr) == (1, "ring_time = 0: expected a number from 1 to 180, in seconds\n")
+    assert ctl(server, "services", "set", "bob", "ring=0").returncode == 2
+
+    people = server.folder / "people.csv"
+    people.write_text("username,ring_time,do_not_disturb\namy,9,yes\ncat@example.net,maybe,\n")
+    wrong = ctl(server, "services", "import", str(people))
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        f'{people}:3: ring_time = "maybe": expected a number from 1 to 180, in seconds\n',
+    )
+    people.write_text("username,ring_time,do_not_disturb\n" + "".join(f"u{n:05},9,yes\n" for n in range(8000)))
+    assert said("import", str(people)) == f"services of 8000 from {people}\n"
+    assert server.ctl("stats")["state"]["services"] == 8001
+    exported = server.folder / "exported.json"
+    exported.write_text(said("--json"))
+    assert len(exported.read_text().splitlines()) == 8001
+    assert said("unset", "bob") == "bob@example.com  none\n"
+    assert said("import", str(exported)) == f"services of 8001 from {exported}\n"
+    assert said("unset", "bob", "find_me") == "bob@example.com  forward_busy=sip:amy@example.com\n"
+    assert said("list", "u00007") == "u00007@example.com  ring_time=9  do_not_disturb=yes  (store)\n"

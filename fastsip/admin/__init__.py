@@ -9,6 +9,10 @@ answer is any number of lines `{"item": {...}}` and then one line `{"ok": true, 
     users                       items: username domain from ("configuration" or "store")
     users_add   username and password, or ha1 and ha1_sha256; domain
     users_remove username, domain
+    services    [aor]           items: aor from ("configuration" or "store") and the services that are set, by name
+    services_set aor, services (by name; null for the default)         result: aor services
+    services_unset aor, names (none for all)                           result: aor services
+    services_replace records (services by address-of-record): all of them or none is changed
     dialogs                     items: as the state process keeps them
     reload                      result: {}; the error text has one line for each mistake
     drain                       result: {}; the server ends when its calls are set up or drain_timeout has passed

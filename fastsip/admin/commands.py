@@ -77,7 +77,7 @@ def stats(target: Target, as_json: bool) -> None:
     with target.client() as client:
         result = client.ask("stats")
     if as_json:
-        _line(result)
+        line(result)
     else:
         _show_stats(result)
 
@@ -91,7 +91,7 @@ def contacts(target: Target, aor: str | None, as_json: bool) -> None:
     with target.client() as client:
         for item in client.items("contacts", aor=aor):
             if as_json:
-                _line(item)
+                line(item)
             else:
                 q = "" if item["q"] == 1 else f" q={item['q']:g}"
                 click.echo(f"{item['aor']}  {item['uri']}  {item['expires_in']}s{q}  from {item['source']}")
@@ -105,7 +105,7 @@ def dialogs(target: Target, as_json: bool) -> None:
     with target.client() as client:
         for item in client.items("dialogs"):
             if as_json:
-                _line(item)
+                line(item)
             else:
                 click.echo("  ".join(str(value) for value in item.values()))
 
@@ -117,7 +117,7 @@ def reload(target: Target, as_json: bool) -> None:
     """Read the configuration again and follow it, or say what is wrong with it."""
     with target.client() as client:
         result = client.ask("reload")
-    _done(result, as_json, "the configuration was read again")
+    done(result, as_json, "the configuration was read again")
 
 
 @ctl.command()
@@ -127,7 +127,7 @@ def drain(target: Target, as_json: bool) -> None:
     """Take no new calls, let those that are being set up finish, and end."""
     with target.client() as client:
         result = client.ask("drain")
-    _done(result, as_json, "draining")
+    done(result, as_json, "draining")
 
 
 @ctl.group(invoke_without_command=True)
@@ -147,7 +147,7 @@ def users_list(target: Target, as_json: bool) -> None:
     with target.client() as client:
         for item in client.items("users"):
             if as_json:
-                _line(item)
+                line(item)
             else:
                 click.echo(f"{item['username']}@{item['domain']}  {item['from']}")
 
@@ -170,8 +170,8 @@ def users_add(target: Target, name: str, password_stdin: bool, as_json: bool) ->
         fail("the password is empty", 2)
     with target.client() as client:
         result = client.ask("users_add", username=name, password=password)
-    done = "changed" if result.get("replaced") else "added"
-    _done(result, as_json, f"{done} {result['username']}@{result['domain']}")
+    what = "changed" if result.get("replaced") else "added"
+    done(result, as_json, f"{what} {result['username']}@{result['domain']}")
 
 
 @users.command("remove")
@@ -182,17 +182,19 @@ def users_remove(target: Target, name: str, as_json: bool) -> None:
     """Remove the user NAME, one that was added with `users add`."""
     with target.client() as client:
         result = client.ask("users_remove", username=name)
-    _done(result, as_json, f"removed {result['username']}@{result['domain']}")
+    done(result, as_json, f"removed {result['username']}@{result['domain']}")
 
 
-def _done(result: dict[str, Any], as_json: bool, text: str) -> None:
+def done(result: dict[str, Any], as_json: bool, text: str) -> None:
+    """Say what was done."""
     if as_json:
-        _line(result)
+        line(result)
     else:
         click.echo(text)
 
 
-def _line(document: dict[str, Any]) -> None:
+def line(document: dict[str, Any]) -> None:
+    """Print one JSON document."""
     sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
 
 

@@ -25,7 +25,8 @@ CONNECTIONS = 32
 LINE_LIMIT = 1 << 20
 STATE_PATIENCE = 2.0
 """Seconds `stats` waits for the state process before it says what it knows without."""
-LISTINGS = {"contacts": "contacts", "users": "users", "dialogs": "dialogs"}
+LISTINGS = {"contacts": "contacts", "users": "users", "services": "services", "dialogs": "dialogs"}
+CHANGES = frozenset(("users_add", "users_remove", "services_set", "services_unset", "services_replace"))
 
 
 class Backend(Protocol):
@@ -108,7 +109,7 @@ class ControlServer:
                 count += len(page)
                 connection.sendall(b"".join(orjson.dumps({"item": item}) + b"\n" for item in page))
             return {"count": count}
-        if command in ("users_add", "users_remove"):
+        if command in CHANGES:
             return questions.ask(command, arguments)
         if command == "stats":
             result = self._backend.call(self._backend.statistics).result(STATE_PATIENCE)
