@@ -1,8 +1,9 @@
 """Services of users: data that says where calls to an address-of-record go, and who may not call.
 
-`record` is the data, `planner` makes route plans of it, `source` reads it where the state process publishes it.
+`record` is the data, `Services` makes route plans of it, `source` reads it where the state process publishes it.
 """
 
+from fastsip.services.planner import Services
 from fastsip.services.record import Record
 
-__all__ = ["Record"]
+__all__ = ["Record", "Services"]

@@ -1,0 +1,105 @@
+"""Route plans for people who have services, and for plans that name people who live here.
+
+    services = Services(published.lookup, published.services, ["example.com"])
+    plan = services.route(request)          # None: nothing of these services is about this request
+    plan = services.expand(plan, request)   # own addresses-of-record become devices, with services
+
+No I/O: two callables say what is bound and who has which services.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from fastsip.location import Binding
+from fastsip.policy.plan import Plan, Target, reject
+from fastsip.policy.request import Request
+from fastsip.services.caller import Caller
+from fastsip.services.expansion import Expansion
+from fastsip.services.globs import forms
+from fastsip.services.layout import Layout
+from fastsip.services.people import People
+from fastsip.services.reach import Outside, screen
+from fastsip.services.record import RING_TIME, Record
+
+SCREENED_OUT = "Screening Failure (Originating)"
+"""RFC 5359 2.14."""
+
+
+class Services:
+    """Writes plans. One thread's."""
+
+    def __init__(
+        self,
+        lookup: Callable[[str], Sequence[Binding]],
+        services: Callable[[str], Record | None],
+        domains: Sequence[str],
+        addresses: Collection[tuple[str, int]] = (),
+        *,
+        outside: Outside | None = None,
+        ring_time: float = RING_TIME,
+        recurse: bool = False,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`lookup` gives the bindings of an address-of-record ("bob@example.com"), expired ones too; `services` its
+        record, the same object as long as it does not change. `domains` are this server's, the default one first, and
+        `addresses` hosts and ports that stand for it. `outside` gives the steps to a number or URI that is nobody's
+        here, where there is a dial plan. `ring_time` (seconds) is for devices of one q, before those of a lower one.
+        `recurse`: follow 3xx of devices. `now` is Unix seconds."""
+        self._people = People(services, domains, addresses)
+        self._lookup = lookup
+        self._outside = outside
+        self._ring_time = ring_time
+        self._recurse = recurse
+        self._now = now
+        self._made: Plan | None = None
+
+    def route(self, request: Request) -> Plan | None:
+        """The plan for a request whose sender or callee has services; None if they do not change its way."""
+        callee, caller = request.aor, request.caller
+        if caller is not None:
+            person = self._people.person(caller)
+            if person and person.blocks_outgoing and person.blocks_outgoing(_called(request)):
+                return reject(403, SCREENED_OUT)
+        if callee is None:
+            return None
+        person = self._people.person(callee)
+        if person is None:
+            return None
+        who = Caller(request)
+        if not person.routes or request.method != "INVITE":
+            refusal = screen(person, who)
+            return None if refusal is None else reject(refusal.status, refusal.reason)
+        layout = self._layout(who)
+        refusal = layout.whole(callee)
+        if refusal is not None:
+            # Who is merely not registered is treated as everybody who is not.
+            return None if refusal.plain else reject(refusal.status, refusal.reason)
+        self._made = Plan(layout.finished(), recurse=self._recurse)
+        return self._made
+
+    def expand(self, plan: Plan, request: Request) -> Plan:
+        """The plan with the devices and services of people in place of their addresses-of-record. Where nobody is left
+        to call it is an answer. The same object if it names nobody who lives here."""
+        if plan is self._made or not any(self._who(target) for step in plan.steps for target in step.targets):
+            return plan
+        return Expansion(plan, self._layout(Caller(request)), self._who).plan()
+
+    def _who(self, target: Target) -> str | None:
+        """Whose address-of-record a target is, if nothing else says where it goes."""
+        if target.hop is not None or target.routes or target.gateway is not None:
+            return None
+        return self._people.destination(target.uri).aor
+
+    def _layout(self, who: Caller) -> Layout:
+        now = int(self._now() * 1000)
+        return Layout(self._people, self._lookup, self._outside, who, self._ring_time, now)
+
+
+def _called(request: Request) -> list[str]:
+    """What a sender's block list sees of where he calls."""
+    called = forms(request.uri)
+    if request.aor:
+        called.append(f"sip:{request.aor.lower()}")
+    return called
