@@ -95,6 +95,9 @@ class RouteSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     add: str = ""
     shortest: int = 0
     """Digits a number must have: 484 below."""
+    context: str | None = None
+    """phone-context of the local numbers it is for, in the one form of `fastsip.routes.numbers`; None: numbers without
+    one, or with one of this server's domains."""
 
 
 class PolicySetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

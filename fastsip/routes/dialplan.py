@@ -1,0 +1,201 @@
+"""The dial plan: which gateways a number, a name or a domain goes to, and what becomes of the number on the way.
+
+    plan = DialPlan(setup, table)
+    plan.route(request)             # a Plan, or None: as if there were no dial plan
+
+The longest prefix decides, then regular expressions in the order of the file, for requests to somebody else's domain
+the routes by domain. A local number (RFC 3966 5.1.5) whose phone-context is neither absent nor one of this server's
+domains meets only routes with that `context`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import NamedTuple
+from urllib.parse import quote
+
+from fastsip._message import Uri
+from fastsip._targets import TargetTable, now_ms
+from fastsip.launch import PolicySetup, RouteSetup
+from fastsip.policy.plan import FAILURE, STEPS_AT_MOST, TIMEOUT, UNAVAILABLE, Plan, Step, Target, reject
+from fastsip.policy.request import Request
+
+from .choice import Choice, Gateway, in_uri
+from .numbers import USER, Number, number_of
+from .prefixes import Prefixes
+
+OVERFLOW = frozenset({FAILURE, UNAVAILABLE, TIMEOUT})
+"""After these the next gateway is tried: 5xx, 503, nothing sent or nothing heard. A 4xx or 6xx is about the callee."""
+REMEMBERED = 10_000
+"""Requests whose tried gateways `next_gateway` remembers."""
+
+
+class Route(NamedTuple):
+    """One entry of the plan, its gateways by name looked up."""
+
+    groups: tuple[tuple[Gateway, ...], ...]
+    strip: int
+    add: str
+    shortest: int
+
+
+class Way(NamedTuple):
+    """What a request matched."""
+
+    route: Route
+    uri: Callable[[Gateway], str]
+    """The Request-URI for a gateway."""
+    hops: bool
+    """Whether that leads elsewhere and the gateway is only the next hop."""
+
+
+class _Context:
+    """The routes for numbers of one phone-context."""
+
+    def __init__(self, entries: Iterable[tuple[RouteSetup, Route]]) -> None:
+        prefixes: dict[str, Route] = {}
+        self._patterns: list[tuple[re.Pattern[str], Route]] = []
+        self.beginnings: set[str] = set()
+        for setup, route in entries:
+            if setup.prefix is not None:
+                prefixes.setdefault(setup.prefix, route)
+                if route.shortest:
+                    self.beginnings.update(setup.prefix[:end] for end in range(len(setup.prefix)))
+            elif setup.regex is not None:
+                self._patterns.append((re.compile(setup.regex), route))
+        self._prefixes = Prefixes(prefixes)
+
+    def find(self, number: str) -> Route | None:
+        found = self._prefixes.longest(number)
+        return found if found is not None else self.find_name(number)
+
+    def find_name(self, name: str) -> Route | None:
+        return next((route for pattern, route in self._patterns if pattern.fullmatch(name)), None)
+
+
+class DialPlan:
+    """The routes of one configuration over the target table. One thread; a reload makes another one."""
+
+    def __init__(
+        self,
+        setup: PolicySetup,
+        table: TargetTable,
+        *,
+        known: Callable[[str], bool] = lambda aor: False,
+        random: Random | None = None,
+        now: Callable[[], int] = now_ms,
+    ) -> None:
+        """`known` says whether an address-of-record is somebody, for numbers that stand otherwise in the request.
+        Raises ParseError, KeyError or re.error for a setup that no configuration gives."""
+        self._choice = Choice(table, random, now)
+        self._known = known
+        self._own = setup.domains
+        self.gateways = {gateway.name: Gateway.of(gateway) for gateway in setup.gateways}
+        entries = [(one, self._route(one)) for one in setup.routes]
+        contexts = {one.context for one in setup.routes if one.domain is None}
+        self._contexts = {
+            context: _Context(entry for entry in entries if entry[0].context == context) for context in contexts
+        }
+        self._domains = {one.domain: route for one, route in reversed(entries) if one.domain is not None}
+        self._tried: OrderedDict[tuple[str, str | None, int], set[str]] = OrderedDict()
+
+    def route(self, request: Request) -> Plan | None:
+        """What the dial plan says of a request outside a dialog. None: nothing, it is not about its Request-URI."""
+        found = self._way(request)
+        if not isinstance(found, Way):
+            return found
+        if not (request.trusted or request.authenticated):
+            return reject(403)
+        gateways = self._choice.order(found.route.groups)[:STEPS_AT_MOST]
+        if not gateways:
+            wait = self._choice.wait(found.route.groups)
+            headers = [("Retry-After", str(wait))] if wait is not None else []
+            # Not 503: that would say that this server wants nothing more, and nothing is known of other numbers (16.7).
+            return reject(500, "No Gateway Available", headers=headers)
+        steps = [Step((self._target(found, gateway),), onward=OVERFLOW) for gateway in gateways[:-1]]
+        return Plan((*steps, Step((self._target(found, gateways[-1]),))))
+
+    def next_gateway(self, request: Request, *groups: str | Iterable[str]) -> Target | None:
+        """For policies of one's own: the gateway to try now, by weight, health and limits, of these groups (names, or
+        lists of them) or else of what the dial plan says; each time another one for the same request (Call-ID, From
+        tag, CSeq). None when there is no other. Rights are the caller's business, see `Request.trusted`.
+
+        Raises KeyError for a name that is no gateway's.
+        """
+        key = request.call_id, request.message.from_tag, request.message.cseq
+        tried = self._tried.pop(key, None) or set()
+        self._tried[key] = tried
+        while len(self._tried) > REMEMBERED:
+            self._tried.popitem(last=False)
+        found = self._way(request)
+        way = found if isinstance(found, Way) else None
+        if groups:
+            named = tuple(self._gateways([group] if isinstance(group, str) else group) for group in groups)
+            route = Route(named, way.route.strip, way.route.add, 0) if way else Route(named, 0, "", 0)
+            way = way._replace(route=route) if way else self._way_by(route, request.uri, number_of(request.uri))
+        if way is None:
+            return None
+        gateways = self._choice.order(way.route.groups, tried)
+        if not gateways:
+            return None
+        tried.add(gateways[0].name)
+        return self._target(way, gateways[0])
+
+    def _way(self, request: Request) -> Way | Plan | None:
+        uri = request.uri
+        if uri.scheme != "tel" and not request.own:
+            route = self._domains.get(in_uri((uri.host or "").lower()))
+            return Way(route, lambda gateway: str(uri), True) if route is not None else None
+        if request.known or not self._contexts:
+            return None
+        number = number_of(uri)
+        if number is None:
+            plain = self._contexts.get(None)
+            route = plain.find_name(uri.user) if plain is not None and uri.user else None
+            return self._way_by(route, uri, None) if route is not None else None
+        return self._way_of(uri, number)
+
+    def _way_of(self, uri: Uri, number: Number) -> Way | Plan | None:
+        if user := self._user(uri, number):
+            return user
+        here = number.context is None or number.context in self._own
+        context = self._contexts.get(None if here else number.context)
+        route = context.find(number.digits) if context is not None else None
+        if route is None:
+            if context is not None and number.digits in context.beginnings:
+                return reject(484)
+            if not number.declared and not number.is_global:
+                return None  # it may have been a name
+            return reject(604 if here else 404)
+        if number.length < route.shortest or len(route.add) + len(number.digits) <= route.strip:
+            return reject(484)
+        return self._way_by(route, uri, number)
+
+    def _user(self, uri: Uri, number: Number) -> Plan | None:
+        """The number may be somebody who lives here, though the request has separators in it, or a tel URI."""
+        host = in_uri(uri.host) if uri.host else self._own[0] if self._own else ""
+        if not host or (number.digits == uri.user and uri.scheme != "tel"):
+            return None
+        aor = f"{number.digits}@{host}"
+        return Plan((Step((Target(f"sip:{aor}"),)),)) if self._known(aor) else None
+
+    def _way_by(self, route: Route, uri: Uri, number: Number | None) -> Way:
+        if number is not None:
+            sent = number.dialled(route.add + number.digits[route.strip :])
+            return Way(route, lambda gateway: sent.sip(gateway.host, gateway.parameters, gateway.scheme), False)
+        user = quote(route.add + (uri.user or "")[route.strip :], safe=USER)
+        return Way(route, lambda gateway: f"{gateway.scheme}:{user}@{gateway.host}{gateway.parameters}", False)
+
+    def _target(self, way: Way, gateway: Gateway) -> Target:
+        hop = gateway.uri if way.hops else None
+        return Target(way.uri(gateway), hop=hop, try_time=gateway.try_time, gateway=gateway.slot)
+
+    def _route(self, setup: RouteSetup) -> Route:
+        groups = tuple(self._gateways(group) for group in setup.gateways)
+        return Route(groups, setup.strip, setup.add, setup.shortest)
+
+    def _gateways(self, names: Iterable[str]) -> tuple[Gateway, ...]:
+        return tuple(self.gateways[name] for name in names)
