@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from routes_kit import AUTHENTICATED, KNOWN, OWN, TRUSTED, dial_plan, request
+from routes_kit import AUTHENTICATED, CLOCK, KNOWN, OWN, TRUSTED, dial_plan, request
 
 from fastsip.policy.plan import FAILURE, TIMEOUT, UNAVAILABLE, Plan
 from fastsip.routes.prefixes import Prefixes
@@ -164,24 +164,25 @@ def test_no_gateway_left() -> None:
     assert (found.answer.status, found.answer.headers) == (500, ())
 
 
-def test_next_gateway_remembers_what_was_tried() -> None:
-    plan, _ = dial_plan({"prefix": "+1", "gateways": [["a", "b"], ["c"]], "strip": 2})
-    call = request("tel:+1972")
-    tried = []
-    while (target := plan.next_gateway(call)) is not None:
-        tried.append(target.uri)
-        assert target.gateway is not None
-    assert sorted(tried[:2]) == ["sip:972@a.example.com;user=phone", "sip:972@b.example.com;user=phone"]
-    assert tried[2:] == ["sip:972@c.example.com;user=phone"]
-    assert plan.next_gateway(request("tel:+1972", call_id="other")) is not None
-    assert plan.next_gateway(request("tel:+1972")) is None, "the same request, looked at anew"
-    named = request("sip:bob@example.com", call_id="named")
-    targets = [plan.next_gateway(named, "d", ["c"]) for _ in range(3)]
-    found = [target.uri if target else None for target in targets]
-    assert found == ["sip:bob@d.example.com", "sip:bob@c.example.com", None]
-    assert plan.next_gateway(request("sip:bob@example.com", call_id="none")) is None
-    with pytest.raises(KeyError):
-        plan.next_gateway(named, "unknown")
+def test_one_gateway_for_a_policy_of_ones_own() -> None:
+    plan, table = dial_plan()
+    first = plan.choose(["a", "b"], "+1-972")
+    assert first is not None
+    second = plan.choose(["a", "b"], "+1-972", [first])
+    assert second is not None
+    assert {first.uri, second.uri} == {"sip:+1972@a.example.com;user=phone", "sip:+1972@b.example.com;user=phone"}
+    assert (first.try_time, {first.gateway, second.gateway}) == (4.0, {0, 1})
+    assert plan.choose(["a", "b"], "+1", [first, second]) is None
+    named = plan.choose(["c"], "conf 1")
+    assert named is not None
+    assert named.uri == "sip:conf%201@c.example.com"
+    left = plan.choose([], None, ["a", "b", "c"])
+    assert left is not None
+    assert left.uri == "sip:d.example.com"
+    table.unavailable(3, 30, CLOCK)
+    assert plan.choose([], None, ["a", "b", "c"]) is None
+    with pytest.raises(ValueError, match=r"no gateway is called 'e' \(there are: a, b, c, d\)"):
+        plan.choose(["e"])
 
 
 def test_prefixes_are_what_a_search_one_by_one_finds() -> None:

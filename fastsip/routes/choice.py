@@ -16,10 +16,13 @@ import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from random import Random
 from typing import NamedTuple
+from urllib.parse import quote
 
 from fastsip._message import Uri
 from fastsip._targets import DOWN, ON_TRIAL, WAITING, TargetTable, now_ms
 from fastsip.launch import GatewaySetup
+
+from .numbers import USER, dialled
 
 
 class Gateway(NamedTuple):
@@ -37,6 +40,14 @@ class Gateway(NamedTuple):
     @property
     def uri(self) -> str:
         return f"{self.scheme}:{self.host}{self.parameters}"
+
+    def at(self, number: str) -> str:
+        """A Request-URI for a number as text, or for what is none."""
+        found = dialled(number)
+        return found.sip(self.host, self.parameters, self.scheme) if found else self.for_name(number)
+
+    def for_name(self, user: str) -> str:
+        return f"{self.scheme}:{quote(user, safe=USER)}@{self.host}{self.parameters}"
 
     @classmethod
     def of(cls, setup: GatewaySetup) -> Gateway:

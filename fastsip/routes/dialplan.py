@@ -11,11 +11,9 @@ domains meets only routes with that `context`.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from random import Random
 from typing import NamedTuple
-from urllib.parse import quote
 
 from fastsip._message import Uri
 from fastsip._targets import TargetTable, now_ms
@@ -24,13 +22,11 @@ from fastsip.policy.plan import FAILURE, STEPS_AT_MOST, TIMEOUT, UNAVAILABLE, Pl
 from fastsip.policy.request import Request
 
 from .choice import Choice, Gateway, in_uri
-from .numbers import USER, Number, number_of
+from .numbers import Number, number_of
 from .prefixes import Prefixes
 
 OVERFLOW = frozenset({FAILURE, UNAVAILABLE, TIMEOUT})
 """After these the next gateway is tried: 5xx, 503, nothing sent or nothing heard. A 4xx or 6xx is about the callee."""
-REMEMBERED = 10_000
-"""Requests whose tried gateways `next_gateway` remembers."""
 
 
 class Route(NamedTuple):
@@ -89,7 +85,7 @@ class DialPlan:
         now: Callable[[], int] = now_ms,
     ) -> None:
         """`known` says whether an address-of-record is somebody, for numbers that stand otherwise in the request.
-        Raises ParseError, KeyError or re.error for a setup that no configuration gives."""
+        Raises ParseError, ValueError or re.error for a setup that no configuration gives."""
         self._choice = Choice(table, random, now)
         self._known = known
         self._own = setup.domains
@@ -100,7 +96,6 @@ class DialPlan:
             context: _Context(entry for entry in entries if entry[0].context == context) for context in contexts
         }
         self._domains = {one.domain: route for one, route in reversed(entries) if one.domain is not None}
-        self._tried: OrderedDict[tuple[str, str | None, int], set[str]] = OrderedDict()
 
     def route(self, request: Request) -> Plan | None:
         """What the dial plan says of a request outside a dialog. None: nothing, it is not about its Request-URI."""
@@ -118,31 +113,24 @@ class DialPlan:
         steps = [Step((self._target(found, gateway),), onward=OVERFLOW) for gateway in gateways[:-1]]
         return Plan((*steps, Step((self._target(found, gateways[-1]),))))
 
-    def next_gateway(self, request: Request, *groups: str | Iterable[str]) -> Target | None:
-        """For policies of one's own: the gateway to try now, by weight, health and limits, of these groups (names, or
-        lists of them) or else of what the dial plan says; each time another one for the same request (Call-ID, From
-        tag, CSeq). None when there is no other. Rights are the caller's business, see `Request.trusted`.
+    def choose(
+        self, names: Collection[str], number: str | None = None, without: Collection[str | Target] = ()
+    ) -> Target | None:
+        """For policies of one's own: one of these gateways (without names: of all), by weight, health and limits. Its
+        Request-URI is the number, or name, at the gateway, and without one the gateway's own URI. `without` are those
+        that were tried, their names or the targets they were. None if there is no other. Rights are the caller's
+        business, see `Request.trusted`.
 
-        Raises KeyError for a name that is no gateway's.
+        Raises ValueError for a name that is no gateway's.
         """
-        key = request.call_id, request.message.from_tag, request.message.cseq
-        tried = self._tried.pop(key, None) or set()
-        self._tried[key] = tried
-        while len(self._tried) > REMEMBERED:
-            self._tried.popitem(last=False)
-        found = self._way(request)
-        way = found if isinstance(found, Way) else None
-        if groups:
-            named = tuple(self._gateways([group] if isinstance(group, str) else group) for group in groups)
-            route = Route(named, way.route.strip, way.route.add, 0) if way else Route(named, 0, "", 0)
-            way = way._replace(route=route) if way else self._way_by(route, request.uri, number_of(request.uri))
-        if way is None:
-            return None
-        gateways = self._choice.order(way.route.groups, tried)
+        slots = {one.gateway for one in without if isinstance(one, Target)}
+        tried = {name for name, one in self.gateways.items() if name in without or one.slot in slots}
+        gateways = self._choice.order([self._gateways(names or self.gateways)], tried)
         if not gateways:
             return None
-        tried.add(gateways[0].name)
-        return self._target(way, gateways[0])
+        chosen = gateways[0]
+        uri = chosen.uri if number is None else chosen.at(number)
+        return Target(uri, try_time=chosen.try_time, gateway=chosen.slot)
 
     def _way(self, request: Request) -> Way | Plan | None:
         uri = request.uri
@@ -186,8 +174,8 @@ class DialPlan:
         if number is not None:
             sent = number.dialled(route.add + number.digits[route.strip :])
             return Way(route, lambda gateway: sent.sip(gateway.host, gateway.parameters, gateway.scheme), False)
-        user = quote(route.add + (uri.user or "")[route.strip :], safe=USER)
-        return Way(route, lambda gateway: f"{gateway.scheme}:{user}@{gateway.host}{gateway.parameters}", False)
+        user = route.add + (uri.user or "")[route.strip :]
+        return Way(route, lambda gateway: gateway.for_name(user), False)
 
     def _target(self, way: Way, gateway: Gateway) -> Target:
         hop = gateway.uri if way.hops else None
@@ -198,4 +186,8 @@ class DialPlan:
         return Route(groups, setup.strip, setup.add, setup.shortest)
 
     def _gateways(self, names: Iterable[str]) -> tuple[Gateway, ...]:
-        return tuple(self.gateways[name] for name in names)
+        try:
+            return tuple(self.gateways[name] for name in names)
+        except KeyError as error:
+            known = ", ".join(self.gateways) or "none"
+            raise ValueError(f"no gateway is called {error} (there are: {known})") from None

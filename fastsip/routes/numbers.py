@@ -108,6 +108,12 @@ def number_of(uri: Uri) -> Number | None:
     return _number(subscriber, given, declared)
 
 
+def dialled(text: str) -> Number | None:
+    """The number of a text such as "+1-972-555-2222" or "7042;phone-context=example.com", None if it is none."""
+    subscriber, *pairs = text.split(";")
+    return _number(subscriber, [(name, value) for name, _, value in (pair.partition("=") for pair in pairs)], True)
+
+
 def _number(text: str, given: list[tuple[str, str]], declared: bool) -> Number | None:
     digits = text.translate(_REMOVE).upper()
     if not (_GLOBAL if digits.startswith("+") else _LOCAL).fullmatch(digits):
