@@ -57,7 +57,7 @@ class Request:
         """All of it; see `fastsip.Message`."""
         message = self._message
         if message is None:
-            message = self._message = parse(self._question.data)
+            message = self._message = parse(self._question[6])
         return message
 
     @property
@@ -95,35 +95,35 @@ class Request:
     @property
     def aor(self) -> str | None:
         """The address-of-record it is for, "bob@example.com", if that is one of this server's domains."""
-        return self._question.aor.decode("utf-8", "surrogateescape") or None
+        return self._question[3].decode("utf-8", "surrogateescape") or None
 
     @property
     def caller(self) -> str | None:
         """The address-of-record of its sender, if he lives here."""
-        return self._question.caller.decode("utf-8", "surrogateescape") or None
+        return self._question[4].decode("utf-8", "surrogateescape") or None
 
     @property
     def source(self) -> tuple[str, int]:
         """Address and port it came from."""
-        return self._question.source
+        return self._question[5]
 
     @property
     def own(self) -> bool:
         """Whether the Request-URI's host is one this server is responsible for."""
-        return bool(self._question.flags & OWN)
+        return bool(self._question[2] & OWN)
 
     @property
     def trusted(self) -> bool:
-        return bool(self._question.flags & TRUSTED)
+        return bool(self._question[2] & TRUSTED)
 
     @property
     def authenticated(self) -> bool:
-        return bool(self._question.flags & AUTHENTICATED)
+        return bool(self._question[2] & AUTHENTICATED)
 
     @property
     def known(self) -> bool:
         """Whether `aor` is somebody: has bindings, or is a user."""
-        return bool(self._question.flags & KNOWN)
+        return bool(self._question[2] & KNOWN)
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.uri}>"
