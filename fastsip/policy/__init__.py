@@ -8,6 +8,7 @@
         return None  # as without this module
 """
 
+from fastsip.policy.here import Surroundings, lookup, next_gateway, now
 from fastsip.policy.plan import (
     ANY,
     BUSY,
@@ -34,6 +35,6 @@ from fastsip.policy.request import Request, Response
 
 __all__ = [
     "ANY", "BUSY", "DECLINED", "FAILURE", "NO_ANSWER", "REDIRECTED", "REJECTED", "TIMEOUT", "UNAVAILABLE",
-    "Answer", "Outcome", "Plan", "Request", "Response", "Step", "Target",
-    "fork", "hunt", "redirect", "reject", "step", "target",
+    "Answer", "Outcome", "Plan", "Request", "Response", "Step",
+    "Surroundings", "Target", "fork", "hunt", "lookup", "next_gateway", "now", "redirect", "reject", "step", "target",
 ]  # fmt: skip
