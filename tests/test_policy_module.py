@@ -1,0 +1,143 @@
+"""A user's module: loaded anew each time, and refused with file, function and what is expected."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from fastsip.policy.module import ModuleProblem, load, look_over
+from fastsip.policy.probe import face
+
+WRONG = {
+    "nothing": ("x = 1\n", "my_wrong.py: expected a function route(request) that returns a Plan or None"),
+    "no argument": ("def route():\n    pass\n", "my_wrong.py:1: route(): expected route(request)"),
+    "two arguments": ("def route(a, b):\n    pass\n", "my_wrong.py:1: route(a, b): expected route(request)"),
+    "class": ("class route:\n    pass\n", "expected route(request)"),
+    "no function": ("route = 5\n", "my_wrong.py: route is 5: expected route(request)"),
+    "generator": ("\ndef route(request):\n    yield 1\n", "my_wrong.py:2: route yields: expected route(request) that"),
+    "async generator": ("async def route(request):\n    yield 1\n", "my_wrong.py:1: route yields"),
+    "on_failure": (
+        "def route(request):\n    pass\ndef on_failure(request):\n    pass\n",
+        "my_wrong.py:3: on_failure(request): expected on_failure(request, responses)",
+    ),
+    "on_failure alone": ("def on_failure(r, s): ...\ndef on_response(r): ...\n", "on_failure without route"),
+    "on_response waits": (
+        "async def on_response(response):\n    pass\n",
+        "my_wrong.py:1: on_response only looks: expected def, found async def",
+    ),
+    "methods as text": ("METHODS = 'INVITE'\ndef route(r):\n    pass\n", "METHODS: expected a tuple of methods"),
+    "method in lower case": ("METHODS = ('invite',)\ndef route(r):\n    pass\n", "found 'invite' in it"),
+    "method never asked": ("METHODS = ('CANCEL',)\ndef route(r):\n    pass\n", "no policy is asked about CANCEL"),
+    "syntax": ("def route(request)\n    pass\n", "my_wrong.py:1: SyntaxError: expected ':'"),
+    "import": ("import nowhere_at_all\n", "my_wrong.py:1: ModuleNotFoundError: No module named 'nowhere_at_all'"),
+    "exit": ("import sys\nsys.exit(3)\n", "my_wrong.py:2: SystemExit: 3"),
+    "error": ("\n\n1 / 0\n", "my_wrong.py:3: ZeroDivisionError: division by zero"),
+}
+
+
+@pytest.mark.parametrize("text, message", WRONG.values(), ids=WRONG)
+def test_mistake_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "my_wrong.py").write_text(text)
+    with pytest.raises(ModuleProblem) as caught:
+        load("my_wrong", str(tmp_path))
+    assert message in str(caught.value), caught.value
+    assert "my_wrong" not in sys.modules
+
+
+def test_no_such_module(tmp_path: Path) -> None:
+    with pytest.raises(ModuleProblem, match=f"there is no module nowhere_at_all in {tmp_path}"):
+        load("nowhere_at_all", str(tmp_path))
+    with pytest.raises(ModuleProblem, match=r"there is no module nowhere_at_all\.inside: No module named"):
+        load("nowhere_at_all.inside", str(tmp_path))
+
+
+def test_each_load_is_new_with_all_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "my_fresh.py").write_text("import my_beside, json\ndef route(request):\n    return my_beside\n")
+    (tmp_path / "my_beside.py").write_text("import json\nVALUE = object()\n")
+    first = load("my_fresh", str(tmp_path))
+    second = load("my_fresh", str(tmp_path))
+    assert first.route and second.route
+    mine, other = first.route(None), second.route(None)
+    assert mine is not other and mine.VALUE is not other.VALUE  # type: ignore[union-attr]
+    assert mine.json is other.json  # type: ignore[union-attr]
+
+
+def test_failed_load_leaves_the_old_one_in_place(tmp_path: Path) -> None:
+    (tmp_path / "my_kept.py").write_text("import my_kept_beside\ndef route(request):\n    pass\n")
+    (tmp_path / "my_kept_beside.py").write_text("")
+    load("my_kept", str(tmp_path))
+    before = sys.modules["my_kept"], sys.modules["my_kept_beside"]
+    (tmp_path / "my_kept.py").write_text("import my_kept_beside\n1 / 0\n")
+    with pytest.raises(ModuleProblem):
+        load("my_kept", str(tmp_path))
+    assert (sys.modules["my_kept"], sys.modules["my_kept_beside"]) == before
+
+
+def test_what_a_program_imported_itself_stays_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_own.py").write_text("def route(request):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_own  # type: ignore[import-not-found]
+
+    load("my_own", str(tmp_path))
+    load("my_own", str(tmp_path))
+    assert sys.modules["my_own"] is my_own
+
+
+def test_module_in_a_package(tmp_path: Path) -> None:
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "rates.py").write_text("RATE = 5\n")
+    (package / "routing.py").write_text("from .rates import RATE\ndef route(request):\n    return RATE\n")
+    found = load("my_package.routing", str(tmp_path))
+    assert found.route and found.route(None) == 5  # type: ignore[comparison-overlap]
+    (package / "rates.py").write_text("RATE = 1000\n")
+    found = load("my_package.routing", str(tmp_path))
+    assert found.route and found.route(None) == 1000  # type: ignore[comparison-overlap]
+
+
+def test_dataclasses_and_annotations_find_their_module(tmp_path: Path) -> None:
+    code = """from __future__ import annotations
+import dataclasses, typing
+@dataclasses.dataclass
+class Rate:
+    price: float
+    only: dataclasses.KW_ONLY
+    gateway: str = ""
+def route(request: str) -> Rate | None:
+    return typing.get_type_hints(route)["return"]
+"""
+    (tmp_path / "my_data.py").write_text(code)
+    found = load("my_data", str(tmp_path))
+    assert found.route and "Rate" in str(found.route(None))
+
+
+def test_anything_with_such_attributes_will_do() -> None:
+    made = types.SimpleNamespace(route=lambda request: None, METHODS={"INVITE", "OPTIONS"})
+    assert look_over(made).face.methods == ("INVITE", "OPTIONS")
+
+
+def test_face_is_found_in_a_process_of_its_own(tmp_path: Path) -> None:
+    code = "print('hello')\nMETHODS = ['MESSAGE']\ndef route(r):\n    pass\ndef on_response(r):\n    pass\n"
+    (tmp_path / "my_face.py").write_text(code)
+    found = face("my_face", str(tmp_path))
+    assert (found.route, found.responses, found.methods) == (True, True, ("MESSAGE",))
+    assert "my_face" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import os\nos._exit(7)\n", r"my_end ends the process that loads it \(code 7\)"),
+        ("import os\nos.kill(os.getpid(), 9)\n", r"my_end ends the process that loads it \(signal 9\)"),
+        ("import time\ntime.sleep(60)\n", "my_end does not load in 1 s"),
+        ("def route(): pass\n", r"my_end.py:1: route\(\): expected route\(request\)"),
+    ],
+)
+def test_face_of_a_module_that_ends_it_all(tmp_path: Path, code: str, message: str) -> None:
+    (tmp_path / "my_end.py").write_text(code)
+    with pytest.raises(ModuleProblem, match=message):
+        face("my_end", str(tmp_path), patience=1)
