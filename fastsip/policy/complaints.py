@@ -1,0 +1,66 @@
+"""What goes wrong in a policy, in the log once per place and while: a mistake in a route is made at every call."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable
+from types import TracebackType
+
+INTERVAL = 10.0
+"""Seconds between two lines about the same place."""
+PLACES_AT_MOST = 256
+
+
+class Complaints:
+    """Lines for the log, rate-limited by place. Any thread."""
+
+    def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._clock = clock
+        self._places: dict[Hashable, tuple[float, int]] = {}
+        self._lock = threading.Lock()
+
+    def failed(self, what: str, error: BaseException, folder: str = "") -> None:
+        """An exception, with its traceback, the part that is not the user's left out in front."""
+        trace = _from(error.__traceback__, folder)
+        place = (what, type(error), _end(trace))
+        self._tell(place, logging.ERROR, f"{what} failed", (type(error), error.with_traceback(trace), trace))
+
+    def wrong(self, what: str, text: str) -> None:
+        """Something that is not as it has to be, told by its text alone."""
+        self._tell((what, text), logging.ERROR, f"{what}: {text}", None)
+
+    def warn(self, place: Hashable, text: str) -> None:
+        self._tell(place, logging.WARNING, text, None)
+
+    def _tell(self, place: Hashable, level: int, text: str, exc_info: object) -> None:
+        now = self._clock()
+        with self._lock:
+            last, count = self._places.get(place, (None, 0))
+            if last is not None and now - last < INTERVAL:
+                self._places[place] = last, count + 1
+                return
+            if last is None and len(self._places) >= PLACES_AT_MOST:
+                del self._places[min(self._places, key=lambda each: self._places[each][0])]
+            self._places[place] = now, 0
+        if count:
+            text += f" (and {count} times since it was last told)"
+        self._log.log(level, "%s", text, exc_info=exc_info)  # type: ignore[arg-type]
+
+
+def _from(trace: TracebackType | None, folder: str) -> TracebackType | None:
+    """The traceback from the first frame of the user's own code on."""
+    here = trace
+    while folder and here is not None:
+        if here.tb_frame.f_code.co_filename.startswith(folder):
+            return here
+        here = here.tb_next
+    return trace
+
+
+def _end(trace: TracebackType | None) -> tuple[str, int]:
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace else ("", 0)

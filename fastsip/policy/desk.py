@@ -1,0 +1,214 @@
+"""One desk: questions in, plans out. It belongs to one thread and its event loop.
+
+The module is asked first, then the deciders in order (services, dial plan), until one has a plan; none means the
+compiled default. A plain function costs a call and nothing more. What is awaited becomes a task, kept by its token: a
+CANCELLED question cancels it, and a plan that comes when its token is gone is thrown away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import AbstractEventLoop, Task
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from fastsip.policy.complaints import Complaints
+from fastsip.policy.module import Module
+from fastsip.policy.plan import Answer, Plan
+from fastsip.policy.request import CANCELLED, FAILURE, RESPONSE, ROUTE, Question, Request, Response
+
+Encode = Callable[[Plan], bytes]
+ReplyTo = Callable[[int, "bytes | None"], None]
+
+ASKED_AGAIN_AT_MOST = 2
+"""How often a question is put to another thread because somebody else's code blocked the one it waited in."""
+
+
+class Decider(Protocol):
+    """Something that may have a plan for a request: services, the dial plan."""
+
+    def route(self, request: Request) -> Plan | None: ...
+
+
+class Expander(Protocol):
+    """Something that puts the bindings and services of own addresses-of-record in the place of these."""
+
+    def expand(self, plan: Plan, request: Request) -> Plan: ...
+
+
+class Deciders(NamedTuple):
+    """What decides besides the user's module, in this order."""
+
+    deciders: Sequence[Decider] = ()
+    expander: Expander | None = None
+
+
+class Pending(NamedTuple):
+    """A question whose answer is awaited."""
+
+    task: Task[None]
+    question: Question
+    deadline: float
+    times: int
+
+
+class Desk:
+    """Decides, encodes and answers. `current` is the question being decided right now, for whoever watches."""
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        answer: ReplyTo,
+        encode: Encode,
+        module: Module | None,
+        deciders: Deciders,
+        complaints: Complaints,
+        timeout: float,
+    ) -> None:
+        self.answer = answer
+        self.module = module
+        self.current: Question | None = None
+        self.pending: dict[int, Pending] = {}
+        self._loop = loop
+        self._encode = encode
+        self._complaints = complaints
+        self._timeout = timeout
+        self._folder = module.folder if module else ""
+        self._route = module.route if module else None
+        self._methods = module.methods if module else None
+        self._rest = tuple(each.route for each in deciders.deciders)
+        self._expander = deciders.expander
+        self._refusal = encode(Plan(answer=Answer(500)))
+        self._sweeping = False
+
+    def ask(self, question: Question, times: int = 0, deadline: float | None = None) -> None:
+        """Decide one question. Raises nothing."""
+        self.current = question
+        kind = question[0]
+        if kind == ROUTE:
+            request = Request(question)
+            plan: Plan | None = None
+            try:
+                if self._route is not None and (self._methods is None or request.method in self._methods):
+                    found = self._route(request)
+                    if found is not None and type(found) is not Plan:
+                        self._later(question, request, found, times, deadline)
+                        return
+                    plan = found
+                if plan is None:
+                    plan = self._others(request)
+                self._reply(question[1], request, plan)
+            except BaseException as error:  # a policy that exits harms its own request alone
+                self._failed("route", question, error)
+        elif kind == RESPONSE:
+            self._observe(question)
+        elif kind == FAILURE:
+            self._failure(question, times, deadline)
+        elif kind == CANCELLED:
+            self.cancel(question[1])
+
+    def cancel(self, token: int) -> None:
+        """Nobody waits for this any more."""
+        pending = self.pending.pop(token, None)
+        if pending is not None:
+            pending.task.cancel()
+
+    def cancel_all(self) -> None:
+        for token in list(self.pending):
+            self.cancel(token)
+
+    def _others(self, request: Request) -> Plan | None:
+        for decide in self._rest:
+            plan = decide(request)
+            if plan is not None:
+                return plan
+        return None
+
+    def _reply(self, token: int, request: Request, plan: Plan | None) -> None:
+        if plan is None:
+            self.answer(token, None)
+            return
+        if self._expander is not None and plan.steps:
+            plan = self._expander.expand(plan, request)
+        data = self._encode(plan)
+        self.answer(token, data)
+
+    def _failure(self, question: Question, times: int, deadline: float | None) -> None:
+        """A plan of the module's has failed: it may have another, else the best response is the answer."""
+        on_failure = self.module.on_failure if self.module else None
+        if on_failure is None:
+            self.answer(question[1], None)
+            return
+        request = Request(question)
+        try:
+            found = on_failure(request, [Response(*one) for one in question[7]])
+            if found is not None and type(found) is not Plan:
+                self._later(question, request, found, times, deadline)
+                return
+            self._reply(question[1], request, found)
+        except BaseException as error:
+            self._failed("on_failure", question, error)
+
+    def _observe(self, question: Question) -> None:
+        look = self.module.on_response if self.module else None
+        if look is None:
+            return
+        data = question[6]
+        try:
+            look(Response(int(data[8:11]), -1, data))
+        except BaseException as error:
+            self._complaints.failed("on_response", error, self._folder)
+
+    # What is awaited
+
+    def _later(
+        self, question: Question, request: Request, found: Any, times: int, deadline: float | None
+    ) -> None:
+        if not hasattr(found, "__await__"):
+            raise TypeError(f"expected a Plan or None, found {type(found).__name__}")
+        if deadline is None:
+            deadline = self._loop.time() + self._timeout
+        task = self._loop.create_task(self._wait(question, request, found))
+        self.pending[question[1]] = Pending(task, question, deadline, times)
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.call_at(deadline, self._sweep)
+
+    async def _wait(self, question: Question, request: Request, awaited: Awaitable[Plan | None]) -> None:
+        token, kind = question[1], question[0]
+        what = "route" if kind == ROUTE else "on_failure"
+        try:
+            plan = await awaited
+        except BaseException as error:
+            if self.pending.pop(token, None) is not None:
+                self._failed(what, question, error)
+            elif not isinstance(error, asyncio.CancelledError):
+                self._complaints.failed(what, error, self._folder)
+            return
+        if self.pending.pop(token, None) is None:
+            return  # too late
+        try:
+            if plan is not None and type(plan) is not Plan:
+                raise TypeError(f"expected a Plan or None, found {type(plan).__name__}")
+            if plan is None and kind == ROUTE:
+                plan = self._others(request)
+            self._reply(token, request, plan)
+        except BaseException as error:
+            self._failed(what, question, error)
+
+    def _sweep(self) -> None:
+        """Cancel what missed its deadline; the hot thread has answered it, or is about to."""
+        now = self._loop.time()
+        late = [token for token, each in self.pending.items() if each.deadline <= now]
+        for token in late:
+            self.cancel(token)
+        if late:
+            self._complaints.warn("late", f"no plan within {self._timeout:g} s: {len(late)} answered with 500")
+        self._sweeping = bool(self.pending)
+        if self._sweeping:
+            self._loop.call_at(min(each.deadline for each in self.pending.values()), self._sweep)
+
+    def _failed(self, what: str, question: Question, error: BaseException) -> None:
+        """500 for a request without a plan. A failure keeps the response it has: a mistake then does not hide it."""
+        self._complaints.failed(what, error, self._folder)
+        self.answer(question[1], self._refusal if question[0] == ROUTE else None)

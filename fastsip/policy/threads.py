@@ -1,0 +1,365 @@
+"""The policy threads of a worker: one decides, and another one takes its place when its code blocks or changes.
+
+A thread whose code does not come back (`time.sleep(60)` in a route) is left behind with the request that did it. Its
+successor loads the module anew, goes on with the questions that wait, and is asked again what waited in the blocked
+thread's tasks. A reload is a succession too, but the old thread finishes what it has begun. An answer that comes late
+from anywhere is thrown away by its token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastsip.policy.complaints import Complaints
+from fastsip.policy.desk import ASKED_AGAIN_AT_MOST, Deciders, Desk, Encode
+from fastsip.policy.here import Surroundings, enter
+from fastsip.policy.loop import NAP, PolicyLoop, handled
+from fastsip.policy.module import Module, ModuleProblem, load
+from fastsip.policy.request import CANCELLED, Question
+from fastsip.policy.watch import Watch
+
+log = logging.getLogger("fastsip.policy")
+
+BATCH = 256
+LEFT_BEHIND_AT_MOST = 8
+"""Threads that may hang at the same time; with one more, questions wait, and get 500 and 503 from the hot thread."""
+START_LIMIT = 15.0
+"""Seconds a successor may take to load the module."""
+HOOKS_LIMIT = 10.0
+"""Seconds for the module's `setup`, and for its `teardown`."""
+JOIN = 1.0
+"""Seconds for all threads to end."""
+
+
+class Engine(Protocol):
+    """What a policy needs of the engine."""
+
+    @property
+    def policy_fd(self) -> int: ...
+    def take_questions(self, limit: int = 256) -> list[Question]: ...
+    def answer(self, token: int, plan: bytes | None) -> None: ...
+    def hush_policy(self) -> None: ...
+    def listen_policy(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What one thread decides by; a reload brings others."""
+
+    module: str | None
+    folder: str
+    timeout: float
+    """Seconds."""
+    surroundings: Surroundings
+    encode: Encode
+    deciders: Callable[[], Deciders] = Deciders
+    """Called in the thread that will use them."""
+
+
+class PolicyThread:
+    """A thread with its own event loop, its own copy of the module, and a desk."""
+
+    def __init__(self, policy: Policy, terms: Terms) -> None:
+        self.terms = terms
+        self.loop = PolicyLoop()
+        self.desk: Desk
+        self.stuck = False
+        self.begun = time.monotonic()
+        self.thread = threading.Thread(target=self._run, name="fastsip policy", daemon=True)
+        self._policy = policy
+        self._retired = False
+
+    def start(self) -> None:
+        self.thread.start()
+
+    # The thread
+
+    def _run(self) -> None:
+        policy, loop = self._policy, self.loop
+        enter(self.terms.surroundings)
+        try:
+            loop.set_exception_handler(handled(policy.complaints))
+            problem = loop.run_until_complete(self._begin())
+            if policy.begun(self, problem):
+                self._serve()
+        except BaseException:
+            if not policy.stopped:
+                log.exception("a policy thread ends")
+        finally:
+            policy.ended(self)
+            with contextlib.suppress(Exception):
+                loop.close()
+
+    async def _begin(self) -> str | None:
+        """Load and set up; what is wrong, or None."""
+        terms, policy = self.terms, self._policy
+        module: Module | None = None
+        problem: str | None = None
+        try:
+            if terms.module is not None:
+                module = load(terms.module, terms.folder)
+                await _hook(module, "setup")
+            deciders = terms.deciders()
+        except Exception as error:
+            if not isinstance(error, ModuleProblem):
+                log.exception("a policy cannot begin")
+            problem, deciders = str(error), Deciders()
+            module = _broken(terms.module or "policy", problem)
+        self.desk = Desk(self.loop, policy.reply, terms.encode, module, deciders, policy.complaints, terms.timeout)
+        return problem
+
+    def _serve(self) -> None:
+        """Until `stop`, which whatever is raised in the loop is not."""
+        policy, loop = self._policy, self.loop
+        loop.add_reader(policy.engine.policy_fd, self._rung)
+        loop.call_soon(self._look)
+        while True:
+            try:
+                loop.run_forever()
+                break
+            except BaseException as error:  # a SystemExit of a callback ends run_forever
+                policy.complaints.failed("a callback of the policy", error)
+        self._finish()
+
+    def _finish(self) -> None:
+        self.desk.cancel_all()
+        with contextlib.suppress(ModuleProblem):
+            self.loop.run_until_complete(self._end())
+
+    async def _end(self) -> None:
+        """`teardown`, and an end for whatever tasks the module has started."""
+        try:
+            if self.desk.module is not None:
+                await _hook(self.desk.module, "teardown")
+        finally:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            if others:
+                await asyncio.wait(others, timeout=JOIN)
+
+    # Its callbacks
+
+    def _rung(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._policy.engine.policy_fd)
+        self._look()
+
+    def _look(self) -> None:
+        """Take what is asked, decide it, and look again soon; or, if nothing is, hear the bell again."""
+        policy = self._policy
+        engine, waiting = policy.engine, policy.waiting
+        with policy.gate:
+            if policy.active is not self:
+                return
+            if not waiting and engine.listen_policy():
+                return
+            engine.hush_policy()
+            taken = engine.take_questions(BATCH)
+            waiting.extend(taken)
+        desk = self.desk
+        try:
+            while policy.active is self:
+                question = waiting.popleft()
+                if question[0] == CANCELLED:
+                    policy.cancelled(question[1])
+                desk.ask(question)
+        except IndexError:
+            pass
+        desk.current = None
+        if policy.active is self:
+            if len(taken) < BATCH:
+                self.loop.paced.nap = NAP
+            self.loop.call_soon(self._look)
+
+    def take_over(self, from_: PolicyThread) -> None:
+        """Ask again what waits in the tasks of a thread that is blocked, all but the one that blocks it."""
+        blocking = asyncio.current_task(from_.loop)
+        for token, each in list(from_.desk.pending.items()):
+            if each.task is not blocking and each.times < ASKED_AGAIN_AT_MOST and token not in self.desk.pending:
+                self.desk.ask(each.question, each.times + 1, each.deadline)
+        self.desk.current = None
+
+    def retire(self) -> None:
+        """Take no more questions; finish what was begun; end. From any thread."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._retire)
+
+    def _retire(self) -> None:
+        if not self._retired:
+            self._retired = True
+            self.loop.remove_reader(self._policy.engine.policy_fd)
+        if self.desk.pending:
+            self.loop.call_later(0.05, self._retire)
+        else:
+            self.loop.stop()
+
+    def stop(self) -> None:
+        """End now. From any thread."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.loop.stop)
+
+
+class Policy:
+    """All of them, for one engine. `start`, `reload` and `stop` belong to the thread that owns the engine."""
+
+    def __init__(self, engine: Engine, terms: Terms, complaints: Complaints | None = None) -> None:
+        self.engine = engine
+        self.complaints = complaints or Complaints(log)
+        self.gate = threading.Lock()
+        """Around looking at the engine's queue, and around a change of `active`."""
+        self.active: PolicyThread | None = None
+        self.waiting: deque[Question] = deque()
+        """Taken from the engine, not decided yet: whoever is active goes on with them."""
+        self._terms = terms
+        self._coming: PolicyThread | None = None
+        self._threads: list[PolicyThread] = []
+        self._followed: Callable[[str | None], None] | None = None
+        self.stopped = False
+        self._watch = Watch(self)
+
+    def start(self) -> None:
+        """Begin; questions wait until the module is loaded."""
+        self._succeed(self._terms)
+        self._watch.start()
+
+    def reload(self, terms: Terms, followed: Callable[[str | None], None]) -> None:
+        """Follow other terms. `followed` is called, from some thread, with None when they are followed, or with what is
+        wrong, and then nothing has changed."""
+        with self.gate:
+            superseded, self._followed = self._followed, followed
+            self._terms = terms
+        if superseded is not None:
+            superseded("another reload came")
+        self._succeed(terms)
+
+    def stop(self) -> None:
+        """No answer reaches the engine after this. A thread that hangs is left to itself."""
+        with self.gate:
+            self.stopped = True
+            self.active = None
+            threads = list(self._threads)
+        self._watch.stop()
+        for thread in threads:
+            thread.stop()
+        until = time.monotonic() + JOIN
+        for thread in threads:
+            if not thread.stuck:
+                thread.thread.join(max(0.0, until - time.monotonic()))
+
+    def reply(self, token: int, plan: bytes | None) -> None:
+        if not self.stopped:
+            self.engine.answer(token, plan)
+
+    def cancelled(self, token: int) -> None:
+        """Tell those that still finish what they began."""
+        if len(self._threads) > 1:
+            for thread in list(self._threads):
+                if thread is not self.active and thread is not self._coming:
+                    with contextlib.suppress(RuntimeError):
+                        thread.loop.call_soon_threadsafe(thread.desk.cancel, token)
+
+    # Succession
+
+    def _succeed(self, terms: Terms) -> None:
+        thread = PolicyThread(self, terms)
+        with self.gate:
+            self._coming = thread
+            self._threads.append(thread)
+        thread.start()
+
+    def begun(self, thread: PolicyThread, problem: str | None) -> bool:
+        """A thread has loaded its module, or has not; whether it shall serve. In that thread."""
+        with self.gate:
+            if self.stopped or (self._coming is not thread and self.active is not None):
+                return False  # another one came first
+            if self._coming is thread:
+                self._coming = None
+            before = self.active
+            followed, self._followed = self._followed, None
+            serve = problem is None or before is None
+            if serve:
+                self.active = thread
+            else:
+                self._terms = before.terms if before else self._terms
+        if problem is not None:
+            log.error("policy: %s", problem)
+        if serve and before is not None:
+            if before.stuck:
+                thread.take_over(before)
+            before.retire()
+        if followed is not None:
+            followed(problem)
+        return serve
+
+    def ended(self, thread: PolicyThread) -> None:
+        with self.gate, contextlib.suppress(ValueError):
+            self._threads.remove(thread)
+
+    def blocked(self, thread: PolicyThread, where: str) -> None:
+        """What the watch has found: `thread` hangs there."""
+        with self.gate:
+            if self.stopped or self.active is not thread:
+                return
+            thread.stuck = True
+            if self._coming is not None:
+                return
+            left = sum(each.stuck for each in self._threads)
+            terms = self._terms
+        text = f"{where}: {left} of at most {LEFT_BEHIND_AT_MOST} threads hang"
+        if left > LEFT_BEHIND_AT_MOST:
+            self.complaints.wrong("policy", f"{text}; requests that ask it get 500 until one comes back")
+            return
+        self.complaints.warn(where, f"{text}; another takes over")
+        self._succeed(terms)
+
+    def overdue(self, now: float) -> None:
+        """A module that does not load: the watch looks after it."""
+        with self.gate:
+            coming = self._coming
+            if coming is None or now - coming.begun < START_LIMIT:
+                return
+            coming.stuck = True
+            self._coming = None
+            followed, self._followed = self._followed, None
+            if self.active is not None:
+                self._terms = self.active.terms
+        problem = f"{coming.terms.module} does not load in {START_LIMIT:g} s"
+        log.error("policy: %s", problem)
+        if followed is not None:
+            followed(problem)
+
+
+async def _hook(module: Module, name: str) -> None:
+    """Run `setup` or `teardown`. Raises ModuleProblem."""
+    hook = getattr(module, name)
+    if hook is None:
+        return
+    try:
+        async with asyncio.timeout(HOOKS_LIMIT):
+            found = hook()
+            if hasattr(found, "__await__"):
+                await found
+    except TimeoutError:
+        raise ModuleProblem(f"{module.name}.{name} does not end in {HOOKS_LIMIT:g} s") from None
+    except Exception as error:
+        log.exception("%s.%s failed", module.name, name)
+        raise ModuleProblem(f"{module.name}.{name}: {type(error).__name__}: {error}") from error
+
+
+def _broken(name: str, problem: str) -> Module:
+    """What stands for a module that could be loaded when the server started and can be no more."""
+
+    def route(request: object) -> None:
+        raise ModuleProblem(problem)
+
+    return Module(name, "", route, None, None, None, None, None)
