@@ -182,10 +182,13 @@ class PolicyThread:
             self.loop.call_soon(self._look)
 
     def take_over(self, from_: PolicyThread) -> None:
-        """Ask again what waits in the tasks of a thread that is blocked, all but the one that blocks it."""
+        """Ask again what waits in the tasks of a thread that is blocked, all but the one that blocks it. They are no
+        longer its own: a token is one thread's alone, because a failure has that of the request."""
         blocking = asyncio.current_task(from_.loop)
         for token, each in list(from_.desk.pending.items()):
-            if each.task is not blocking and each.times < ASKED_AGAIN_AT_MOST and token not in self.desk.pending:
+            if each.task is blocking or each.times >= ASKED_AGAIN_AT_MOST:
+                continue
+            if from_.desk.pending.pop(token, None) is not None:
                 self.desk.ask(each.question, each.times + 1, each.deadline)
         self.desk.current = None
 
@@ -227,8 +230,9 @@ class Policy:
         self.stopped = False
         self._watch = Watch(self)
 
-    def start(self) -> None:
-        """Begin; questions wait until the module is loaded."""
+    def start(self, followed: Callable[[str | None], None] | None = None) -> None:
+        """Begin; questions wait until the module is loaded. `followed` as in `reload`."""
+        self._followed = followed
         self._succeed(self._terms)
         self._watch.start()
 
