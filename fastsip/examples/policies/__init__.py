@@ -1,0 +1,1 @@
+"""Policies to begin with: copy one beside your configuration, or name it in `[policy] module`."""
