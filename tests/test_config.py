@@ -114,6 +114,12 @@ MISTAKES = {
     ),
     "route regex": ('[[routes]]\nregex = "("\ngateways = "a"', 'routes[0].regex = "(": expected a regular expression'),
     "policy": ('[policy]\nmodule = "my routing"', 'policy.module = "my routing": expected a Python module\'s name'),
+    "policy nowhere": (
+        '[policy]\nmodule = "my_nowhere.routing"',
+        'fastsip.toml:2: policy.module = "my_nowhere.routing": there is no module my_nowhere.routing: No module named',
+    ),
+    "policy timeout": ("[policy]\ntimeout = 0", "policy.timeout = 0: expected a number from 0.1 to 60, in seconds"),
+    "policy waiting": ("[policy]\nwaiting = 0", "policy.waiting = 0: expected a whole number from 1 to 1000000"),
     "exposed": (
         '[server]\nlisten = "udp:0.0.0.0:5060"',
         "auth.required: anyone who reaches udp:0.0.0.0:5060 could register and call as anyone",
@@ -135,7 +141,6 @@ LATER = {
         '[gateways.a]\nuri = "sip:a"\n[[routes]]\nprefix = "+1"\ngateways = [["a"]]',
         "fastsip.toml:3: routes: not supported in this version: routes by digits",
     ),
-    "policy": ('[policy]\nmodule = "my.routing"', "policy: not supported in this version: routing in Python"),
 }
 
 ROWS = {
@@ -224,6 +229,29 @@ def test_required_defaults_to_all_methods_when_users_are_named(tmp_path):
         configuration = load(path)
         assert configuration.required == required
         assert conversion.settings(configuration, configuration.tables.server.listen).open_relay == (not required)
+
+
+def test_policy_module_lies_beside_the_configuration(tmp_path):
+    path = tmp_path / "fastsip.toml"
+    path.write_text('[policy]\nmodule = "my_checked"\ntimeout = 2.5\nwaiting = 7\n')
+    module = tmp_path / "my_checked.py"
+    for code, asks, methods in (
+        ("def route(r): ...\n", ["requests"], ["*"]),
+        ("METHODS = ['INVITE', 'MESSAGE']\nasync def route(r): ...\n", ["requests"], ["INVITE", "MESSAGE"]),
+        ("def route(r): ...\ndef on_response(r): ...\n", ["requests", "responses"], ["*"]),
+        ("def on_response(r): ...\n", ["responses"], ["*"]),
+    ):
+        module.write_text(code)
+        configuration = load(path)
+        settings = conversion.settings(configuration, configuration.tables.server.listen)
+        assert (settings.asks, settings.ask_methods) == (asks, methods)
+        assert (settings.policy_timeout, settings.policy_waiting) == (2500, 7)
+        policy = conversion.policy(configuration, configuration.tables.server.listen)
+        assert (policy.module, policy.folder, policy.domains) == ("my_checked", str(tmp_path), ["127.0.0.1"])
+    module.write_text("def route(): ...\n")
+    with pytest.raises(ConfigurationError, match=r"my_checked\.py:1: route\(\): expected route\(request\)"):
+        load(path)
+    assert load(path, modules=False).face.route is False
 
 
 def test_overrides_stand_above_the_file(tmp_path):

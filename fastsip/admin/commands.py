@@ -36,7 +36,7 @@ class Target:
     def client(self) -> Iterator[Client]:
         """A connection, and ends with a text instead of tracebacks."""
         try:
-            path = self._control or control_path(load(self._config))
+            path = self._control or control_path(load(self._config, modules=False))
             client = Client(path)
             try:
                 yield client

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from fastsip.policy.module import Face
 from fastsip.services.record import Record
 
 from . import checks, people, services
@@ -34,6 +35,7 @@ __all__ = [
 ]  # fmt: skip
 
 MEMORY = ":memory:"
+NO_MODULE = Face()
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Configuration:
     """Who has services, of `users` and the services file together."""
     default_domain: str
     """What a bare user name belongs to: the first domain, or else the first listen address."""
+    face: Face = NO_MODULE
+    """What the policy's module has."""
 
     @property
     def store(self) -> str:
@@ -86,13 +90,14 @@ class Configuration:
         return (base / path).absolute()
 
 
-def load(path: Path | None, overrides: Overrides | None = None) -> Configuration:
-    """Read and check a configuration (None: the defaults, which keep nothing).
+def load(path: Path | None, overrides: Overrides | None = None, modules: bool = True) -> Configuration:
+    """Read and check a configuration (None: the defaults, which keep nothing), and whether the policy's module can be
+    loaded, unless `modules` is false.
 
     Raises ConfigurationError with all problems found, those of the users file too.
     """
     document = Document.read(path) if path else Document("command line", "")
-    return _checked(path, document, (overrides or Overrides()).laid_over(document.data))
+    return _checked(path, document, (overrides or Overrides()).laid_over(document.data), modules)
 
 
 def load_embedded(path: Path | None, data: Mapping[str, Any], tables: Mapping[str, Any]) -> Configuration:
@@ -120,7 +125,7 @@ def _plain(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _checked(path: Path | None, document: Document, raw: dict[str, Any]) -> Configuration:
+def _checked(path: Path | None, document: Document, raw: dict[str, Any], modules: bool = True) -> Configuration:
     if path is None and isinstance(raw.get("state", {}), dict):
         raw = {**raw, "state": {"path": MEMORY, **raw.get("state", {})}}
     reader = Reader(document)
@@ -149,11 +154,17 @@ def _checked(path: Path | None, document: Document, raw: dict[str, Any]) -> Conf
         effective = tuple(map(str, required))
     checks.contradictions(reader, raw, tables, effective)
     checks.not_yet(reader, raw, tables)
+    face = checks.module(reader, tables, folder(path)) if modules else NO_MODULE
     if reader.problems or file_problems:
         raise ConfigurationError([*reader.problems, *file_problems])
     people_alone = {name: msgspec.structs.replace(person, password=None) for name, person in tables.users.items()}
     tables = msgspec.structs.replace(tables, users=people_alone)
-    return Configuration(path, tables, effective, tuple(accounts), tuple(served), default_domain)
+    return Configuration(path, tables, effective, tuple(accounts), tuple(served), default_domain, face)
+
+
+def folder(path: Path | None) -> str:
+    """Where a configuration lies: what it names is looked for there."""
+    return str(path.resolve().parent if path else Path.cwd())
 
 
 def _served(

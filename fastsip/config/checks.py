@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastsip.policy.module import Face, ModuleProblem
+from fastsip.policy.probe import face
+
 from .people import Account
 from .reading import Reader
 from .schema import Tables
@@ -60,6 +63,18 @@ def homeless(reader: Reader, accounts: list[Account], default_domain: str) -> No
             return
 
 
+def module(reader: Reader, tables: Tables, folder: str) -> Face:
+    """What the policy's module has; report what is wrong with it."""
+    name = tables.policy.module
+    if name is None:
+        return Face()
+    try:
+        return face(name, folder)
+    except ModuleProblem as problem:
+        reader.problem("policy.module", str(problem), value=name)
+        return Face()
+
+
 def not_yet(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
     """Report what is valid and cannot be served by this version: better refused than silently ignored."""
 
@@ -69,6 +84,6 @@ def not_yet(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
     for index, listen in enumerate(tables.server.listen):
         if listen.transport != "udp":
             later(f"server.listen[{index}]", f"{listen.transport} (only udp is)")
-    for name in ("gateways", "routes", "policy"):
+    for name in ("gateways", "routes"):
         if raw.get(name):
-            later(name, {"gateways": "gateways", "routes": "routes by digits", "policy": "routing in Python"}[name])
+            later(name, {"gateways": "gateways", "routes": "routes by digits"}[name])

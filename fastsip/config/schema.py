@@ -125,6 +125,8 @@ class Route(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     module: Annotated[str, _MODULE] | None = None
+    timeout: Annotated[float, _number(0.1, 60, ", in seconds")] = 5
+    waiting: Annotated[int, _whole(1, 1_000_000)] = 10_000
 
 
 class Timers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

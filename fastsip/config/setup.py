@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastsip.launch import Settings
+from fastsip.launch import PolicySetup, Settings
 from fastsip.services.record import plain
 
-from . import Configuration, Listen
+from . import Configuration, Listen, folder
+from .values import bracketed
 
 
 def settings(configuration: Configuration, bound: Sequence[Listen]) -> Settings:
@@ -35,7 +36,31 @@ def settings(configuration: Configuration, bound: Sequence[Listen]) -> Settings:
         transactions=tables.limits.transactions,
         drain_timeout=_milliseconds(tables.server.drain_timeout),
         trying=_milliseconds(tables.timers.trying),
+        asks=_asks(configuration),
+        ask_methods=list(configuration.face.methods),
+        policy_timeout=_milliseconds(tables.policy.timeout),
+        policy_waiting=tables.policy.waiting,
     )
+
+
+def _asks(configuration: Configuration) -> list[str]:
+    """What the hot thread asks about, of those things nobody has to be looked up for."""
+    routes = configuration.tables.routes
+    asks = {
+        "requests": configuration.face.route,
+        "numbers": any(route.domain is None for route in routes),
+        "domains": any(route.domain is not None for route in routes),
+        "responses": configuration.face.responses,
+    }
+    return [name for name, wanted in asks.items() if wanted]
+
+
+def policy(configuration: Configuration, bound: Sequence[Listen]) -> PolicySetup:
+    """What the policy threads decide by."""
+    tables = configuration.tables
+    hosts = [host for listen in bound for host in (bracketed(listen.host), bracketed(listen.public[0]))]
+    names = dict.fromkeys([configuration.default_domain, *map(str, tables.server.domains), *hosts])
+    return PolicySetup(module=tables.policy.module, folder=folder(configuration.path), domains=list(names))
 
 
 def users(configuration: Configuration) -> list[tuple[str, str, str, str]]:
