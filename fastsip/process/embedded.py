@@ -26,6 +26,7 @@ from typing import Any, Self, TypeVar
 from fastsip._location import SegmentWriter
 from fastsip.config import MEMORY, Configuration, load_embedded
 from fastsip.errors import UsageError
+from fastsip.process.deciding import Deciding
 from fastsip.process.engine import RunningEngine
 from fastsip.process.keys import Store
 from fastsip.process.listeners import Listeners
@@ -163,6 +164,7 @@ class _Running:
             self._build(configuration, undo.callback)
             self._cleanup = undo.pop_all()
         self.engine.start()
+        self.deciding.start()
         self._thread = threading.Thread(target=self._serve, name="fastsip service", daemon=True)
         self._thread.start()
         log.info("fastsip %s serving on %s", __version__, ", ".join(map(str, self.listeners.bound)))
@@ -190,6 +192,8 @@ class _Running:
             setup = worker_setup(configuration, self.listeners, self.shared, "", 0, incarnation)
             self.engine = RunningEngine(setup)
             defer(self.engine.end)
+            self.deciding = Deciding(setup, self.engine.worker)
+            defer(self.deciding.end)
         except (Conflict, OSError, RuntimeError) as error:
             raise CannotStart(str(error)) from error
         self._incarnation = incarnation
@@ -250,12 +254,17 @@ class _Running:
         poller = select.poll()
         poller.register(self.engine.worker.wake_fd, select.POLLIN)
         poller.register(self._wake, select.POLLIN)
+        if not self.deciding.begun:
+            poller.register(self.engine.worker.policy_fd, select.POLLIN)
         store = self.core.fileno()
         if store is not None:
             poller.register(store, select.POLLIN)
         draining = False
         while True:
-            poller.poll(min(DRAINING if draining else IDLE, self.core.patience()))
+            events = dict(poller.poll(min(DRAINING if draining else IDLE, self.core.patience())))
+            if self.engine.worker.policy_fd in events:
+                poller.unregister(self.engine.worker.policy_fd)
+                self.deciding.begin()
             for fd in (self.engine.worker.wake_fd, self._wake):
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(fd)

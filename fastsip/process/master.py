@@ -218,9 +218,9 @@ class Master:
         if self._reload is not None:
             self._reload.state_answered(refusal)
 
-    def _worker_follows(self, index: int) -> None:
+    def _worker_follows(self, index: int, error: str) -> None:
         if self._reload is not None:
-            self._reload.answered(f"worker {index}")
+            self._reload.answered(f"worker {index}", error)
 
     def _watch(self, child: Child, received: Callable[[dict[str, object]], None]) -> None:
         def readable() -> None:

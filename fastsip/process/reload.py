@@ -26,6 +26,7 @@ class Reload:
         self._answer = answer
         self._deadline = time.monotonic() + LIMIT
         self._waiting: set[str] | None = None
+        self._errors: list[str] = []
         # A state process that dies now is started again with the new users, which is the same as being told.
         master.configuration = wanted
         master.state.tell(
@@ -49,14 +50,17 @@ class Reload:
             self._master.configuration = self._before
             self._finish({"ok": False, "errors": [error]})
             return
-        settings = conversion.settings(self._wanted, self._master.listeners.bound)
-        self._waiting = set(self._master.workers.reload(settings))
+        bound = self._master.listeners.bound
+        settings, policy = conversion.settings(self._wanted, bound), conversion.policy(self._wanted, bound)
+        self._waiting = set(self._master.workers.reload(settings, policy))
         self._check()
 
-    def answered(self, name: str) -> None:
-        """A worker follows, or died, in which case its successor begins with the new settings."""
+    def answered(self, name: str, error: str = "") -> None:
+        """A worker follows, but for what `error` says, or died, in which case its successor begins with all of it."""
         if self._waiting is not None:
             self._waiting.discard(name)
+            if error:
+                self._errors.append(f"{name}: {error}")
             self._check()
 
     def expired(self, now: float) -> bool:
@@ -68,7 +72,7 @@ class Reload:
 
     def _check(self) -> None:
         if not self._waiting:
-            self._finish({"ok": True})
+            self._finish({"ok": False, "errors": self._errors} if self._errors else {"ok": True})
 
     def _finish(self, result: dict[str, Any]) -> None:
         if not self._answer.done():

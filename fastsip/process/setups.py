@@ -30,6 +30,7 @@ def worker_setup(
         wake_fds=shared.wake_fds,
         state_endpoint=endpoint,
         settings=conversion.settings(configuration, listeners.bound),
+        policy=conversion.policy(configuration, listeners.bound),
         targets_fd=shared.targets_fd,
         log_level=tables.log.level,
         log_format=tables.log.format,

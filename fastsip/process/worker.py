@@ -18,7 +18,8 @@ import msgspec
 import zmq
 
 from fastsip import log
-from fastsip.launch import Channel, ListenerSetup, Settings, WorkerSetup, child_channel
+from fastsip.launch import Channel, ListenerSetup, PolicySetup, Settings, WorkerSetup, child_channel
+from fastsip.process.deciding import Deciding
 from fastsip.process.engine import RunningEngine
 from fastsip.process.facts import FactLine
 from fastsip.process.orphan import end_with_parent
@@ -48,6 +49,9 @@ class ServiceLoop:
         self.poller.register(self.line.socket, zmq.POLLIN)
         self.poller.register(self.engine.wake_fd, zmq.POLLIN)
         self.poller.register(channel.fileno(), zmq.POLLIN)
+        self.deciding = Deciding(setup, self.engine)
+        self.poller.register(self.deciding.news_fd, zmq.POLLIN)
+        self.poller.register(self.engine.policy_fd, zmq.POLLIN)
         self.settings = setup.settings
         self.running = True
         self.draining = False
@@ -56,6 +60,7 @@ class ServiceLoop:
     def run(self) -> None:
         """Serve until told to stop or the master is gone."""
         self.hot.start()
+        self.deciding.start()
         self.channel.send({"is": "ready"})
         look_at = 0.0
         listening = True
@@ -86,9 +91,16 @@ class ServiceLoop:
             self.line.tick()
             if self.channel.fileno() in events:
                 self._orders()
+            if self.engine.policy_fd in events:
+                self.deciding.begin()
+            if self.deciding.begun and self.engine.policy_fd in self.poller:
+                self.poller.unregister(self.engine.policy_fd)
+            if self.deciding.news_fd in events:
+                self._followed()
             if self.draining and self.hot.drained():
                 self.draining = False
                 self.channel.send({"is": "drained"})
+        self.deciding.end()
         self.hot.end()
         self.line.close()
 
@@ -108,6 +120,10 @@ class ServiceLoop:
         if results:
             self.engine.give_results(results)
 
+    def _followed(self) -> None:
+        for problem in self.deciding.news():
+            self.channel.send({"is": "reloaded", "error": problem} if problem else {"is": "reloaded"})
+
     def _orders(self) -> None:
         for message, fds in self.channel.receive():
             order = message.get("do")
@@ -116,7 +132,7 @@ class ServiceLoop:
             elif order == "reload":
                 self.settings = msgspec.convert(message["settings"], Settings)
                 self.engine.reload(self.settings)
-                self.channel.send({"is": "reloaded"})
+                self.deciding.follow(msgspec.convert(message["policy"], PolicySetup), self.settings)
             elif order == "drain":
                 self.hot.drain(self.settings.drain_timeout / 1000)
                 self.draining = True

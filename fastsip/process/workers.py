@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from fastsip.launch import Settings, WorkerSetup
+from fastsip.launch import PolicySetup, Settings, WorkerSetup
 
 from . import crashfile, takeover
 from .children import Child
@@ -37,7 +37,7 @@ class Workers:
 
     `children[i]` is None while worker i is not running: dead and waiting for its next attempt (`retry_at`), or, when
     draining, finished. `adopted_by[i]` is the neighbour that reads its sockets and owns its buckets. `follows` is
-    called with a worker that follows the newest configuration.
+    called with a worker that follows the newest configuration, and with what it could not follow.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Workers:
         setup: Callable[[int, int], WorkerSetup],
         crash_directory: Path,
         watch: Callable[[Child, Callable[[dict[str, object]], None]], None],
-        follows: Callable[[int], None],
+        follows: Callable[[int, str], None],
     ) -> None:
         self._shared = shared
         self._listeners = listeners
@@ -157,7 +157,7 @@ class Workers:
         elif kind == "drained":
             self.drained.add(index)
         if kind in ("ready", "reloaded"):
-            self._follows(index)
+            self._follows(index, str(message.get("error", "")))
 
     def _try_start(self, index: int, now: float) -> None:
         try:
@@ -223,9 +223,10 @@ class Workers:
 
     # All together
 
-    def reload(self, settings: Settings) -> list[str]:
+    def reload(self, settings: Settings, policy: PolicySetup) -> list[str]:
         """Tell all to follow new settings; the names of those who will answer."""
-        message: dict[str, object] = {"do": "reload", "settings": msgspec.to_builtins(settings)}
+        new = {"settings": msgspec.to_builtins(settings), "policy": msgspec.to_builtins(policy)}
+        message: dict[str, object] = {"do": "reload", **new}
         return [child.name for child in self.alive() if child.send(message)]
 
     def drain(self) -> None:
