@@ -49,19 +49,15 @@ cdef bint plan_check(const PlanHead* head, uint32_t size) noexcept nogil:
     return True
 
 
-cdef class Encoder:
-    # Grows the text, and knows how to refuse.
-    cdef bytearray text
-    cdef uint32_t base
-
-    cdef PlanText add(self, bytes data) except *:
-        cdef PlanText where
-        where.at = self.base + <uint32_t>len(self.text)
-        where.length = <uint32_t>PyBytes_GET_SIZE(data)
-        self.text += data
-        if len(self.text) > LONGEST:
-            raise ValueError(f"plan: more than {LONGEST} bytes of text")
-        return where
+cdef PlanText add(bytearray text, uint32_t base, bytes data) except *:
+    # Behind what there is.
+    cdef PlanText where
+    where.at = base + <uint32_t>len(text)
+    where.length = <uint32_t>PyBytes_GET_SIZE(data)
+    text += data
+    if len(text) > LONGEST:
+        raise ValueError(f"more than {LONGEST} bytes of text")
+    return where
 
 
 cdef bytes clean(object value, str what):
@@ -109,18 +105,18 @@ cdef uint32_t milliseconds(object seconds, str what) except? 0xFFFFFFFF:
     return <uint32_t>max(1, int(ms))
 
 
-cdef int read_target(Encoder e, object one, PlanTarget* out) except -1:
+cdef int read_target(bytearray text, uint32_t base, object one, PlanTarget* out) except -1:
     cdef object q = one.q, gateway = one.gateway
-    out.uri = e.add(clean_uri(one.uri, "uri"))
+    out.uri = add(text, base, clean_uri(one.uri, "uri"))
     if one.hop is not None:
-        out.hop = e.add(clean_uri(one.hop, "hop"))
+        out.hop = add(text, base, clean_uri(one.hop, "hop"))
     if one.routes:
-        out.routes = e.add(lines([("Route", route) for route in one.routes], "routes"))
+        out.routes = add(text, base, lines([("Route", route) for route in one.routes], "routes"))
     if one.headers:
-        out.headers = e.add(lines(one.headers, "headers"))
+        out.headers = add(text, base, lines(one.headers, "headers"))
     if one.remove:
         names = [*one.remove, *(FORMS[name.lower()] for name in one.remove if name.lower() in FORMS)]
-        out.remove = e.add(b"".join([clean(name, "remove") + b"\n" for name in names]))
+        out.remove = add(text, base, b"".join([clean(name, "remove") + b"\n" for name in names]))
     if one.try_time is not None:
         out.try_time = milliseconds(one.try_time, "try_time")
     if not 0 <= q <= 1:
@@ -176,7 +172,7 @@ def encode_plan(plan not None) -> bytes:
     cdef PlanHead* head
     cdef PlanStep* s
     cdef PlanTarget* t
-    cdef Encoder e = Encoder()
+    cdef bytearray text = bytearray()
     cdef bytes out
     cdef char* memory
     if answer is None and not steps:
@@ -190,16 +186,14 @@ def encode_plan(plan not None) -> bytes:
     size = sizeof(PlanHead) + len(steps) * sizeof(PlanStep) + targets * sizeof(PlanTarget)
     cdef bytearray fixed = bytearray(size)
     memory = fixed
-    e.text = bytearray()
-    e.base = <uint32_t>size
     head = <PlanHead*>memory
     if answer is not None:
         if not 300 <= answer.status <= 699:
             raise ValueError(f"plan.answer.status = {answer.status!r}: expected a status from 300 to 699")
         head.status = answer.status
         if answer.reason is not None:
-            head.reason = e.add(clean(answer.reason, "plan.answer.reason"))
-        head.headers = e.add(lines(answer.headers, "plan.answer.headers"))
+            head.reason = add(text, <uint32_t>size, clean(answer.reason, "plan.answer.reason"))
+        head.headers = add(text, <uint32_t>size, lines(answer.headers, "plan.answer.headers"))
     head.steps = <uint16_t>len(steps)
     head.targets = <uint16_t>targets
     head.flags = (PLAN_RECURSE if plan.recurse else 0) | (PLAN_ON_FAILURE if plan.on_failure else 0)
@@ -212,13 +206,13 @@ def encode_plan(plan not None) -> bytes:
             read_step(step, &s[i], k, i, len(steps))
             for one in step.targets:
                 j += 1
-                read_target(e, one, &t[k])
+                read_target(text, <uint32_t>size, one, &t[k])
                 k += 1
         except (ValueError, TypeError, AttributeError) as error:
             where = f".targets[{j}]" if j >= 0 else ""
             raise type(error)(f"plan.steps[{i}]{where}: {error}") from None
-    head.size = <uint32_t>(size + len(e.text))
+    head.size = <uint32_t>(size + len(text))
     out = PyBytes_FromStringAndSize(NULL, head.size)
     memcpy(PyBytes_AS_STRING(out), memory, size)
-    memcpy(PyBytes_AS_STRING(out) + size, <char*>e.text, len(e.text))
+    memcpy(PyBytes_AS_STRING(out) + size, <char*>text, len(text))
     return out
