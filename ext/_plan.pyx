@@ -3,9 +3,12 @@
 has no objects, gets one block with every offset checked."""
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from libc.string cimport memchr, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from fastsip.names import HEADERS
+
+cdef extern from "Python.h":
+    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
 
 cdef enum:
     LONGEST = 30000              # bytes of all text: plan and branches share one buffer
@@ -49,51 +52,86 @@ cdef bint plan_check(const PlanHead* head, uint32_t size) noexcept nogil:
     return True
 
 
-cdef PlanText add(bytearray text, uint32_t base, bytes data) except *:
-    # Behind what there is.
-    cdef PlanText where
-    where.at = base + <uint32_t>len(text)
-    where.length = <uint32_t>PyBytes_GET_SIZE(data)
-    text += data
-    if len(text) > LONGEST:
-        raise ValueError(f"more than {LONGEST} bytes of text")
-    return where
+cdef struct Page:                # of text, behind everything else
+    uint32_t base                # where it will begin in the block
+    uint32_t length
+    uint8_t text[30000]
 
 
-cdef bytes clean(object value, str what):
-    # One line's worth of text.
-    cdef bytes data
-    if isinstance(value, str):
-        data = (<str>value).encode("utf-8", "surrogateescape")
-    else:
+cdef struct Fixed:               # all that is no text, at its largest
+    PlanHead head
+    PlanStep steps[64]
+    PlanTarget targets[128]
+
+
+cdef bytes escaped(object value, str what):
+    # What a str has that is no UTF-8 came as bytes, and goes as the same bytes.
+    if not isinstance(value, str):
         raise TypeError(f"{what}: expected a text, not {type(value).__name__}")
-    if (memchr(PyBytes_AS_STRING(data), 13, PyBytes_GET_SIZE(data)) != NULL
-            or memchr(PyBytes_AS_STRING(data), 10, PyBytes_GET_SIZE(data)) != NULL
-            or memchr(PyBytes_AS_STRING(data), 0, PyBytes_GET_SIZE(data)) != NULL):
-        raise ValueError(f"{what}: a line break or NUL in {value!r}")
-    return data
+    return (<str>value).encode("utf-8", "surrogateescape")
 
 
-cdef bytes clean_uri(object value, str what):
-    cdef bytes data = clean(value, what)
+cdef int append(Page* page, object value, str what, bint uri) except -1:
+    # One line's worth of text, or a URI.
+    cdef Py_ssize_t length, i
+    cdef const char* data
+    cdef bytes keep
     cdef uint8_t c
-    if not data:
-        raise ValueError(f"{what}: it is empty")
-    for c in data:
-        if c <= 32 or c == c"<" or c == c">":
+    cdef uint8_t* to = page.text + page.length
+    if type(value) is str and (<str>value).isascii():
+        data = PyUnicode_AsUTF8AndSize(value, &length)
+    else:
+        keep = escaped(value, what)
+        data, length = PyBytes_AS_STRING(keep), PyBytes_GET_SIZE(keep)
+    if length > LONGEST - <Py_ssize_t>page.length:
+        raise ValueError(f"{what}: the plan has more than {LONGEST} bytes of text")
+    for i in range(length):
+        c = <uint8_t>data[i]
+        if c == 13 or c == 10 or c == 0:
+            raise ValueError(f"{what}: a line break or NUL in {value!r}")
+        if uri and (c <= 32 or c == c"<" or c == c">"):
             raise ValueError(f"{what}: {value!r} is no URI")
-    return data
+        to[i] = c
+    if uri and length == 0:
+        raise ValueError(f"{what}: it is empty")
+    page.length += <uint32_t>length
+    return 0
 
 
-cdef bytes lines(object headers, str what):
-    cdef list parts = []
-    cdef bytes head
+cdef int append_bytes(Page* page, const char* data, uint32_t length) except -1:
+    if length > LONGEST - page.length:
+        raise ValueError(f"more than {LONGEST} bytes of text")
+    memcpy(page.text + page.length, data, length)
+    page.length += length
+    return 0
+
+
+cdef inline void begin(const Page* page, PlanText* text) noexcept:
+    text.at = page.base + page.length
+
+
+cdef inline void end(const Page* page, PlanText* text) noexcept:
+    text.length = page.base + page.length - text.at
+
+
+cdef int append_lines(Page* page, PlanText* text, object headers, str what) except -1:
+    cdef uint32_t start, i
+    cdef uint8_t c
+    begin(page, text)
     for name, value in headers:
-        head = clean(name, f"{what}, name")
-        if not head or not head.isascii() or b":" in head or b" " in head:
+        start = page.length
+        append(page, name, what, False)
+        for i in range(start, page.length):
+            c = page.text[i]
+            if c <= 32 or c == c":" or c >= 127:
+                start = page.length
+        if start == page.length:
             raise ValueError(f"{what}: {name!r} is no header's name")
-        parts.append(b"%b: %b\r\n" % (head, clean(value, f"{what}, {name}")))
-    return b"".join(parts)
+        append_bytes(page, b": ", 2)
+        append(page, value, what, False)
+        append_bytes(page, b"\r\n", 2)
+    end(page, text)
+    return 0
 
 
 cdef uint32_t milliseconds(object seconds, str what) except? 0xFFFFFFFF:
@@ -105,20 +143,31 @@ cdef uint32_t milliseconds(object seconds, str what) except? 0xFFFFFFFF:
     return <uint32_t>max(1, int(ms))
 
 
-cdef int read_target(bytearray text, uint32_t base, object one, PlanTarget* out) except -1:
-    cdef object q = one.q, gateway = one.gateway
-    out.uri = add(text, base, clean_uri(one.uri, "uri"))
-    if one.hop is not None:
-        out.hop = add(text, base, clean_uri(one.hop, "hop"))
-    if one.routes:
-        out.routes = add(text, base, lines([("Route", route) for route in one.routes], "routes"))
-    if one.headers:
-        out.headers = add(text, base, lines(one.headers, "headers"))
-    if one.remove:
-        names = [*one.remove, *(FORMS[name.lower()] for name in one.remove if name.lower() in FORMS)]
-        out.remove = add(text, base, b"".join([clean(name, "remove") + b"\n" for name in names]))
-    if one.try_time is not None:
-        out.try_time = milliseconds(one.try_time, "try_time")
+cdef int append_uri(Page* page, PlanText* text, object uri, str what) except -1:
+    begin(page, text)
+    append(page, uri, what, True)
+    end(page, text)
+    return 0
+
+
+cdef int read_target(Page* page, object one, PlanTarget* out) except -1:
+    cdef object hop = one.hop, routes = one.routes, headers = one.headers, remove = one.remove
+    cdef object q = one.q, gateway = one.gateway, try_time = one.try_time
+    append_uri(page, &out.uri, one.uri, "uri")
+    if hop is not None:
+        append_uri(page, &out.hop, hop, "hop")
+    if routes:
+        append_lines(page, &out.routes, [("Route", route) for route in routes], "routes")
+    if headers:
+        append_lines(page, &out.headers, headers, "headers")
+    if remove:
+        begin(page, &out.remove)
+        for name in [*remove, *(FORMS[name.lower()] for name in remove if name.lower() in FORMS)]:
+            append(page, name, "remove", False)
+            append_bytes(page, b"\n", 1)
+        end(page, &out.remove)
+    if try_time is not None:
+        out.try_time = milliseconds(try_time, "try_time")
     if not 0 <= q <= 1:
         raise ValueError(f"q = {q!r}: expected a number from 0 to 1")
     out.q = <uint16_t>(q * 1000 + 0.5)
@@ -165,54 +214,63 @@ cdef int read_step(object step, PlanStep* out, Py_ssize_t first, Py_ssize_t inde
     return read_onward(step.onward, out, index, count)
 
 
+cdef int read_answer(Page* page, object answer, PlanHead* head) except -1:
+    cdef object reason = answer.reason
+    if not 300 <= answer.status <= 699:
+        raise ValueError(f"plan.answer.status = {answer.status!r}: expected a status from 300 to 699")
+    head.status = answer.status
+    if reason is not None:
+        begin(page, &head.reason)
+        append(page, reason, "plan.answer.reason", False)
+        end(page, &head.reason)
+    return append_lines(page, &head.headers, answer.headers, "plan.answer.headers")
+
+
 def encode_plan(plan not None) -> bytes:
     cdef tuple steps = tuple(plan.steps)
     cdef object answer = plan.answer, step, one
-    cdef Py_ssize_t targets = 0, i, j, k = 0, size
+    cdef Py_ssize_t targets = 0, count, i, j, k = 0, size
     cdef PlanHead* head
     cdef PlanStep* s
     cdef PlanTarget* t
-    cdef bytearray text = bytearray()
+    cdef Fixed fixed
+    cdef Page page
     cdef bytes out
-    cdef char* memory
-    if answer is None and not steps:
-        raise ValueError("plan: neither steps nor an answer")
     if answer is not None:
         steps = ()
+    elif not steps:
+        raise ValueError("plan: neither steps nor an answer")
+    count = len(steps)
     for step in steps:
         targets += len(step.targets)
-    if len(steps) > MAX_STEPS or targets > MAX_TARGETS:
-        raise ValueError(f"plan: {len(steps)} steps and {targets} targets; at most {MAX_STEPS} and {MAX_TARGETS}")
-    size = sizeof(PlanHead) + len(steps) * sizeof(PlanStep) + targets * sizeof(PlanTarget)
-    cdef bytearray fixed = bytearray(size)
-    memory = fixed
-    head = <PlanHead*>memory
-    if answer is not None:
-        if not 300 <= answer.status <= 699:
-            raise ValueError(f"plan.answer.status = {answer.status!r}: expected a status from 300 to 699")
-        head.status = answer.status
-        if answer.reason is not None:
-            head.reason = add(text, <uint32_t>size, clean(answer.reason, "plan.answer.reason"))
-        head.headers = add(text, <uint32_t>size, lines(answer.headers, "plan.answer.headers"))
-    head.steps = <uint16_t>len(steps)
+    if count > MAX_STEPS or targets > MAX_TARGETS:
+        raise ValueError(f"plan: {count} steps and {targets} targets; at most {MAX_STEPS} and {MAX_TARGETS}")
+    size = sizeof(PlanHead) + count * sizeof(PlanStep) + targets * sizeof(PlanTarget)
+    memset(&fixed, 0, size)
+    page.base = <uint32_t>size
+    page.length = 0
+    head = &fixed.head
+    head.steps = <uint16_t>count
     head.targets = <uint16_t>targets
     head.flags = (PLAN_RECURSE if plan.recurse else 0) | (PLAN_ON_FAILURE if plan.on_failure else 0)
+    if answer is not None:
+        read_answer(&page, answer, head)
     s = <PlanStep*>(head + 1)
-    t = <PlanTarget*>(s + len(steps))
-    for i in range(len(steps)):
+    t = <PlanTarget*>(s + count)
+    for i in range(count):
         step = steps[i]
         j = -1
         try:
-            read_step(step, &s[i], k, i, len(steps))
+            read_step(step, &s[i], k, i, count)
             for one in step.targets:
                 j += 1
-                read_target(text, <uint32_t>size, one, &t[k])
+                read_target(&page, one, &t[k])
                 k += 1
         except (ValueError, TypeError, AttributeError) as error:
             where = f".targets[{j}]" if j >= 0 else ""
             raise type(error)(f"plan.steps[{i}]{where}: {error}") from None
-    head.size = <uint32_t>(size + len(text))
+    head.size = <uint32_t>size + page.length
     out = PyBytes_FromStringAndSize(NULL, head.size)
-    memcpy(PyBytes_AS_STRING(out), memory, size)
-    memcpy(PyBytes_AS_STRING(out) + size, <char*>text, len(text))
+    memcpy(PyBytes_AS_STRING(out), &fixed, size)
+    memcpy(PyBytes_AS_STRING(out) + size, page.text, page.length)
     return out
