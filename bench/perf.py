@@ -1,17 +1,19 @@
 """Instructions of the hot thread per received message, and that they did not become more.
 
-    python bench/perf.py                          # both paths, this tree against its parent commit: `make perf`
+    python bench/perf.py                          # all paths, this tree against its parent commit: `make perf`
     python bench/perf.py --path call --top 30     # where they go, in this tree alone
     python bench/perf.py --against v0.1           # against another commit
 
 Callgrind counts a fixed replay: keys, clock and traffic are the same every time, so counts are too. `call` is INVITE
 100 180 200 ACK BYE 200 through the stateful proxy, with Record-Route and a lookup in the location segment; `register`
-is a REGISTER challenged with 401 and the same with Digest credentials, answered 200. Counted is what a worker's hot
-thread does in user space, libraries too; neither the kernel nor the phones.
+is a REGISTER challenged with 401 and the same with Digest credentials, answered 200; `fork` rings three phones at once
+and cancels two, `hunt` finds two busy before the third. Counted is what a worker's hot thread does in user space,
+libraries too; neither the kernel nor the phones.
 
 Compared with the parent commit (HEAD itself when the tree is dirty), built by the same compiler in build/perf. Ends
-with 1 when a path got more than 5 % dearer per message, or is above its limit. Without a parent, in a shallow clone, it
-says so, and only the limits hold.
+with 1 when a path got more than 5 % dearer per message, or is above its limit, or when a datagram sent by `fork` or
+`hunt` costs more than 1.15 times one of `call`. Without a parent, in a shallow clone, it says so, and only the limits
+hold.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ RESULT = ROOT / "bench" / "results" / "perf.md"
 MOST = {"call": 8_000}
 """Instructions per received message that are never exceeded, whatever the parent did."""
 
+MOST_BESIDE_CALL = 1.15
+"""Times the instructions per datagram sent of a plain call that those of other calls may be."""
+
 console = Console(highlight=False)
 
 
@@ -48,10 +53,21 @@ class Measured:
     missing: str = ""
 
 
-def replay_all(paths: list[str], tree: Path, name: str, clock: Path) -> dict[str, Costs]:
+def replay_all(
+    paths: list[str], tree: Path, name: str, clock: Path, without: list[str] | None = None
+) -> dict[str, Costs]:
+    """Costs by path. With `without`, it takes the reasons of those that cannot be replayed; else ReplayError."""
     with ThreadPoolExecutor(2) as pool:
         found = {path: pool.submit(replay, path, tree, FOLDER / f"{path}.{name}.out", clock) for path in paths}
-        return {path: one.result() for path, one in found.items()}
+        costs = {}
+        for path, one in found.items():
+            try:
+                costs[path] = one.result()
+            except ReplayError as error:
+                if without is None:
+                    raise
+                without.append(f"{path}: {error}")
+        return costs
 
 
 def measure(paths: list[str], against: str | None, clock: Path) -> Measured:
@@ -62,12 +78,15 @@ def measure(paths: list[str], against: str | None, clock: Path) -> Measured:
         return Measured(replay_all(paths, ROOT, "now", clock), missing=str(error))
     console.print(f"comparing with {commit[:12]} ({why}); to build that takes about a minute")
     with ThreadPoolExecutor(1) as pool:
-        older = pool.submit(lambda: replay_all(paths, built(ROOT, commit, FOLDER), "before", clock))
+        without: list[str] = []
+        older = pool.submit(lambda: replay_all(paths, built(ROOT, commit, FOLDER), "before", clock, without))
         measured = Measured(replay_all(paths, ROOT, "now", clock))
         try:
             measured.before = older.result()
-        except (TreeError, ReplayError) as error:
-            measured.missing = f"{commit[:12]} cannot be replayed: {error}"
+        except TreeError as error:
+            without.append(str(error))
+        if without:
+            measured.missing = f"{commit[:12]} cannot be replayed: {'; '.join(without)}"
     return measured
 
 
@@ -84,6 +103,7 @@ def judge(measured: Measured) -> list[str]:
         limit = MOST.get(path)
         if limit and after.per_message > limit:
             complaints.append(f"{path}: {after.per_message:,.0f} per message, {limit:,} is the most")
+    complaints += beside_call(measured.now)
     if measured.missing:
         console.print(
             f"[bold yellow]NOT COMPARED: {measured.missing}.[/] Only the limits were checked. To compare: a clone with "
@@ -91,6 +111,19 @@ def judge(measured: Measured) -> list[str]:
         )
     for complaint in complaints:
         console.print(f"[bold red]{complaint}[/]")
+    return complaints
+
+
+def beside_call(now: dict[str, Costs]) -> list[str]:
+    """What a datagram costs that is sent for a fork or a hunt, beside one of a plain call."""
+    complaints = []
+    for path in ("fork", "hunt"):
+        if path not in now or "call" not in now:
+            continue
+        ratio = now[path].per_sent / now["call"].per_sent
+        console.print(f"{path}: {now[path].per_sent:,.0f} per datagram sent, {ratio:.2f} times a plain call's")
+        if ratio > MOST_BESIDE_CALL:
+            complaints.append(f"{path}: {ratio:.2f} times a plain call's per datagram sent, {MOST_BESIDE_CALL} is the most")
     return complaints
 
 

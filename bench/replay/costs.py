@@ -37,6 +37,8 @@ class Costs:
     """Instructions of one run. `functions` are by (layer of the object, name)."""
 
     messages: int = 0
+    sent: int = 0
+    """Datagrams the server sent."""
     functions: Counter[tuple[str, str]] = field(default_factory=Counter)
     layers: Counter[str] = field(default_factory=Counter)
 
@@ -47,6 +49,10 @@ class Costs:
     @property
     def per_message(self) -> float:
         return self.total / self.messages if self.messages else 0.0
+
+    @property
+    def per_sent(self) -> float:
+        return self.total / self.sent if self.sent else 0.0
 
     def add(self, module: str, file: str, function: str, cost: int) -> None:
         self.functions[module, function] += cost
@@ -93,11 +99,11 @@ def function_name(symbol: str) -> str:
     return ".".join([*parts, rest])
 
 
-def read_costs(text: str, messages: int) -> Costs:
+def read_costs(text: str, messages: int, sent: int = 0) -> Costs:
     """Parse a callgrind.out file written with --compress-strings=no. ValueError if it is none."""
     if not text.startswith(("# callgrind format", "version:")):
         raise ValueError("not a callgrind output file")
-    costs = Costs(messages)
+    costs = Costs(messages, sent)
     module, file, function, called = "", "", "", False
     for line in text.splitlines():
         if line[:1] in "0123456789+-*" and line:

@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from replay.costs import Costs, read_costs
-from replay.phones import Calls, Phones, Registrations
+from replay.phones import Calls, Forks, Hunts, Phones, Registrations
 
 HERE = Path(__file__).parent
 TOGGLE = "__pyx_pw_7fastsip_7_worker_6Worker_*run"
 PORT = 5060
 STEP_NS = 4_000_000
-PATHS = {"call": (8, 3_500, 2_000), "register": (16, 2_500, 2_000)}
+PATHS = {
+    "call": (8, 3_500, 2_000),
+    "register": (16, 2_500, 2_000),
+    "fork": (4, 1_800, 1_000),
+    "hunt": (4, 1_800, 1_000),
+}
 """Begun in a step of 4 ms, before counting (more than there are at once in all waiting states), and while counting."""
 PYTHON = (sys.executable, "-P")
 """Not the folder it is started in, which has a fastsip too, but PYTHONPATH alone says which build is meant."""
@@ -126,24 +131,25 @@ def replay(path: str, tree: Path, out: Path, clock: Path) -> Costs:
         try:
             if remote.fastsip.resolve().parent != (tree / "fastsip").resolve():
                 raise ReplayError(f"it took {remote.fastsip}, not the build in {tree}")
-            if path == "call":
-                phones = Calls(callers, callees, PORT, (server_host, PORT))
-            else:
+            if path == "register":
                 phones = Registrations(callers, PORT, (server_host, PORT))
+            else:
+                kind = {"call": Calls, "fork": Forks, "hunt": Hunts}[path]
+                phones = kind(callers, callees, PORT, (server_host, PORT))
             try:
-                messages = play(path, phones, remote, callees)
+                messages, sent = play(path, phones, remote, callees)
             finally:
                 phones.close()
         finally:
             remote.close()
     try:
-        return read_costs(out.read_text(), messages)
+        return read_costs(out.read_text(), messages, sent)
     except (OSError, ValueError) as error:
         raise ReplayError(f"callgrind left nothing to read: {error}") from None
 
 
-def play(path: str, phones: Phones, remote: Remote, callees: str) -> int:
-    """Warm up, then count; how many messages the server received while counting."""
+def play(path: str, phones: Phones, remote: Remote, callees: str) -> tuple[int, int]:
+    """Warm up, then count; how many messages the server received and sent while counting."""
     at_once, before, counted = PATHS[path]
     now = STEP_NS * 1000
     remote.ask("people", callees, PORT)
@@ -164,10 +170,10 @@ def play(path: str, phones: Phones, remote: Remote, callees: str) -> int:
     remote.ask("end")
     last = remote.ask("counters")
     completed = phones.completed - completed
-    messages = int(last["datagrams_in"] - first["datagrams_in"])
+    messages, sent = (int(last[name] - first[name]) for name in ("datagrams_in", "datagrams_out"))
     wrong = {name: last[name] for name in last if name.startswith("dropped") and last[name]}
     if phones.unexpected:
         raise ReplayError(f"not what a {path} looks like: {phones.unexpected[0].splitlines()[0].decode()}")
     if abs(completed - counted) > 0.02 * counted or wrong or last["retransmissions_in"]:
         raise ReplayError(f"{completed} of {counted} went through; {wrong or 'nothing dropped'}")
-    return messages
+    return messages, sent

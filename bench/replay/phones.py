@@ -161,6 +161,43 @@ class Calls:
         self.callee.socket.close()
 
 
+class Forks(Calls):
+    """Callees with three phones that ring at once: the first answers, the others are cancelled."""
+
+    def called(self, message: bytes) -> None:
+        if message.startswith(b"INVITE"):
+            phone = self.phone(message)
+            self.callee.queue.append(self.response(message, b"180 Ringing", b""))
+            if phone == 0:
+                self.due.append((self.callee, self.response(message, b"200 OK", SDP)))
+            else:
+                self.ringing[lines_of(message, b"Via:")[0]] = message
+        elif message.startswith(b"CANCEL"):
+            invite = self.ringing.pop(lines_of(message, b"Via:")[0])
+            self.callee.queue.append(self.response(message, b"200 OK", b""))
+            self.callee.queue.append(self.response(invite, b"487 Request Terminated", b""))
+        else:
+            super().called(message)
+
+    def __init__(self, callers: str, callees: str, port: int, server: tuple[str, int]) -> None:
+        super().__init__(callers, callees, port, server)
+        self.ringing: dict[bytes, bytes] = {}
+
+    def phone(self, invite: bytes) -> int:
+        """Which of the phones: the number behind the user's name."""
+        return int(invite.split(b"@", 1)[0].rsplit(b".", 1)[1])
+
+
+class Hunts(Forks):
+    """Callees with three phones, tried one after another: two are busy, the third answers."""
+
+    def called(self, message: bytes) -> None:
+        if message.startswith(b"INVITE") and self.phone(message) < 2:
+            self.callee.queue.append(self.response(message, b"486 Busy Here", b""))
+        else:
+            Calls.called(self, message)
+
+
 class Registrations:
     """Phones that register anew, each time from the challenge on."""
 

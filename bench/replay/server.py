@@ -110,20 +110,29 @@ class Server:
         )
         self.worker = Worker(setup)
         self.versions = 0
+        self.path = path
 
-    def bind(self, aor: bytes, uris: list[bytes], source: tuple[int, bytes, int], call_id: bytes, cseq: int) -> None:
+    def bind(
+        self, aor: bytes, uris: dict[bytes, int], source: tuple[int, bytes, int], call_id: bytes, cseq: int
+    ) -> None:
         now = int(time.time() * 1000)
         self.versions += 1
-        bindings = [(uri, call_id, b"", b"", 1000, 1, source, cseq, 0, now + 3_600_000, now, 0) for uri in uris]
+        bindings = [
+            (uri, call_id, b"", b"", q, 1, source, cseq, 0, now + 3_600_000, now, 0) for uri, q in uris.items()
+        ]
         self.segment.put(RECORD_BINDINGS, aor, encode_bindings(self.versions, bindings))
 
     def people(self, host: str, port: int) -> None:
         for number in range(USERS):
             name = f"user{number:04d}"
             aor = f"{name}@{DOMAIN}"
-            uri = f"sip:{name}@{host}:{port}".encode()
+            phones = [f".{phone}" for phone in range(3)] if self.path in ("fork", "hunt") else [""]
+            uris = {
+                f"sip:{name}{phone}@{host}:{port}".encode(): 1000 - 100 * place * (self.path == "hunt")
+                for place, phone in enumerate(phones)
+            }
             source = (4, bytes(map(int, host.split("."))) + bytes(12), port)
-            self.bind(aor.encode(), [uri], source, b"before the first", 1)
+            self.bind(aor.encode(), uris, source, b"before the first", 1)
             ha1 = ha1_md5(name, DOMAIN, PASSWORD).encode(), ha1_sha256(name, DOMAIN, PASSWORD).encode()
             self.segment.put(RECORD_USER, aor.encode(), encode_user(*ha1))
 
@@ -145,7 +154,7 @@ class Server:
             if fact[0] != 1:
                 continue
             _, token, aor, call_id, cseq, _, (family, ip, port, *_), _, contacts = fact
-            self.bind(aor, [contact[0] for contact in contacts], (family, ip, port), call_id, cseq)
+            self.bind(aor, {contact[0]: 1000 for contact in contacts}, (family, ip, port), call_id, cseq)
             results.append((token, 200, 0))
         self.worker.give_results(results)
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from replay.costs import Costs, Growth, grown
 
-MESSAGES = {"call": 6, "register": 2}
+MESSAGES = {"call": 6, "register": 2, "fork": 12, "hunt": 8}
 """Messages the server receives for one call, one registration."""
 
 
@@ -37,7 +37,7 @@ def layer_table(path: str, after: Costs, before: Costs | None) -> Table:
             *([f"{old:,.0f}", f"{new:,.0f}", share] if before else [f"{new:,.0f}"]),
             end_section=layer == rows[-2][0],
         )
-    unit = "call" if path == "call" else "registration"
+    unit = "registration" if path == "register" else "call"
     each = MESSAGES[path]
     table.add_row(
         f"per {unit}",
@@ -99,7 +99,7 @@ def markdown(results: dict[str, Costs]) -> str:
         lines.append(f"| {layer} | " + " | ".join(cells) + " |")
     lines.append("| **all** | " + " | ".join(f"**{costs.per_message:,.0f}**" for costs in results.values()) + " |")
     each = [f"{costs.per_message * MESSAGES[path]:,.0f}" for path, costs in results.items()]
-    lines.append("| per call, per registration | " + " | ".join(each) + " |")
+    lines.append("| per call or registration | " + " | ".join(each) + " |")
     for path, costs in results.items():
         lines += ["", f"## {path}: dearest functions", "", "| per message | layer | function |", "|--:|---|---|"]
         lines += [
