@@ -23,6 +23,13 @@ from fastsip._message cimport (
     has_header, header_value, parse_credentials, parse_message, parse_uri, put, put_text, slice_length, uri_equal,
     writer_init)
 
+cdef extern from "<endian.h>" nogil:
+    uint32_t be32toh(uint32_t number)
+
+cdef extern from "hex.h" nogil:
+    void hex_write(uint8_t* out, uint32_t number) noexcept
+    int hex_read(const uint8_t* text, uint32_t* number) noexcept
+
 cdef extern from "nonce.h" nogil:
     enum: NONCE_FRESH, NONCE_SEEN, NONCE_EVICTED, NONCE_SLOTS
     ctypedef struct NonceTable:
@@ -179,17 +186,25 @@ cdef inline int read_hex(const uint8_t* text, uint32_t length, uint64_t* number)
     return length > 0
 
 
-cdef inline void write_hex(uint8_t* out, uint64_t number, uint32_t digits) noexcept nogil:
-    cdef uint32_t i
-    for i in range(digits):
-        out[i] = b"0123456789abcdef"[number >> (4 * (digits - 1 - i)) & 15]
+cdef inline int read_hex_16(const uint8_t* text, uint64_t* number) noexcept nogil:
+    cdef uint32_t high, low
+    if not hex_read(text, &high) or not hex_read(text + 8, &low):
+        return 0
+    number[0] = <uint64_t>high << 32 | low
+    return 1
+
+
+cdef inline void write_hex_16(uint8_t* out, uint64_t number) noexcept nogil:
+    hex_write(out, <uint32_t>(number >> 32))
+    hex_write(out + 8, <uint32_t>number)
 
 
 cdef inline void bytes_to_hex(uint8_t* out, const uint8_t* data, uint32_t length) noexcept nogil:
-    cdef uint32_t i
-    for i in range(length):
-        out[2 * i] = b"0123456789abcdef"[data[i] >> 4]
-        out[2 * i + 1] = b"0123456789abcdef"[data[i] & 15]
+    # `length` is a multiple of 4.
+    cdef uint32_t i, number
+    for i in range(0, length, 4):
+        memcpy(&number, data + i, 4)
+        hex_write(out + 2 * i, be32toh(number))
 
 
 cdef bint same_response(const uint8_t* expected, uint32_t length, const uint8_t* text, uint32_t text_length) noexcept nogil:
@@ -212,18 +227,19 @@ cdef void write_nonce(Digest* digest, uint64_t now_ms, uint8_t* out) noexcept no
     cdef Nonce nonce
     nonce.serial = nonce_issue(digest.table)
     nonce.issued = <uint32_t>(now_ms // 1000)
-    write_hex(out, nonce.serial, 16)
-    write_hex(out + 16, nonce.issued, 8)
-    write_hex(out + 24, nonce_mac(digest, &nonce), 16)
+    write_hex_16(out, nonce.serial)
+    hex_write(out + 16, <uint32_t>nonce.issued)
+    write_hex_16(out + 24, nonce_mac(digest, &nonce))
 
 
 cdef bint read_nonce(Digest* digest, const uint8_t* text, uint32_t length, Nonce* nonce) noexcept nogil:
     cdef uint64_t mac
+    cdef uint32_t issued
     if length != NONCE_TEXT:
         return False
-    if not (read_hex(text, 16, &nonce.serial) and read_hex(text + 16, 8, &nonce.issued) and
-            read_hex(text + 24, 16, &mac)):
+    if not (read_hex_16(text, &nonce.serial) and hex_read(text + 16, &issued) and read_hex_16(text + 24, &mac)):
         return False
+    nonce.issued = issued
     return mac == nonce_mac(digest, nonce)
 
 
