@@ -12,7 +12,7 @@
 # MD5 serves security here. A libcrypto in FIPS mode refuses it, and then it cannot be offered: digest_new says so.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, strlen
+from libc.string cimport memcmp, memcpy
 
 from fastsip._hash cimport HashKey, siphash
 from fastsip._libcrypto cimport (
@@ -149,11 +149,11 @@ cdef inline bint present(Slice s) noexcept nogil:
     return s.start | s.end
 
 
-cdef inline bint token_is(const uint8_t* data, Slice s, const char* text) noexcept nogil:
+cdef inline bint token_is(const uint8_t* data, Slice s, const char* text, uint32_t length) noexcept nogil:
     # Equal without regard to case; `text` is lower case.
-    cdef uint32_t i, length = slice_length(s)
+    cdef uint32_t i
     cdef uint8_t c
-    if length != strlen(text):
+    if slice_length(s) != length:
         return False
     for i in range(length):
         c = data[s.start + i]
@@ -246,9 +246,9 @@ cdef bint read_nonce(Digest* digest, const uint8_t* text, uint32_t length, Nonce
 # --- credentials -----------------------------------------------------------------------------------------------------
 
 cdef int credentials_algorithm(const uint8_t* data, const Credentials* credentials) noexcept nogil:
-    if not present(credentials.algorithm) or token_is(data, credentials.algorithm, b"md5"):
+    if not present(credentials.algorithm) or token_is(data, credentials.algorithm, b"md5", 3):
         return DIGEST_MD5
-    if token_is(data, credentials.algorithm, b"sha-256"):
+    if token_is(data, credentials.algorithm, b"sha-256", 7):
         return DIGEST_SHA256
     return 0
 
@@ -314,7 +314,7 @@ cdef int check(Digest* digest, const Message* m, const Credentials* c, const cha
         return DIGEST_UNKNOWN
     hash = &digest.sha256 if algorithm == DIGEST_SHA256 else &digest.md5
 
-    if present(c.qop) and not token_is(data, c.qop, b"auth"):
+    if present(c.qop) and not token_is(data, c.qop, b"auth", 4):
         return DIGEST_MALFORMED
     auth = present(c.qop) or (present(c.nc) and present(c.cnonce))
     if auth:

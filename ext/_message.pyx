@@ -9,6 +9,9 @@ from libc.string cimport memcmp, memcpy, memset, strlen
 from fastsip.errors import ParseError
 from fastsip.names import HEADERS, METHODS
 
+cdef extern from "hex.h" nogil:
+    void hex_write(uint8_t* out, uint32_t number) noexcept
+
 cdef extern from "names.h" nogil:
     const char* const header_names[]
     int header_id_padded(const uint8_t* name, uint32_t length) noexcept

@@ -64,6 +64,8 @@ cdef inline bint is_word(const uint8_t* data, Slice s, const char* word, uint32_
     cdef uint32_t i
     if slice_length(s) != length:
         return 0
+    if memcmp(data + s.start, word, length) == 0:      # nearly always; a compare or two, for the length is known
+        return 1
     for i in range(length):
         if lower(data[s.start + i]) != <uint8_t>word[i]:
             return 0

@@ -35,16 +35,8 @@ cdef void put_number(Writer* w, uint64_t number) noexcept nogil:
             break
     put(w, digits + at, 20 - at)
 
-# The lowest 32 bits as eight digits in the order of memory, each half spread out until a digit has a byte of its own.
-cdef inline uint64_t hex_digits(uint64_t number) noexcept nogil:
-    cdef uint64_t x = (number & 0xFFFF) << 32 | (number >> 16 & 0xFFFF)
-    x = (x & <uint64_t>0x000000FF000000FF) << 16 | (x >> 8 & <uint64_t>0x000000FF000000FF)
-    x = (x & <uint64_t>0x000F000F000F000F) << 8 | (x >> 4 & <uint64_t>0x000F000F000F000F)
-    # A carry into bit 4 says 10 or more, and those letters begin 39 above where the digits would go on.
-    return x + <uint64_t>0x3030303030303030 + (x + <uint64_t>0x0606060606060606 >> 4 & <uint64_t>0x0101010101010101) * 39
-
 cdef void put_hex(Writer* w, uint64_t number, uint32_t digits) noexcept nogil:
-    cdef uint64_t text[2]
-    text[0] = hex_digits(number >> 32)
-    text[1] = hex_digits(number)
-    put(w, <uint8_t*>text + 16 - digits, digits)
+    cdef uint8_t text[16]
+    hex_write(text, <uint32_t>(number >> 32))
+    hex_write(text + 8, <uint32_t>number)
+    put(w, text + 16 - digits, digits)
