@@ -41,6 +41,7 @@ cdef enum:
     TIMER_TRYING = TIMER_USER + 2
     TIMER_RING = TIMER_USER + 3
     TIMER_WAIT_POLICY = TIMER_USER + 4
+    TIMER_ABANDONED = TIMER_USER + 5                 # in place of a client transaction's own
     MAX_CHALLENGES = 8192        # bytes of aggregated challenges
     MAX_HELD = 256
 

@@ -26,7 +26,7 @@ from fastsip.testing import Engine
 from fastsip.testing.engine import Device
 
 ENOUGH = 600.0
-"""Seconds after which nothing of a call may be left: Timer C, 64*T1 of a CANCEL, 64*T1 of a waiting state, and again."""
+"""Seconds after which nothing of a call may be left: Timer C, 64*T1 of a CANCEL, 64*T1 of a waiting state, twice."""
 
 
 class Phone(Device):

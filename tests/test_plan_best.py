@@ -1,4 +1,4 @@
-"""Which answer goes up when a fork has failed (RFC 3261 16.7 steps 6 and 7), and requests other than INVITE (RFC 4320)."""
+"""Which answer goes up when a fork has failed (RFC 3261 16.7 steps 6 and 7), and other methods (RFC 4320)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Forking to several phones at once (RFC 3261 16.7, 16.8, 16.10; RFC 6026), in virtual time.
 
-Best answers, challenges and other methods than INVITE are in test_plan_best.py, one after another in test_plan_steps.py.
+Best answers, challenges and other methods than INVITE are in test_plan_best.py, steps in test_plan_steps.py.
 """
 
 from __future__ import annotations

@@ -188,6 +188,8 @@ cdef void proxy_planned(Proxy* p, uint64_t token, const PlanHead* plan) noexcept
     ctx.asking = 0
     p.waiting -= 1
     timer_cancel(p.layer.wheel, &ctx.wait)
+    if ctx.final_sent:
+        return                   # somebody who had been silent has answered meanwhile
     if plan != NULL and plan.status:
         respond_planned(p, ctx, plan)
         context_free(p, ctx)

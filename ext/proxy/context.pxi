@@ -64,7 +64,7 @@ cdef void context_free(Proxy* p, ResponseContext* ctx) noexcept nogil:
 
 
 cdef void plan_drop(Proxy* p, ResponseContext* ctx) noexcept nogil:
-    # The plan goes. Branches that still run do so without anybody listening; those that never said a word end.
+    # The plan goes. Branches that still run do so without anybody listening; should one ring, `abandon` sees to it.
     cdef Target* target
     cdef Transaction* client
     cdef uint32_t i
@@ -77,8 +77,6 @@ cdef void plan_drop(Proxy* p, ResponseContext* ctx) noexcept nogil:
         if client != NULL:
             target.client = NULL
             client.user = NULL
-            if target.state == TARGET_SILENT:
-                transaction_end(p.layer, client)
     buffer_release(p.pool, ctx.plan.buffer)
     memset(&ctx.plan, 0, sizeof(Plan))
 

@@ -83,7 +83,7 @@ cdef bint send_upstream(Proxy* p, Transaction* server, Buffer* response, int sta
 cdef int preference(int status) noexcept nogil:
     # Order of 16.7 step 6, smallest first: 6xx, then the lowest class; within 4xx those that tell how to go on.
     if status == SILENCE:
-        return 350
+        return 360               # a step in which somebody rang has no timeout
     if status >= 600:
         return 0
     if status < 400:
@@ -217,7 +217,9 @@ cdef void proxy_on_response(void* self, Transaction* client, const Message* m) n
     cdef ResponseContext* ctx
     cdef Target* target
     if client.user == NULL:
-        return                   # to our CANCEL, or to a branch whose caller has its answer
+        if m.status < 200:
+            abandon(p, client)
+        return                   # of a branch whose caller has its answer
     if client.branch == LINKED:
         if 200 <= m.status < 300:
             pass_copy(p, <Transaction*>client.user, m)
@@ -288,19 +290,22 @@ cdef void on_success(Proxy* p, ResponseContext* ctx, Target* target, Transaction
 
 cdef void settle(Proxy* p, ResponseContext* ctx) noexcept nogil:
     # The caller has a 2xx and no branch runs any more. What is left to do is to send copies of a 2xx up: one link is
-    # enough where one branch answered, the context stays where there were more.
+    # enough where one branch answered, the context stays where there were more or silent ones may answer yet.
     cdef Transaction* server = ctx.server
     cdef Transaction* client = NULL
-    cdef uint32_t i
+    cdef uint32_t i, waiting = ctx.answered
     if server != NULL and server.state != STATE_ACCEPTED:
         server = NULL
-    if server != NULL and ctx.answered > 1:
+    for i in range(ctx.plan.target_count):
+        if ctx.plan.targets[i].state == TARGET_ANSWERED:
+            if ctx.plan.targets[i].client != NULL:
+                client = ctx.plan.targets[i].client
+        elif ctx.plan.targets[i].state == TARGET_SILENT:
+            waiting += 1
+    if server != NULL and waiting > 1:
         timer_cancel(p.layer.wheel, &ctx.wait)
         timer_cancel(p.layer.wheel, &ctx.ring)
         return
-    for i in range(ctx.plan.target_count):
-        if ctx.plan.targets[i].state == TARGET_ANSWERED and ctx.plan.targets[i].client != NULL:
-            client = ctx.plan.targets[i].client
     context_free(p, ctx)
     if server != NULL and client != NULL:
         link(client, server)
@@ -308,9 +313,9 @@ cdef void settle(Proxy* p, ResponseContext* ctx) noexcept nogil:
 
 cdef void on_refusal(Proxy* p, ResponseContext* ctx, Target* target, const Message* m) noexcept nogil:
     # A final response that is no 2xx.
-    if target.state != TARGET_ACTIVE:
-        end_target(p, ctx, target)
-        return                   # of a branch that was given up for its silence
+    if target.state == TARGET_SILENT:
+        end_silent(p, ctx, target)
+        return
     if ctx.final_sent:
         end_target(p, ctx, target)
         go_on(p, ctx)
@@ -338,11 +343,7 @@ cdef void on_provisional(Proxy* p, ResponseContext* ctx, Target* target, Transac
     cdef Buffer* response
     target.status = m.status
     if target.state == TARGET_SILENT:
-        target.client.user = NULL
-        target.client = NULL
-        target.state = TARGET_DONE
-        client_cancel(p.layer, client)               # too late; nobody waits for it any more
-        count_add(p.block, COUNT_requests_out, 1)
+        abandon(p, client)       # too late; a 2xx that crosses the CANCEL goes up all the same
         return
     if target.cancel_pending:
         cancel_target(p, target)
@@ -369,9 +370,9 @@ cdef void branch_failed(Proxy* p, Transaction* client, int status) noexcept nogi
         return
     ctx = <ResponseContext*>client.user
     target = &ctx.plan.targets[client.branch]
+    if target.state == TARGET_SILENT:
+        end_silent(p, ctx, target)
     if target.state != TARGET_ACTIVE:
-        if target.state == TARGET_SILENT:
-            end_target(p, ctx, target)
         return
     if status == SILENCE and target.status:
         status = 408             # something was heard, if not enough
@@ -406,10 +407,13 @@ cdef void proxy_on_terminated(void* self, Transaction* t) noexcept nogil:
     ctx = <ResponseContext*>t.user
     if t == ctx.server:
         ctx.server = NULL
-        if ctx.final_sent and ctx.active == 0 and ctx.answered:
+        if ctx.final_sent and ctx.active == 0:
             context_free(p, ctx)
         return
     target = &ctx.plan.targets[t.branch]
+    if target.state == TARGET_SILENT:
+        end_silent(p, ctx, target)
+        return
     target.client = NULL
     if target.state == TARGET_ANSWERED:
         target.state = TARGET_DONE
@@ -433,9 +437,33 @@ cdef void cancel_target(Proxy* p, Target* target) noexcept nogil:
         return
     target.cancel_pending = 0
     target.cancel_sent = 1
+    target.client.cancelled = 1
     timer_arm(p.layer.wheel, &target.timer_c, p.layer.now, 64 * p.settings.t1)
     if client_cancel(p.layer, target.client):
         count_add(p.block, COUNT_requests_out, 1)
+
+
+cdef void abandon(Proxy* p, Transaction* client) noexcept nogil:
+    # A branch nobody waits for rings: CANCEL, which had to wait for that (9.1), and 64*T1 later it is over.
+    if client.machine != INVITE_CLIENT or client.state != STATE_PROCEEDING or client.cancelled:
+        return
+    client.cancelled = 1
+    client.timeout.kind = TIMER_ABANDONED
+    timer_arm(p.layer.wheel, &client.timeout, p.layer.now, 64 * p.settings.t1)
+    if client_cancel(p.layer, client):
+        count_add(p.block, COUNT_requests_out, 1)
+
+
+cdef void on_abandoned(Proxy* p, Transaction* client) noexcept nogil:
+    proxy_on_terminated(p, client)
+    transaction_end(p.layer, client)
+
+
+cdef void end_silent(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
+    # Who was given up for his silence will not answer any more.
+    end_target(p, ctx, target)
+    if ctx.final_sent and ctx.active == 0:
+        settle(p, ctx)
 
 
 cdef void on_timer_c(Proxy* p, Target* target) noexcept nogil:
@@ -445,7 +473,7 @@ cdef void on_timer_c(Proxy* p, Target* target) noexcept nogil:
     cdef ResponseContext* ctx = target.context
     if target.state != TARGET_ACTIVE or client == NULL:
         return
-    if target.status == 0 and target.order != NULL and target.order.try_time and not target.cancel_pending:
+    if target.status == 0 and target.order != NULL and target.order.try_time:
         on_silence(p, ctx, target, client)
         return
     if not target.cancel_sent and target.status:
@@ -460,7 +488,8 @@ cdef void on_silence(Proxy* p, ResponseContext* ctx, Target* target, Transaction
     # answered with CANCEL, which must not be sent before one (9.1).
     if is_gateway(p, target):
         gateway_silent(p, target)
-    consider(p, ctx, target, SILENCE, NULL)
+    if not ctx.final_sent:
+        consider(p, ctx, target, SILENCE, NULL)
     end_target(p, ctx, target)
     if ctx.method == METHOD_INVITE:
         timer_cancel(p.layer.wheel, &client.retransmit)
@@ -532,6 +561,8 @@ cdef void proxy_on_timer(void* self, Timer* timer) noexcept nogil:
         on_trying(<Proxy*>self, <ResponseContext*>timer)
     elif timer.kind == TIMER_WAIT_POLICY:
         on_policy_late(<Proxy*>self, <ResponseContext*>timer)
+    elif timer.kind == TIMER_ABANDONED:
+        on_abandoned(<Proxy*>self, <Transaction*>(<uint8_t*>timer - <size_t>&(<Transaction*>NULL).timeout))
     elif timer.kind == TIMER_RING:
         on_ring_time(<Proxy*>self, <ResponseContext*>(<uint8_t*>timer - <size_t>&(<ResponseContext*>NULL).ring))
 
