@@ -168,7 +168,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     p.call = packet.call
     matched = match_request(p.layer, m, &r.answer, &found)
     if matched == MATCH_ABSORBED:
-        if found != NULL and found.status == 0 and found.machine == INVITE_SERVER:
+        if found != NULL and found.status == 0:
             repeat_trying(p, m, found)
         return
     if m.method == METHOD_CANCEL:

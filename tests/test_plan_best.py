@@ -188,7 +188,35 @@ def test_a_message_that_comes_again() -> None:
         assert len(two.invites) == 1
 
 
-def test_503_and_silence_of_another_method() -> None:
+def test_100_to_another_method() -> None:
+    """RFC 4320 4.1: not before Timer E has reached T2, and from then on."""
+    with scene() as s:
+        alice, (one, _) = s.fork("one", "two")
+        one.does((9, "200 OK"))
+        alice.calls(BOB, method="MESSAGE")
+        for after in (0.5, 1.0, 2.0, 4.0):
+            s.engine.advance(after)
+            alice.again()
+            s.engine.advance(0)
+        assert alice.at("100 MESSAGE") == [3.5, 7.5]
+        s.engine.advance(5)
+        assert alice.seen[2:] == ["200 MESSAGE"]
+
+
+def test_408_of_another_method_that_came_early() -> None:
+    """What comes again is not forwarded once more."""
+    with scene() as s:
+        alice, phones = s.fork("one", "two")
+        for phone in phones:
+            phone.does((0.1, "408 Request Timeout"))
+        alice.calls(BOB, method="MESSAGE")
+        s.engine.advance(1)
+        alice.again()
+        s.engine.advance(1)
+        assert [len(phone.invites) for phone in phones] == [1, 1] and "408 MESSAGE" not in alice.seen
+
+
+def test_503_of_another_method() -> None:
     with scene() as s:
         alice, phones = s.fork("one", "two")
         for phone in phones:

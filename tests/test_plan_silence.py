@@ -138,6 +138,18 @@ def test_another_method(house: House, method: str) -> None:
     assert one.seen == [method] * 3 and two.seen == [method] and alice.seen == [f"200 {method}"]
 
 
+def test_another_method_with_everybody_silent(house: House) -> None:
+    """A 408 is not allowed (RFC 4320 4.2), another answer is, while the client waits for one."""
+    s, alice, one, two = house
+    alice.calls(BOB, method="MESSAGE")
+    for _ in range(4):
+        s.engine.advance(4.1)
+        alice.again()
+    s.engine.advance(20)
+    assert len(one.invites) == len(two.invites) == 1, "it was taken for a new one when it came again"
+    assert set(alice.seen) == {"504 MESSAGE"} and alice.at("504 MESSAGE")[0] == 4
+
+
 def test_a_target_without_a_way() -> None:
     """16.9: as if a 503 had come from there, and at once."""
     plan = Plan(

@@ -170,9 +170,14 @@ cdef void finish_plan(Proxy* p, ResponseContext* ctx) noexcept nogil:
     elif status == 0:
         status = 500
     if status == 408 and ctx.method != METHOD_INVITE:
-        # RFC 4320 4.2: by now the client has given up by itself, and a 408 would reach it as a stray.
-        context_free(p, ctx)
-        return
+        # RFC 4320 4.2: no 408. By now the client has mostly given up by itself; one that has not yet would send its
+        # request once more, to a server that knows nothing of it any more.
+        if ctx.server == NULL or p.layer.now - ctx.server.started >= 64 * p.settings.t1:
+            context_free(p, ctx)
+            return
+        status = 504
+        buffer_release(p.pool, ctx.best)
+        ctx.best = NULL
     if status == 503:
         # 503 says "send nothing more to this server": true of the one below, not of us.
         status = 500
@@ -542,7 +547,13 @@ cdef void proxy_end_turn(Proxy* p) noexcept nogil:
 
 cdef void repeat_trying(Proxy* p, const Message* m, Transaction* server) noexcept nogil:
     cdef ResponseContext* ctx = <ResponseContext*>server.user
-    if ctx != NULL and server.branch != LINKED and ctx.wait.kind == TIMER_TRYING and timer_is_armed(&ctx.wait):
+    if ctx == NULL or server.branch == LINKED:
+        return
+    if server.machine == NON_INVITE_SERVER:
+        # Not before the client's Timer E has reached T2, and then it is owed (RFC 4320 4.1).
+        if p.layer.now - server.started >= p.layer.setup.t2 - p.layer.setup.t1:
+            respond(p, ctx, m, 100)
+    elif ctx.wait.kind == TIMER_TRYING and timer_is_armed(&ctx.wait):
         timer_cancel(p.layer.wheel, &ctx.wait)
         respond(p, ctx, m, 100)
 
