@@ -170,9 +170,13 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
                 put(w, data + at, h.name - at)
                 at = line
         elif h.id == HDR_MAX_BREADTH:
-            put(w, data + at, h.value - at)
-            put_number(w, breadth)
-            at = h.end
+            if i == m.first[<int>HDR_MAX_BREADTH]:
+                put(w, data + at, h.value - at)
+                put_number(w, breadth)
+                at = h.end
+            else:
+                put(w, data + at, h.name - at)
+                at = line
         elif (h.id == HDR_P_ASSERTED_IDENTITY and (hide or not r.trusted)) or (
                 h.id == HDR_P_PREFERRED_IDENTITY and not r.trusted):
             put(w, data + at, h.name - at)
@@ -239,6 +243,7 @@ cdef int start_target(Proxy* p, ResponseContext* ctx, Target* target, const Mess
     target.state = TARGET_ACTIVE
     ctx.active += 1
     ctx.in_step += 1
+    ctx.breadth -= target.breadth
     try_time = target.order.try_time if target.order != NULL else 0
     if try_time:
         timer_arm(p.layer.wheel, &target.timer_c, p.layer.now, try_time)

@@ -117,8 +117,6 @@ cdef int start_group(Proxy* p, ResponseContext* ctx, const Message* m, const Rou
             target.breadth = 0
             gateway_done(p, target, False)
             consider(p, ctx, target, status, NULL)
-        elif target.state == TARGET_ACTIVE:
-            ctx.breadth -= target.breadth
     ctx.in_step -= 1
     return STARTED_SOME
 
