@@ -143,6 +143,7 @@ cdef struct ResponseContext:     # RFC 3261 16.2
     uint8_t stopped              # no new branch: a 6xx, or CANCEL (16.7 step 5, 16.10)
     uint8_t exhausted            # no step follows: it ends with its last branch
     uint8_t asking               # the question that waits for the policy, 0 for none
+    uint8_t failures             # how often the policy was asked about one
     uint8_t rights               # RIGHT_*
     uint8_t initial              # a request without To tag: counts as a call
     uint8_t method

@@ -1,6 +1,10 @@
 # Questions to the policy thread: where a request goes that is not plain, what to do after a failure. The server
 # transaction waits, the hot thread does not.
 
+cdef enum:
+    MAX_FAILURES = 8             # plans that may follow one another for one request
+
+
 cdef bint has_services(Proxy* p, const uint8_t* aor, uint32_t length) noexcept nogil:
     cdef const uint8_t* value
     cdef uint32_t value_length
@@ -103,7 +107,7 @@ cdef bint ask_failure(Proxy* p, ResponseContext* ctx) noexcept nogil:
     cdef Target* target
     cdef Writer w
     cdef uint32_t i
-    if ctx.server == NULL or p.waiting >= p.settings.policy_waiting:
+    if ctx.server == NULL or p.waiting >= p.settings.policy_waiting or ctx.failures == MAX_FAILURES:
         return False
     m = reopen(p, ctx, &r)
     if m == NULL:
@@ -127,6 +131,7 @@ cdef bint ask_failure(Proxy* p, ResponseContext* ctx) noexcept nogil:
             put(&w, target.response.data, one.length)
     if not put_question(p, &w):
         return False
+    ctx.failures += 1
     wait_for_policy(p, ctx, QUESTION_FAILURE)
     return True
 
