@@ -83,7 +83,8 @@ STATUS_LINE = re.compile(rb"(?i:SIP/2\.0) (?P<status>[1-6][0-9][0-9])(?: (?P<rea
 VERSION = re.compile(rb"(?i:SIP)/[0-9]+\.[0-9]+")
 
 # header-name = token;  HCOLON = *(SP / HTAB) ":" SWS
-HEADER = re.compile(rb"(?P<name>%b)[ \t]*:(?P<value>[\s\S]*)" % TOKEN)
+# A fold may stand before the colon, as in RFC 2543.
+HEADER = re.compile(rb"(?P<name>%b)%b:(?P<value>[\s\S]*)" % (TOKEN, S))
 # CSeq = "CSeq" HCOLON 1*DIGIT LWS Method
 CSEQ = re.compile(rb"(?P<number>[0-9]+)%b(?P<method>%b)" % (LWS, TOKEN))
 # callid = word ["@" word]; any printable byte passes

@@ -18,7 +18,7 @@ steady = settings(derandomize=True, deadline=None, max_examples=120, suppress_he
 
 
 def names(data: bytes, headers: list[Any]) -> list[bytes]:
-    return [data[header["name"] :].split(b":")[0].rstrip(b" \t") for header in headers]
+    return [data[header["name"] :].split(b":")[0].rstrip(b" \t\r\n") for header in headers]
 
 
 def compare(data: bytes, framing: int) -> None:
@@ -236,7 +236,7 @@ def messages(draw: st.DrawFn) -> bytes:
         lines = [*lines, (draw(st.sampled_from([b"Content-Length", b"L"])), b"%d" % len(body))]
     version = draw(st.sampled_from([b"SIP/2.0", b"sip/2.0"]))
     first = method + b" " + draw(uri) + b" " + version if draw(st.booleans()) else version + b" 183 Progress"
-    head = b"".join(name + draw(blank).strip(b"\r\n") + b":" + draw(blank) + value + b"\r\n" for name, value in lines)
+    head = b"".join(name + draw(blank) + b":" + draw(blank) + value + b"\r\n" for name, value in lines)
     return first + b"\r\n" + head + b"\r\n" + body
 
 

@@ -16,7 +16,9 @@ cdef int take_odd_line(Message* m, const uint8_t* data, uint32_t at, uint32_t en
                        uint32_t* value_end) noexcept nogil:
     cdef uint32_t colon = scan_byte(data, at, end, c':'), name_end = colon
     cdef int ident
-    while name_end > at and (data[name_end - 1] == SP or data[name_end - 1] == HT):
+    # RFC 2543 let a fold stand before the colon too.
+    while name_end > at and (data[name_end - 1] == SP or data[name_end - 1] == HT or data[name_end - 1] == LF
+                             or data[name_end - 1] == CR):
         name_end -= 1
     ident = header_id(data + at, name_end - at)
     if colon == end or ident == HDR_UNKNOWN and (
@@ -177,7 +179,7 @@ cdef inline uint32_t call_id_value(const uint8_t* data, uint32_t at, uint32_t st
         at += 7
     else:
         return 0
-    while at < stop and (data[at] == SP or data[at] == HT):
+    while at < stop and data[at] <= SP:
         at += 1
     return at + 1 if at < stop and data[at] == c':' else 0
 
