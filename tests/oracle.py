@@ -91,6 +91,8 @@ CSEQ = re.compile(rb"(?P<number>[0-9]+)%b(?P<method>%b)" % (LWS, TOKEN))
 CALL_ID = re.compile(rb"[^\x00-\x20]+")
 
 SINGLE = {b"call-id", b"content-length", b"cseq", b"from", b"max-forwards", b"to"}
+METHODS = {b"INVITE", b"ACK", b"BYE", b"CANCEL", b"OPTIONS", b"REGISTER", b"UPDATE", b"PRACK", b"INFO", b"MESSAGE",
+           b"REFER", b"SUBSCRIBE", b"NOTIFY", b"PUBLISH"}  # fmt: skip
 REQUIRED = (b"via", b"from", b"to", b"call-id", b"cseq")
 COMPACT = {b"i": b"call-id", b"l": b"content-length", b"f": b"from", b"t": b"to", b"v": b"via"}
 
@@ -274,8 +276,10 @@ def values(opinion: Opinion) -> None:
     cseq = CSEQ.fullmatch(opinion.first(b"cseq") or b"")
     if cseq and int(cseq["number"]) <= 0x7FFFFFFF:
         opinion.cseq, opinion.cseq_method = int(cseq["number"]), cseq["method"]
-    if not opinion.cseq_method or (opinion.request and opinion.cseq_method != opinion.method):
+    if not opinion.cseq_method:
         opinion.faults.add(400)
+    elif opinion.request and opinion.cseq_method != opinion.method:
+        opinion.faults.add(400 if opinion.method in METHODS else 501)
     found = via(opinion.first(b"via") or b"")
     opinion.via = found or {}
     parties = [address(opinion.first(name) or b"") for name in (b"from", b"to")]

@@ -108,7 +108,8 @@ cdef inline void read_cseq(Message* m, const uint8_t* data, Slice value, uint32_
     elif m.kind == KIND_REQUEST and (m.method != m.cseq_method or m.method == METHOD_UNKNOWN and (
             slice_length(m.method_text) != at - start
             or memcmp(data + m.method_text.start, data + start, at - start) != 0)):
-        fault(m, start, HDR_CSEQ, 400, b"CSeq method is not the request's")
+        # An unknown method is not understood, whatever rules of its own it has about CSeq (RFC 4475 3.1.2.18).
+        fault(m, start, HDR_CSEQ, 501 if m.method == METHOD_UNKNOWN else 400, b"CSeq method is not the request's")
 
 # Most are `<uri>`, `"name" <uri>` or `name <uri>` with at most a tag behind: 1 then, and *tag; 0 says to look closer.
 cdef inline bint take_plain_party(const uint8_t* data, uint32_t at, uint32_t end, uint32_t readable,

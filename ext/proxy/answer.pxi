@@ -160,7 +160,7 @@ cdef void answer(Proxy* p, const Message* m, const Flow* flow, int status) noexc
         return
     count_final(p, m, status)
     response_begin(p, &w, m, flow, status)
-    if status == 405:
+    if status == 405 or status == 501:
         put_text(&w, b"Allow: OPTIONS, REGISTER\r\n")
     elif status == 503:
         put_text(&w, b"Retry-After: 5\r\n")

@@ -137,7 +137,7 @@ cdef bint is_for_us(Proxy* p, const Message* m, const Routing* r) noexcept nogil
     elif m.method == METHOD_OPTIONS:
         answer_options(p, m, &r.answer)
     else:
-        answer(p, m, &r.answer, 405)
+        answer(p, m, &r.answer, 501 if m.method == METHOD_UNKNOWN else 405)
     return True
 
 
