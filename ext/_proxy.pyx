@@ -142,15 +142,19 @@ cdef void proxy_finish(Proxy* p) noexcept nogil:
 
 
 cdef void on_malformed(Proxy* p, const Message* m, const Packet* packet) noexcept nogil:
-    # An answer where one can be built and would go to its sender; a counted drop otherwise.
-    # Without a Via that can be read nobody knows where to.
+    # An answer where one would go to its sender; a counted drop otherwise. Parameters of the Via may be unreadable, but
+    # without its host nobody knows where to.
     cdef Flow flow
-    cdef Via via
+    cdef Slice via = header_value(m, HDR_VIA), host = via
     count_add(p.block, COUNT_dropped_malformed, 1)
-    if m.kind != KIND_REQUEST or not m.answerable or m.method == METHOD_ACK or m.error_status < 300:
+    if m.kind != KIND_REQUEST or m.method == METHOD_ACK or m.error_status < 300:
         return
-    if not parse_via(m.data, header_value(m, HDR_VIA), &via):
-        return
+    if not parse_via(m.data, via, &p.request.via):
+        host.end = host.start
+        while host.end < via.end and memchr(b";,(", m.data[host.end], 3) == NULL:
+            host.end += 1
+        if not parse_via(m.data, host, &p.request.via):
+            return
     answer_flow(&flow, &packet.flow, m)
     answer(p, m, &flow, m.error_status)
 

@@ -145,13 +145,34 @@ def test_received_that_somebody_else_filled_in(pair):
 
 @pytest.mark.parametrize("via", ["Via: junk", "Via: SIP/2.0/UDP", "Via:",
                                  "Via: SIP/2.0/UDP 127.0.0.1:0;branch=z9hG4bK-0",
-                                 "Via: SIP/2.0/UDP 127.0.0.1;;branch=z9hG4bK-0"])
+                                 "Via: SIP/2.0/UDP 127.0.0.1 of mine;branch=z9hG4bK-0"])
 def test_via_that_cannot_be_read_gets_no_answer(server, via):
     phone = server.phone()
     phone.proxy = server.address
     phone.send(request("OPTIONS", f"sip:{server.name}", phone, via=via))
     assert phone.silent()
     assert server.counters()["responses_out"] == 0
+
+
+@pytest.mark.parametrize("rest", [";;branch=z9hG4bK-0", ";=", ",", ';x="', " (a"])
+def test_via_whose_host_can_be_read_gets_a_400(server, rest):
+    # RFC 4475 3.1.2.1: by its sent-by, for an rport nobody can be sure of.
+    phone = server.phone()
+    phone.send(request("OPTIONS", f"sip:{server.name}", phone, via=f"Via: SIP/2.0/UDP {phone.name}{rest}"))
+    got = phone.expect("SIP/2.0 400")
+    assert header(got, "Via") == f"SIP/2.0/UDP {phone.name}{rest}".rstrip()
+
+
+@pytest.mark.parametrize("missing", ["From", "To", "Call-ID", "CSeq", "From To Call-ID CSeq"])
+def test_what_is_missing_is_not_in_the_400(server, missing):
+    phone = server.phone()
+    text = request("OPTIONS", f"sip:{server.name}", phone)
+    for name in missing.split():
+        text = re.sub(rf"\r\n{name}: [^\r]*", "", text)
+    phone.send(text)
+    got = phone.expect("SIP/2.0 400")
+    assert {name for name in ("From", "To", "Call-ID", "CSeq") if f"\r\n{name}:" not in got} == set(missing.split())
+    assert headers(got, "Via") and ("To" in missing or ";tag=" in header(got, "To"))
 
 
 def test_order_of_the_lines_does_not_matter(server, pair):

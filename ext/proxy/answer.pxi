@@ -64,7 +64,8 @@ cdef void status_line(Proxy* p, Writer* w, int status, const uint8_t* reason, ui
 
 
 cdef void put_own_lines(Proxy* p, Writer* w, const Message* m, const Flow* answer, bint tagged) noexcept nogil:
-    # What every response repeats of its request: Via lines, From, To with a tag (but in a 100), Call-ID, CSeq.
+    # What every response repeats of its request: Via lines, From, To with a tag (but in a 100), Call-ID, CSeq, as far as
+    # these are there.
     cdef uint32_t i
     cdef const Header* h
     for i in range(m.header_count):
@@ -78,17 +79,20 @@ cdef void put_own_lines(Proxy* p, Writer* w, const Message* m, const Flow* answe
                 put(w, m.data + h.value, h.end - h.value)
             put(w, b"\r\n", 2)
     put_header(w, m, HDR_FROM, b"From: ")
-    put(w, b"To: ", 4)
-    put_slice(w, m.data, header_value(m, HDR_TO))
-    if tagged and not m.to_tag.end:
-        put(w, b";tag=fs", 7)
-        put_hex(w, answer_tag(p, m, p.call if p.call and m == p.request else call_hash(p, m)), 16)
-    put(w, b"\r\n", 2)
+    if has_header(m, HDR_TO):
+        put(w, b"To: ", 4)
+        put_slice(w, m.data, header_value(m, HDR_TO))
+        if tagged and not m.to_tag.end:
+            put(w, b";tag=fs", 7)
+            put_hex(w, answer_tag(p, m, p.call if p.call and m == p.request else call_hash(p, m)), 16)
+        put(w, b"\r\n", 2)
     put_header(w, m, HDR_CALL_ID, b"Call-ID: ")
     put_header(w, m, HDR_CSEQ, b"CSeq: ")
 
 
 cdef void put_header(Writer* w, const Message* m, int header, const char* name) noexcept nogil:
+    if not has_header(m, header):
+        return
     put_text(w, name)
     put_slice(w, m.data, header_value(m, header))
     put(w, b"\r\n", 2)
