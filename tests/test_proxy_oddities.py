@@ -175,6 +175,17 @@ def test_what_is_missing_is_not_in_the_400(server, missing):
     assert headers(got, "Via") and ("To" in missing or ";tag=" in header(got, "To"))
 
 
+def test_headers_of_a_request_uri_go_nowhere(server):
+    # 19.1.1, RFC 4475 3.1.2.11: not with the Request-URI, nor with a strict route that becomes one.
+    with engine(open_relay=True) as relay:
+        alice, bob = relay.phone(), relay.phone()
+        alice.send(request("MESSAGE", f"sip:x@{bob.name};a=b?Route=%3Csip:z%3E", alice))
+        bob.expect(f"MESSAGE sip:x@{bob.name};a=b SIP/2.0\r\n")
+        alice.send(request("MESSAGE", "sip:x@192.0.2.1?a=b", alice, f"Route: <sip:{bob.name}?c=d>", cseq=2))
+        got = bob.expect(f"MESSAGE sip:{bob.name} SIP/2.0\r\n")
+        assert headers(got, "Route") == ["<sip:x@192.0.2.1>"]
+
+
 def test_order_of_the_lines_does_not_matter(server, pair):
     alice, bob = pair
     text = (f"MESSAGE sip:bob@example.com SIP/2.0\r\nRoute: <sip:{server.name};lr>\r\n"

@@ -201,6 +201,7 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         r.rewrite_routes = True
         if not parse_name_addr(m.data, r.routes[r.route_count], &address) or not parse_uri(m.data, address.uri, &r.target):
             return 400
+        drop_headers(&r.target)
     if r.route_count and not recorded:
         if not parse_name_addr(m.data, r.routes[0], &address) or not parse_uri(m.data, address.uri, &uri):
             return 400
@@ -216,6 +217,7 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         if not r.next_hop.lr:
             r.strict = True
             r.rewrite_routes = True
+            drop_headers(&r.next_hop)
     r.own = 0 if r.route_count else own_target(p, m, r)
     return 0
 
@@ -266,10 +268,17 @@ cdef bint is_loop(const Proxy* p, const Message* m, uint32_t hash) noexcept nogi
         value.start, value.end = m.headers[i].value, m.headers[i].end
 
 
+cdef inline void drop_headers(Uri* uri) noexcept nogil:
+    # Headers mean nothing in a Request-URI (19.1.1, table 1), and must not go on in one (RFC 4475 3.1.2.11).
+    if uri.headers.end:
+        uri.whole.end = uri.headers.start - 1
+
+
 cdef int validate(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # 16.3 steps 1 to 5 for requests that are forwarded or served. 0, or the status to answer; 1 when answered.
     if not parse_uri(m.data, m.uri, &r.target):
         return 400
+    drop_headers(&r.target)
     if r.target.scheme != SCHEME_SIP and not (r.target.scheme == SCHEME_TEL and p.settings.asks & ASK_TEL):
         return 416               # sips asks for TLS on every hop (RFC 5630 3): it is not here yet
     if m.to_tag.end and m.to_tag.start == m.to_tag.end:
