@@ -186,6 +186,14 @@ def test_headers_of_a_request_uri_go_nowhere(server):
         assert headers(got, "Route") == ["<sip:x@192.0.2.1>"]
 
 
+@pytest.mark.parametrize("to", ["isbn:1", "tel:+1972", "http://example.com"])
+def test_register_of_what_is_no_sip_uri(server, to):
+    # 10.3 step 5, RFC 4475 3.3.4.
+    phone = server.phone()
+    phone.send(request("REGISTER", "sip:example.com", phone, callee=to))
+    phone.expect("SIP/2.0 400")
+
+
 def test_order_of_the_lines_does_not_matter(server, pair):
     alice, bob = pair
     text = (f"MESSAGE sip:bob@example.com SIP/2.0\r\nRoute: <sip:{server.name};lr>\r\n"

@@ -252,13 +252,15 @@ cdef void put_bindings(Proxy* p, Writer* w, const uint8_t* aor, uint32_t aor_len
 
 
 cdef uint32_t register_aor(const Proxy* p, const Message* m, const Flow* source, uint8_t* out, Slice* who) noexcept nogil:
-    # The To header's address-of-record, 0 when it is none of this domain's (404) and AOR_SIZE+1 when it is no URI (400).
-    # `who` is the URI it stands in.
+    # The To header's address-of-record, 0 when it is none of this domain's (404) and AOR_SIZE+1 when it is no SIP URI
+    # (400). `who` is the URI it stands in.
     cdef NameAddr to
     cdef Uri uri
     who.start = who.end = 0
     if not parse_name_addr(m.data, header_value(m, HDR_TO), &to) or not parse_uri(m.data, to.uri, &uri):
         return AOR_SIZE + 1
+    if uri.scheme != SCHEME_SIP and uri.scheme != SCHEME_SIPS:
+        return AOR_SIZE + 1      # 10.3 step 5, RFC 4475 3.3.4
     who[0] = to.uri
     return address_of_record(p, m.data, &uri, source, out, AOR_SIZE)
 
