@@ -18,6 +18,8 @@ cdef int own_host(const Proxy* p, const uint8_t* data, const Uri* uri, const Flo
     for i in range(s.domain_count):
         if text_iequal(s.domains[i], host, length):
             return 2
+    if host[0] == c'[' and domain_of_reference(p, host, length) != NULL:
+        return 2
     if port == 0:
         port = 5061 if uri.scheme == SCHEME_SIPS else 5060
     if host[0] == c'[':
@@ -31,6 +33,18 @@ cdef int own_host(const Proxy* p, const uint8_t* data, const Uri* uri, const Flo
     return 0
 
 
+cdef const Text* domain_of_reference(const Proxy* p, const uint8_t* host, uint32_t length) noexcept nogil:
+    # The domain that is the same IPv6 address, in other words perhaps; NULL for none.
+    cdef Address sought, domain
+    cdef uint32_t i
+    if address_parse(&sought, host, length, 0):
+        for i in range(p.settings.domain_count):
+            if (address_parse(&domain, p.settings.domains[i].data, p.settings.domains[i].length, 0)
+                    and address_same_ip(&domain, &sought)):
+                return &p.settings.domains[i]
+    return NULL
+
+
 cdef uint32_t address_of_record(const Proxy* p, const uint8_t* data, const Uri* uri, const Flow* flow,
                                 uint8_t* out, uint32_t capacity) noexcept nogil:
     return own_address_of_record(p, data, uri, own_host(p, data, uri, flow), out, capacity)
@@ -38,15 +52,18 @@ cdef uint32_t address_of_record(const Proxy* p, const uint8_t* data, const Uri* 
 
 cdef uint32_t own_address_of_record(const Proxy* p, const uint8_t* data, const Uri* uri, int own, uint8_t* out,
                                     uint32_t capacity) noexcept nogil:
-    # Canonical user@domain (10.3 step 5), a listen address standing for the first domain. 0 without a user or when the
-    # host is not ours, which own_host has said.
+    # Canonical user@domain (10.3 step 5), a listen address standing for the first domain, an IPv6 domain as it is
+    # configured. 0 without a user or when the host is not ours, which own_host has said.
     cdef uint32_t length, at
-    cdef Text domain
+    cdef const Text* domain = NULL
     if own == 0 or uri.user.end == uri.user.start:
         return 0
     length = canonical_aor(data, uri, out, capacity)
     if length and own == 1 and p.settings.domain_count:
-        domain = p.settings.domains[0]
+        domain = &p.settings.domains[0]
+    elif length and data[uri.host.start] == c'[':
+        domain = domain_of_reference(p, data + uri.host.start, slice_length(uri.host))
+    if domain != NULL:
         at = length
         while at and out[at - 1] != c'@':
             at -= 1
