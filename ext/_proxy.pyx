@@ -2,10 +2,10 @@
 """The transaction user of a proxy, compiled (RFC 3261 16, 10.3, 8.2).
 
 One function per section of chapter 16, in `ext/proxy/`: validation and Route preprocessing in route.pxi, rights in
-admit.pxi, targets in target.pxi, questions to the policy in ask.pxi, execution of plans in plan.pxi, the
-table of gateways in gateway.pxi, forwarding in forward.pxi,
-responses, Timer C and CANCEL in response.pxi, REGISTER in register.pxi, the answers made here in answer.pxi, and the
-context that joins them in context.pxi.
+admit.pxi, targets in target.pxi, questions to the policy in ask.pxi, execution of plans in plan.pxi, the table of
+gateways in gateway.pxi, forwarding in forward.pxi, responses, Timer C and CANCEL in response.pxi, responses that lead
+astray in astray.pxi, REGISTER in register.pxi, the answers made here in answer.pxi, and the context that joins them in
+context.pxi.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
@@ -60,6 +60,7 @@ include "proxy/gateway.pxi"
 include "proxy/ask.pxi"
 include "proxy/plan.pxi"
 include "proxy/response.pxi"
+include "proxy/astray.pxi"
 include "proxy/register.pxi"
 include "proxy/settings.pxi"
 
@@ -210,9 +211,13 @@ cdef void proxy_receive(Proxy* p, Packet* packet) noexcept nogil:
     if parse_message(m, packet.data, packet.length, DATAGRAM) <= 0:
         on_malformed(p, m, packet)
         return
-    if m.kind == KIND_RESPONSE and receive_response(p.layer, m):
-        count_add(p.block, COUNT_responses_in, 1)    # with our branch on it, so no question whose it is
-        return
+    if m.kind == KIND_RESPONSE:
+        if leads_astray(p, m, packet):
+            count_add(p.block, COUNT_dropped_unsendable, 1)
+            return
+        if receive_response(p.layer, m):
+            count_add(p.block, COUNT_responses_in, 1)    # with our branch on it, so no question whose it is
+            return
     if not packet.claimed and not transport_claim(p.transport, packet, m.data + m.call_id.start, slice_length(m.call_id)):
         return
     if m.kind == KIND_REQUEST:

@@ -236,6 +236,8 @@ cdef Proxy* proxy_new(const ProxySetup* setup) noexcept nogil      # NULL when m
 cdef void proxy_free(Proxy* proxy) noexcept nogil
 # One received datagram, through parser, transaction layer and proxy core.
 cdef void proxy_receive(Proxy* proxy, Packet* packet) noexcept nogil
+# Whether the next Via of a response leads where no request of ours can have come from.
+cdef bint is_astray(Proxy* proxy, const Message* response, uint32_t line, const Packet* packet) noexcept nogil
 # Once at the end of a turn, after receiving and timers and before the last flush: what was held back in the hope of
 # something better is sent.
 cdef void proxy_end_turn(Proxy* proxy) noexcept nogil

@@ -119,6 +119,8 @@ cdef void client_discard(Transactions* layer, Transaction* client) noexcept nogi
 cdef int client_cancel(Transactions* layer, Transaction* client) noexcept nogil
 # A response: found by its branch alone and run through its machine. 1 if one matched, 0 for a stray (count and drop).
 cdef int receive_response(Transactions* layer, const Message* m) noexcept nogil
+# The client transaction a response is for, if it is one of this worker's, else NULL.
+cdef Transaction* answered_client(Transactions* layer, const Message* m) noexcept nogil
 # Our branch: 1 and owner/loop hash if `branch` is one of ours with a valid check, else 0.
 cdef int read_branch(const HashKey* key, const uint8_t* data, Slice branch, uint32_t* owner, uint32_t* loop_hash) noexcept nogil
 # What was sent for it could not be delivered after all: as if `send` had said -1.

@@ -40,7 +40,7 @@ cdef int client_cancel(Transactions* layer, Transaction* client) noexcept nogil:
     return sent
 
 
-cdef Transaction* find_client(Transactions* layer, const Message* m) noexcept nogil:
+cdef inline Transaction* find_client(Transactions* layer, const Message* m) noexcept nogil:
     # By branch and CSeq method (17.1.3): the response to a CANCEL has its INVITE's branch.
     cdef OwnBranch b
     cdef Transaction* t
@@ -52,6 +52,10 @@ cdef Transaction* find_client(Transactions* layer, const Message* m) noexcept no
     if m.cseq_method == METHOD_CANCEL and t.machine == INVITE_CLIENT:
         return t.cancel
     return t if m.cseq_method == t.method else NULL
+
+
+cdef Transaction* answered_client(Transactions* layer, const Message* m) noexcept nogil:
+    return find_client(layer, m)
 
 
 cdef int receive_response(Transactions* layer, const Message* m) noexcept nogil:
