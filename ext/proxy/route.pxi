@@ -198,6 +198,8 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     r.rewrite_routes = r.strict = r.hop_sought = False
     if not has_header(m, HDR_ROUTE):
         r.own = own_target(p, m, r)
+        if r.own == 0 and r.target.parameters.end:
+            strip_maddr(p, m, r)
         return 0
     if (r.target.user.end > r.target.user.start
             and is_recorded(p, m, &m.headers[m.first[<int>HDR_ROUTE]], r)):
@@ -236,7 +238,43 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
             r.rewrite_routes = True
             drop_headers(&r.next_hop)
     r.own = 0 if r.route_count else own_target(p, m, r)
+    if r.own == 0 and r.target.parameters.end:
+        strip_maddr(p, m, r)
     return 0
+
+
+cdef void strip_maddr(const Proxy* p, const Message* m, Routing* r) noexcept nogil:
+    # 16.4: a maddr of ours has done its work by bringing the request here. What is written next is the Request-URI without
+    # it, and without a port that belonged to it.
+    cdef Slice maddr, rest = r.target.parameters, name, value
+    cdef Uri named = r.target
+    cdef Writer w
+    if r.target.scheme != SCHEME_SIP or (r.target.transport != TRANSPORT_UNKNOWN and r.target.transport != TRANSPORT_UDP):
+        return
+    if not find_parameter(m.data, rest, b"maddr", &maddr) or maddr.end == maddr.start:
+        return
+    named.host = maddr
+    if not own_host(p, m.data, &named, &r.source):
+        return
+    writer_init(&w, r.binding, MAX_URI)
+    put(&w, m.data + r.target.whole.start, r.target.host.end - r.target.whole.start)
+    if r.target.port == 5060:
+        put(&w, b":5060", 5)
+    while next_parameter(m.data, &rest, &name, &value) > 0:
+        if is_name(m.data, name, b"maddr", 5):
+            continue
+        put(&w, b";", 1)
+        put_slice(&w, m.data, name)
+        if value.end > value.start:
+            put(&w, b"=", 1)
+            put_slice(&w, m.data, value)
+    if w.overflow:
+        return
+    r.binding_length = <uint32_t>(w.at - w.start)
+    r.target.port = 0
+    r.target.parameters.start = r.target.parameters.end = 0
+    if not r.route_count:
+        r.own = own_target(p, m, r)
 
 
 cdef inline int own_target(const Proxy* p, const Message* m, const Routing* r) noexcept nogil:

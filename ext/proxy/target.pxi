@@ -52,8 +52,8 @@ cdef bint find_hop(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # Where the request goes from here (16.5, 16.6 steps 6 and 7): looked for once, found in `hop` and `binding`.
     if not r.hop_sought:
         r.hop_sought = True
-        r.binding_length = 0
         if r.own:
+            r.binding_length = 0
             r.hop_found = find_binding(p, m, r)
         else:
             r.hop_found = next_hop(p, m.data, &r.next_hop if r.route_count else &r.target, &r.source, &r.hop)
