@@ -7,8 +7,8 @@ from libc.string cimport memcpy, memset
 
 from fastsip._address cimport ADDRESS_TEXT, Address, Flow, address_host, address_parse, address_same_ip
 from fastsip._hash cimport (
-    HashKey, HashState, siphash, siphash_finish, siphash_start, siphash_word, tablehash, tablehash_add, tablehash_add_folded,
-    tablehash_finish, tablehash_word,
+    HashKey, HashState, siphash, siphash_add, siphash_finish, siphash_start, siphash_word, tablehash, tablehash_add,
+    tablehash_add_folded, tablehash_finish, tablehash_word,
 )
 from fastsip._memory cimport Buffer, buffer_hold, buffer_new, buffer_release
 from fastsip._message cimport (
@@ -46,6 +46,7 @@ cdef enum:
 include "transaction/slab.pxi"
 include "transaction/table.pxi"
 include "transaction/branch.pxi"
+include "transaction/stateless.pxi"
 include "transaction/key.pxi"
 include "transaction/answer.pxi"
 include "transaction/build.pxi"

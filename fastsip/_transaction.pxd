@@ -2,7 +2,7 @@
 # what it sends goes through TransactionUser.send, what time it is stands in Transactions.now.
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastsip._address cimport Flow
+from fastsip._address cimport Address, Flow
 from fastsip._hash cimport HashKey
 from fastsip._memory cimport Buffer, BufferPool
 from fastsip._message cimport Message, Slice, Writer
@@ -123,6 +123,18 @@ cdef int receive_response(Transactions* layer, const Message* m) noexcept nogil
 cdef Transaction* answered_client(Transactions* layer, const Message* m) noexcept nogil
 # Our branch: 1 and owner/loop hash if `branch` is one of ours with a valid check, else 0.
 cdef int read_branch(const HashKey* key, const uint8_t* data, Slice branch, uint32_t* owner, uint32_t* loop_hash) noexcept nogil
+# The branch of what is forwarded without a transaction (16.11): whose it is, then its check, then its text.
+cdef struct StatelessBranch:
+    uint64_t identity        # the same for the same request, its CANCEL, and the ACK of its refusal
+    uint32_t loop_hash
+    uint32_t listener        # by which the request came, 0 to 31
+    uint32_t check           # what stateless_check says of the rest, or what came
+
+cdef void stateless_identity(const HashKey* key, const Message* m, uint64_t call, StatelessBranch* out) noexcept nogil
+cdef uint32_t stateless_check(const HashKey* key, const StatelessBranch* b, uint64_t call, const Address* sender) noexcept nogil
+cdef void write_stateless_branch(const StatelessBranch* b, uint8_t* out) noexcept nogil          # BRANCH_LENGTH bytes
+# 1 if it looks like one; only its check tells whether it is.
+cdef int read_stateless_branch(const uint8_t* data, Slice branch, StatelessBranch* out) noexcept nogil
 # What was sent for it could not be delivered after all: as if `send` had said -1.
 cdef void transaction_failed(Transactions* layer, Transaction* transaction) noexcept nogil
 # End a transaction now, without telling the TU, whatever its state.
