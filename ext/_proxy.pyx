@@ -3,9 +3,9 @@
 
 One function per section of chapter 16, in `ext/proxy/`: validation and Route preprocessing in route.pxi, rights in
 admit.pxi, targets in target.pxi, questions to the policy in ask.pxi, execution of plans in plan.pxi, the table of
-gateways in gateway.pxi, forwarding in forward.pxi, responses, Timer C and CANCEL in response.pxi, responses that lead
-astray in astray.pxi, REGISTER in register.pxi, the answers made here in answer.pxi, and the context that joins them in
-context.pxi.
+gateways in gateway.pxi, what is not proxied with a transaction in role.pxi, redirect.pxi and stateless.pxi, forwarding
+in forward.pxi, responses, Timer C and CANCEL in response.pxi, responses that lead astray in astray.pxi, REGISTER in
+register.pxi, the answers made here in answer.pxi, and the context that joins them in context.pxi.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
@@ -58,6 +58,9 @@ include "proxy/forward.pxi"
 include "proxy/target.pxi"
 include "proxy/gateway.pxi"
 include "proxy/ask.pxi"
+include "proxy/role.pxi"
+include "proxy/redirect.pxi"
+include "proxy/stateless.pxi"
 include "proxy/plan.pxi"
 include "proxy/response.pxi"
 include "proxy/astray.pxi"
@@ -80,7 +83,7 @@ cdef Proxy* proxy_new(const ProxySetup* setup) noexcept nogil:
     p.questions = setup.questions
     p.targets = setup.targets
     p.worker = setup.worker
-    p.settings = setup.settings
+    proxy_follow(p, setup.settings)
     p.request = <Message*>malloc(sizeof(Message))
     p.stored = <Message*>malloc(sizeof(Message))
     p.scratch = <uint8_t*>malloc(SCRATCH_SIZE)
@@ -185,13 +188,13 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
         status = read_routes(p, m, &r)
     if status == 0:
         check_token(p, m, &r)
+    if p.detours and takes_detour(p, m, &r, status):
+        return
     if m.method == METHOD_ACK:
         if status == 0:
             r.trusted = p.settings.open_relay or is_trusted(p, &r.source)
             forward_ack(p, m, &r)
         return
-    if status == 0 and p.draining and not m.to_tag.end and m.method != METHOD_REGISTER:
-        status = 503
     if status:
         answer(p, m, &r.answer, status)
         return
@@ -224,4 +227,5 @@ cdef void proxy_receive(Proxy* p, Packet* packet) noexcept nogil:
         on_request(p, m, packet)
         return
     count_add(p.block, COUNT_responses_in, 1)
-    count_add(p.block, COUNT_dropped_stray, 1)
+    if not pass_response(p, m, packet):
+        count_add(p.block, COUNT_dropped_stray, 1)

@@ -365,7 +365,7 @@ cdef class Worker:
                 free(order.plan)
             elif order.kind == ORDER_SETTINGS:
                 old = self.proxy.settings
-                self.proxy.settings = <Settings*>order.settings
+                proxy_follow(self.proxy, <Settings*>order.settings)
                 settings_free(old)
                 digest_follow(self.digest, self.proxy.settings.nonce_lifetime, self.proxy.settings.algorithms)
             elif order.kind == ORDER_LISTEN:
@@ -375,7 +375,7 @@ cdef class Worker:
             elif order.kind == ORDER_ACKNOWLEDGED:
                 count_add(self.block, COUNT_facts_acknowledged, order.token)
             elif order.kind == ORDER_DRAIN:
-                self.proxy.draining = True
+                proxy_drain(self.proxy)
             elif order.kind == ORDER_FINISH:
                 proxy_finish(self.proxy)
             elif order.kind == ORDER_STOP:

@@ -49,6 +49,13 @@ cdef struct Settings:            # what SIGHUP may change; immutable once publis
     uint32_t ring_time           # ms of contacts of one q where there are others of a lower one
     bint recurse                 # follow a 3xx of registered contacts
     Text server                  # the Server header's value, empty for none
+    uint8_t* roles               # of each domain, Role
+    uint32_t stateless           # bit 1 << listen address: what comes there is forwarded statelessly
+
+cdef enum Role:                  # what this server is to a domain
+    ROLE_PROXY = 0
+    ROLE_REDIRECT = 1            # RFC 3261 8.3
+    ROLE_STATELESS = 2           # 16.11
 
 cdef enum Ask:                   # what the policy thread is asked about
     ASK_REQUESTS = 1             # every request outside a dialog
@@ -189,6 +196,10 @@ cdef struct Held:                # a 100 that was not sent yet
     uint32_t generation          # of its slot
     Buffer* response
 
+cdef enum Detour:               # what keeps a request from being simply proxied
+    DETOUR_DRAIN = 1             # nothing new any more
+    DETOUR_ROLES = 2             # a domain or a listen address has another role
+
 cdef struct Proxy:
     Transactions* layer
     TransportState* transport
@@ -206,7 +217,7 @@ cdef struct Proxy:
     uint32_t waiting             # for its answers
     uint32_t worker
     uint64_t wall                # Unix ms, set once a turn
-    bint draining
+    uint8_t detours              # DETOUR_*
     ResponseContext* free_contexts
     void* context_chunks
     uint64_t contexts
@@ -234,6 +245,10 @@ cdef struct ProxySetup:
 
 cdef Proxy* proxy_new(const ProxySetup* setup) noexcept nogil      # NULL when memory is out
 cdef void proxy_free(Proxy* proxy) noexcept nogil
+# From now on these settings hold; the former are the caller's again.
+cdef void proxy_follow(Proxy* proxy, Settings* settings) noexcept nogil
+# From now on new dialogs, and other requests outside of one, are refused.
+cdef void proxy_drain(Proxy* proxy) noexcept nogil
 # One received datagram, through parser, transaction layer and proxy core.
 cdef void proxy_receive(Proxy* proxy, Packet* packet) noexcept nogil
 # Whether the next Via of a response leads where no request of ours can have come from.

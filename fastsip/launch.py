@@ -67,6 +67,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long contacts of one q may ring before those of a lower one are tried."""
     recurse: bool = False
     """Follow 3xx of registered contacts."""
+    roles: dict[str, str] = {}
+    """Domains this server is no stateful proxy to: "redirect" (RFC 3261 8.3) or "stateless" (16.11)."""
+    stateless: list[int] = []
+    """Listen addresses, by their place, where whatever comes is forwarded statelessly."""
 
 
 class GatewaySetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

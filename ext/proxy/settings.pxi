@@ -38,6 +38,9 @@ cdef uint32_t ask_bits(names) except? 0xFFFFFFFF:
     return bits
 
 
+cdef dict ROLES = {"proxy": ROLE_PROXY, "redirect": ROLE_REDIRECT, "stateless": ROLE_STATELESS}
+
+
 cdef Settings* settings_new(object settings) except NULL:
     cdef Settings* s = <Settings*>calloc(1, sizeof(Settings))
     cdef uint32_t i
@@ -48,10 +51,12 @@ cdef Settings* settings_new(object settings) except NULL:
         s.domains = <Text*>calloc(len(settings.domains) + 1, sizeof(Text))
         s.listen = <Endpoint*>calloc(len(settings.listen) + 1, sizeof(Endpoint))
         s.trusted = <Network*>calloc(len(settings.trusted) + 1, sizeof(Network))
-        if s.domains == NULL or s.listen == NULL or s.trusted == NULL:
+        s.roles = <uint8_t*>calloc(len(settings.domains) + 1, 1)
+        if s.domains == NULL or s.listen == NULL or s.trusted == NULL or s.roles == NULL:
             raise MemoryError
         for domain in settings.domains:
             copy_text(&s.domains[s.domain_count], domain.lower())
+            s.roles[s.domain_count] = ROLES[settings.roles.get(domain, "proxy")]
             s.domain_count += 1
         for host, port in settings.listen:
             copy_text(&s.listen[s.listen_count].host, host.lower().strip("[]"))
@@ -84,6 +89,8 @@ cdef Settings* settings_new(object settings) except NULL:
         s.policy_waiting = settings.policy_waiting
         s.ring_time = settings.ring_time
         s.recurse = settings.recurse
+        for number in settings.stateless:
+            s.stateless |= <uint32_t>1 << <int>number
     except BaseException:
         settings_free(s)
         raise
@@ -103,4 +110,5 @@ cdef void settings_free(Settings* s) noexcept nogil:
     free(s.trusted)
     free(s.realm.data)
     free(s.server.data)
+    free(s.roles)
     free(s)
