@@ -179,10 +179,10 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
         if found != NULL and found.status == 0:
             repeat_trying(p, m, found)
         return
-    if m.method == METHOD_CANCEL:
-        on_cancel(p, m, &r.answer)
-        return
     p.call = r.call = packet.call if packet.call else call_hash(p, m)
+    if m.method == METHOD_CANCEL:
+        on_cancel(p, m, &r)
+        return
     status = validate(p, m, &r)
     if status == 0:
         status = read_routes(p, m, &r)

@@ -582,14 +582,14 @@ cdef int proxy_send(void* self, const Flow* flow, Buffer* buffer) noexcept nogil
     return transport_send((<Proxy*>self).transport, flow, buffer)
 
 
-cdef void on_cancel(Proxy* p, const Message* m, const Flow* flow) noexcept nogil:
+cdef void on_cancel(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # 16.10 and 9.2. It is never challenged (22.1): who can name the transaction could have sent the INVITE.
     cdef Transaction* server = find_cancelled(p.layer, m)
     cdef ResponseContext* ctx
     if server == NULL:
-        answer(p, m, flow, 481)
+        cancel_unknown(p, m, r)
         return
-    answer(p, m, flow, 200)
+    answer(p, m, &r.answer, 200)
     if server.user == NULL or server.branch == LINKED:
         return                   # it has its final answer
     ctx = <ResponseContext*>server.user
