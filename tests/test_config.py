@@ -48,6 +48,19 @@ MISTAKES = {
         '[server]\nlisten = [{ bind = "udp:127.0.0.1:5060", advertize = "192.0.2.1" }]',
         'or a table { bind = "udp:10.0.0.5:5060", advertise = "203.0.113.9" }',
     ),
+    "listen role": (
+        '[server]\nlisten = [{ bind = "udp:127.0.0.1:5060", role = "redirect" }]',
+        '(and in it role = "stateless" or "proxy")',
+    ),
+    "role": (
+        '[server]\ndomains = "example.com"\n[domains."example.com"]\nrole = "registrar"',
+        'fastsip.toml:4: domains.example.com.role = "registrar": expected "proxy", "redirect" or "stateless"',
+    ),
+    "role of somebody else's domain": (
+        '[server]\ndomains = ["example.com"]\n[domains."example.net"]\nrole = "redirect"',
+        "fastsip.toml:3: domains.example.net: not one of server.domains (example.com), so nothing would come to it",
+    ),
+    "role of no domain": ('[domains."a b"]', "domains.a b: not one of server.domains (there are none)"),
     "listen twice": (
         '[server]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.1"]',
         "server.listen[1]: udp:127.0.0.1:5060 is already in the list",
@@ -340,3 +353,17 @@ def test_help_and_version():
     assert re.fullmatch(r"fastsip \d+\.\d+\.\d+\n", fastsip("--version").stdout)
     text = fastsip("--help").stdout
     assert all(word in text for word in ("serve", "check", "demo", "load", "ctl"))
+
+
+def test_roles(tmp_path: Path) -> None:
+    path = tmp_path / "fastsip.toml"
+    path.write_text(
+        '[server]\nlisten = ["udp:127.0.0.1:5060", { bind = "udp:127.0.0.1:5070", role = "stateless" }]\n'
+        'domains = ["example.com", "Example.NET", "example.org"]\n'
+        '[domains."EXAMPLE.net"]\nrole = "redirect"\n[domains."example.org"]\nrole = "proxy"\n'
+    )
+    configuration = load(path)
+    settings = conversion.settings(configuration, configuration.tables.server.listen)
+    assert settings.roles == {"example.net": "redirect"} and settings.stateless == [1]
+    path.write_text('[server]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.1:5070"]\n')
+    assert "server.listen" not in conversion.needs_restart(configuration, load(path)), "a role needs no restart"

@@ -10,6 +10,7 @@ from fastsip.policy.probe import face
 from .people import Account
 from .reading import Reader
 from .schema import Tables
+from .values import Domain
 
 
 def contradictions(reader: Reader, raw: dict[str, Any], tables: Tables, required: tuple[str, ...]) -> None:
@@ -21,6 +22,17 @@ def contradictions(reader: Reader, raw: dict[str, Any], tables: Tables, required
         if listen.port and str(listen) in seen:
             problem(f"server.listen[{index}]", f"{listen} is already in the list")
         seen.add(str(listen))
+    for name in tables.domains:
+        try:
+            ours = Domain.of(name) in tables.server.domains
+        except ValueError:
+            ours = False
+        if not ours:
+            problem(
+                f"domains.{name}",
+                f"not one of server.domains ({', '.join(tables.server.domains) or 'there are none'}), so nothing would "
+                "come to it",
+            )
     if tables.registrar.min_expires > tables.registrar.max_expires:
         problem(
             "registrar.min_expires",

@@ -111,6 +111,14 @@ class Gateway(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     try_time: Annotated[float, _number(0.1, 180, ", in seconds")] = 4
 
 
+class DomainTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One table of `domains`: what is different about a domain of `server.domains`."""
+
+    role: Annotated[
+        Literal["proxy", "redirect", "stateless"], Meta(description='"proxy", "redirect" or "stateless"')
+    ] = "proxy"
+
+
 class Route(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gateways: Annotated[
         tuple[tuple[Annotated[str, _TEXT], ...], ...],
@@ -159,6 +167,7 @@ class Tables(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     registrar: Registrar = field(default_factory=Registrar)
     users: dict[str, Person] = field(default_factory=dict)
     services: ServicesTable = field(default_factory=ServicesTable)
+    domains: dict[str, DomainTable] = field(default_factory=dict)
     gateways: dict[str, Gateway] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     policy: Policy = field(default_factory=Policy)

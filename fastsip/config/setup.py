@@ -8,7 +8,7 @@ from typing import Any
 from fastsip.launch import PolicySetup, Settings
 from fastsip.services.record import plain
 
-from . import Configuration, Listen, folder
+from . import Configuration, Domain, Listen, folder
 from .values import bracketed
 
 
@@ -40,6 +40,8 @@ def settings(configuration: Configuration, bound: Sequence[Listen]) -> Settings:
         ask_methods=list(configuration.face.methods),
         policy_timeout=_milliseconds(tables.policy.timeout),
         policy_waiting=tables.policy.waiting,
+        roles={Domain.of(name): table.role for name, table in tables.domains.items() if table.role != "proxy"},
+        stateless=[index for index, listen in enumerate(tables.server.listen) if listen.role == "stateless"],
     )
 
 

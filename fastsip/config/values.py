@@ -158,27 +158,37 @@ class Advertised(Value):
 class Listen:
     """A listen address: transport, numeric host without brackets, port (0 lets the kernel choose)."""
 
-    __slots__ = ("advertise", "host", "port", "transport")
+    __slots__ = ("advertise", "host", "port", "role", "transport")
     ALLOWED = (
         'an address such as "udp:192.0.2.1:5060" or "tls:[2001:db8::1]:5061" (udp, tcp, tls, ws or wss; the host as '
-        'numbers), or a table { bind = "udp:10.0.0.5:5060", advertise = "203.0.113.9" }'
+        'numbers), or a table { bind = "udp:10.0.0.5:5060", advertise = "203.0.113.9" } (and in it '
+        'role = "stateless" or "proxy")'
     )
+    ROLES = ("proxy", "stateless")
 
-    def __init__(self, transport: str, host: str, port: int, advertise: str | None = None) -> None:
+    def __init__(
+        self, transport: str, host: str, port: int, advertise: str | None = None, role: str = "proxy"
+    ) -> None:
         self.transport = transport
         self.host = host
         self.port = port
         self.advertise = advertise
+        self.role = role
+        """What is done with what comes here; no part of which address it is, and may change while the server runs."""
 
     @classmethod
     def of(cls, raw: object) -> Listen:
-        """From "udp:host:port" or a table with `bind` and `advertise`; raises ValueError if it is neither."""
+        """From "udp:host:port" or a table with `bind`, `advertise` and `role`; raises ValueError if it is neither."""
         advertise: str | None = None
+        role = "proxy"
         if isinstance(raw, dict):
-            if not raw.keys() <= {"bind", "advertise"} or "bind" not in raw:
+            if not raw.keys() <= {"bind", "advertise", "role"} or "bind" not in raw:
                 raise ValueError
             if "advertise" in raw:
                 advertise = str(Advertised.of(raw["advertise"]))
+            role = raw.get("role", role)
+            if role not in cls.ROLES:
+                raise ValueError
             raw = raw["bind"]
         if not isinstance(raw, str):
             raise ValueError
@@ -189,7 +199,9 @@ class Listen:
         address = ipaddress.ip_address(host)
         if address.is_multicast or (isinstance(address, ipaddress.IPv4Address) and host == "255.255.255.255"):
             raise ValueError
-        return cls(transport, str(address), DEFAULT_PORT.get(transport, 5060) if port is None else port, advertise)
+        if port is None:
+            port = DEFAULT_PORT.get(transport, 5060)
+        return cls(transport, str(address), port, advertise, role)
 
     @property
     def wildcard(self) -> bool:
@@ -209,7 +221,7 @@ class Listen:
 
     def at(self, port: int) -> Listen:
         """The same with another port: the one the kernel chose."""
-        return Listen(self.transport, self.host, port, self.advertise)
+        return Listen(self.transport, self.host, port, self.advertise, self.role)
 
     def __str__(self) -> str:
         return f"{self.transport}:{bracketed(self.host)}:{self.port}"
