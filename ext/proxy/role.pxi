@@ -67,7 +67,7 @@ cdef void cancel_unknown(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     if status == 0:
         status = read_routes(p, m, r)
     if status:
-        answer(p, m, &r.answer, status)
+        answer(p, m, &r.answer, 400 if status == 400 else 481)
         return
     check_token(p, m, r)
     if role_of(p, m, r) == ROLE_REDIRECT:
