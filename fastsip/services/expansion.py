@@ -70,8 +70,11 @@ class Expansion:
                 draft.ring_time = _shorter(draft.ring_time, step.ring_time)
         else:
             targets: list[Target] = []
+            seen: set[str] = set()
             for aor, target in zip(aors, step.targets, strict=True):
-                targets += [target] if aor is None else [_merged(target, one) for one in layout.several(aor)]
+                found = [target] if aor is None else [_merged(target, one) for one in layout.several(aor)]
+                targets += [one for one in found if one.uri not in seen]
+                seen.update(one.uri for one in found)
             refusal = AWAY if not targets or layout.add([Draft(targets, step.ring_time)]) is None else None
         if len(layout.steps) > first and layout.steps[first].notify is None:
             layout.steps[first].notify = step.notify

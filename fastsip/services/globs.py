@@ -33,7 +33,7 @@ def forms(uri: Uri) -> list[str]:
     user, host = (uri.user or "").lower(), (uri.host or "").lower()
     if uri.scheme == "tel":
         number = user.translate(_SEPARATORS)
-        return [f"tel:{number}", f"sip:{number}"]
+        return [f"tel:{number}", f"sip:{number}", f"sip:{number}@"]
     if not host:
         return [str(uri).lower()]
     if not user:

@@ -51,9 +51,11 @@ class Entry(NamedTuple):
     """";mp=1" for another person, ";rc=1" for another address of the same one, or what a received entry has."""
     status: int = 0
     """Why the call went on from here."""
+    cause: int = 0
+    """Why it came here, in the URI (RFC 4458)."""
 
     def text(self, hide: bool) -> str:
-        uri = NOBODY if hide else self.uri
+        uri = NOBODY if hide else _with_cause(self.uri, self.cause)
         if self.status:
             uri += f"{'&' if '?' in uri else '?'}Reason=SIP%3Bcause%3D{self.status}"
         return f"<{uri}>;index={self.place}{self.how}"
@@ -75,7 +77,8 @@ class Trail(NamedTuple):
     def to(self, uri: str, cause: Cause, child: int = 1, same: bool = False) -> Trail:
         """Sent on to `uri`, as the `child`th from here. `same`: to another address of the same person."""
         last = self.entries[-1]
-        entry = Entry(uri, f"{last.place}.{child}", f";{'rc' if same else 'mp'}={last.place}")
+        how = f";{'rc' if same else 'mp'}={last.place}"
+        entry = Entry(uri, f"{last.place}.{child}", how, cause=cause.status)
         diversion = f"<{last.uri}>;reason={cause.reason};counter=1"
         before = (*self.entries[:-1], last._replace(status=cause.status) if cause.status else last)
         return Trail((*before, entry), (diversion, *self.diversions), self.diverted + 1)
@@ -138,9 +141,13 @@ class History:
 
 def with_cause(uri: str, cause: Cause) -> str:
     """The URI with why it is called (RFC 4458 2), unless it says so already or has no room for it."""
-    if not cause.status or not uri.lower().startswith(("sip:", "sips:")) or ";cause=" in uri.lower():
+    return _with_cause(uri, cause.status)
+
+
+def _with_cause(uri: str, status: int) -> str:
+    if not status or not uri.lower().startswith(("sip:", "sips:")) or ";cause=" in uri.lower():
         return uri
-    return f"{uri};cause={cause.status}"
+    return f"{uri};cause={status}"
 
 
 def _values(request: Request, name: str) -> list[str]:

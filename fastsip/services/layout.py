@@ -25,6 +25,7 @@ from fastsip.policy.plan import (
     UNAVAILABLE,
     Outcome,
     Step,
+    Target,
 )  # fmt: skip
 from fastsip.services import history
 from fastsip.services.caller import Caller
@@ -32,6 +33,10 @@ from fastsip.services.history import Cause, Trail
 from fastsip.services.people import Destination, People, Person
 from fastsip.services.reach import AWAY, LOOP, NOBODY, Block, Draft, Outside, Reach, Refusal, screen
 
+TEXT_AT_MOST, TEXT_RESERVED = 29_000, 6_000
+"""Bytes of URIs and headers of a plan, and those of it that are left for forwards."""
+BREADTH = 60
+"""Targets of a step: all there can be at the same time (Max-Breadth, RFC 5393 5.3.3)."""
 FORWARDED = 181
 RESERVED = 16
 """Steps and targets of a plan that find_me leaves for forwards."""
@@ -68,6 +73,7 @@ class Layout(Reach):
         self._ring_time = ring_time
         self._jumps: deque[Jump] = deque()
         self._room = TARGETS_AT_MOST
+        self._text = TEXT_AT_MOST
 
     def whole(self, aor: str) -> Refusal | None:
         """Lay out a person with all his forwards; or why there is no way to him."""
@@ -81,11 +87,18 @@ class Layout(Reach):
     def add(self, block: Block, reserved: int = 0) -> int | None:
         """Give a block its place; the first step's index. Targets there is no room for are left out, None if that is
         all."""
-        first = len(self.steps)
-        if self._room - reserved < len(block) or first + len(block) > STEPS_AT_MOST - reserved:
+        first, spare = len(self.steps), TEXT_RESERVED if reserved else 0
+        steps, targets = STEPS_AT_MOST - reserved - first, self._room - reserved
+        if min(steps, targets) < len(block) or self._text - spare < sum(_text(draft.targets[0]) for draft in block):
             return None
         for left, draft in zip(range(len(block) - 1, -1, -1), block, strict=True):
-            del draft.targets[self._room - reserved - left :]
+            del draft.targets[min(BREADTH, self._room - reserved - left) :]
+            for index, target in enumerate(draft.targets):
+                self._text -= _text(target)
+                if index and self._text < spare:
+                    self._text += _text(target)
+                    del draft.targets[index:]
+                    break
             self._room -= len(draft.targets)
             draft.onward = {outcome: first + step for outcome, step in draft.onward.items()}
             self.steps.append(draft)
@@ -129,12 +142,12 @@ class Layout(Reach):
             to = forwards and (forwards.unavailable or forwards.no_answer)
             if forwards and to:
                 return self._divert(forwards, to, history.UNREGISTERED, trail, visited)
-            return AWAY if person is not None and person.find_me else NOBODY
+            return NOBODY if trail is None and not (person and person.find_me) else AWAY
         placed: list[int] = []
         for block in blocks:
             for draft in block:
                 draft.ring_time = draft.ring_time or (person.record.ring_time if person else None)
-            first = self.add(block, RESERVED)
+            first = self.add(block, RESERVED if person is not None and person.find_me else 0)
             if first is None:
                 break
             for index in range(placed[-1] if placed else first, first):
@@ -193,3 +206,9 @@ class Layout(Reach):
         if not isinstance(first, Refusal) and self.calls:
             self.steps[first].notify = FORWARDED
         return first
+
+
+def _text(target: Target) -> int:
+    """About how many bytes a target takes in a plan."""
+    headers = sum(len(name) + len(value) + 4 for name, value in target.headers)
+    return len(target.uri) + headers + sum(map(len, target.routes)) + 16

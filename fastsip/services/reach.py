@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fastsip._message import Uri
 from fastsip.errors import ParseError
 from fastsip.location import Binding
-from fastsip.policy.plan import Outcome, Step, Target
+from fastsip.policy.plan import TARGETS_AT_MOST, Outcome, Step, Target
 from fastsip.services import history
 from fastsip.services.caller import Caller
 from fastsip.services.globs import forms
@@ -83,10 +83,11 @@ class Reach:
         self._now = now
         self._history: History | None = None
         self._looks = LOOKS_AT_MOST
+        self._wanted = TARGETS_AT_MOST
 
     def several(self, aor: str) -> list[Target]:
         """Everything of a person that rings at the same time as others: his conditional forwards do not count."""
-        return [target for block in self._reach(aor, None, ()) for target in block[0].targets]
+        return _together(self._reach(aor, None, ()))
 
     def groups(self, aor: str, person: Person | None, trail: Trail | None, visited: tuple[str, ...]) -> list[Block]:
         """What of a person rings, one block after another."""
@@ -99,7 +100,7 @@ class Reach:
             for member in group:
                 blocks += self._member(member, aor, trail, visited, child + len(blocks))
             if len(group) > 1 and blocks:
-                blocks = [[Draft([target for block in blocks for target in block[0].targets])]]
+                blocks = [[Draft(_together(blocks))]]
             found += blocks
             child += sum(len(block[0].targets) for block in blocks)
         return found
@@ -107,6 +108,8 @@ class Reach:
     def _member(
         self, member: Destination, aor: str, trail: Trail | None, visited: tuple[str, ...], child: int
     ) -> list[Block]:
+        if self._wanted <= 0:
+            return []
         if member.aor == aor:
             return self._devices(aor, trail, child)
         trail = trail or self.history.start
@@ -123,7 +126,7 @@ class Reach:
         """What rings for a person in somebody's group: he may be elsewhere, or not want this call, but what he wants
         when he does not answer is not asked, or a group would end in the first voice mail."""
         self._looks -= 1
-        if aor in visited or self._looks < 0:
+        if aor in visited or self._looks < 0 or self._wanted <= 0:
             return []
         visited = (*visited, aor)
         person = self.people.person(aor)
@@ -156,7 +159,7 @@ class Reach:
             return TOO_MANY
         if person.blocks_outgoing is not None and person.blocks_outgoing(_forms(to.uri)):
             return Refusal(403, SCREENED_IN)
-        return trail.to(history.with_cause(to.uri, cause), cause, child)
+        return trail.to(to.uri, cause, child)
 
     def abroad(self, to: Destination, trail: Trail, cause: Cause) -> Block | None:
         """The steps to somebody who does not live here, none if there is no way; None if he lives here."""
@@ -169,6 +172,7 @@ class Reach:
             if to.uri.lower().startswith("tel:"):
                 return []
             steps = (Step((Target(history.with_cause(to.uri, cause)),)),)
+        self._wanted -= len(steps)
         headers, remove = self.history.headers(trail, outside=True)
         block = []
         for index, step in enumerate(steps):
@@ -178,10 +182,11 @@ class Reach:
         return block
 
     def _devices(self, aor: str, trail: Trail | None, child: int) -> list[Block]:
-        """A person's devices, a block for each q."""
+        """A person's devices, a step for each q."""
         found = devices(self._lookup(aor), self._now)
-        if trail is not None:
-            for group in found:
+        for group in found:
+            self._wanted -= len(group)
+            if trail is not None:
                 for index, target in enumerate(group):
                     headers, remove = self.history.headers(trail.at(target.uri, child), outside=False)
                     group[index] = _told(target, headers, remove)
@@ -194,6 +199,15 @@ def onward(step: Step, index: int, count: int) -> dict[Outcome, int]:
     if isinstance(step.onward, Mapping):
         return dict(step.onward)
     return dict.fromkeys(step.onward, index + 1) if index + 1 < count else {}
+
+
+def _together(blocks: list[Block]) -> list[Target]:
+    """The targets that blocks begin with, to be tried at the same time, none twice (RFC 3261 16.5)."""
+    found: dict[str, Target] = {}
+    for block in blocks:
+        for target in block[0].targets:
+            found.setdefault(target.uri, target)
+    return list(found.values())
 
 
 def _told(target: Target, headers: tuple[tuple[str, str], ...], remove: tuple[str, ...]) -> Target:

@@ -17,7 +17,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     forward_always: str | None = None
     """All calls go there, his own devices do not ring."""
     forward_busy: str | None = None
-    """After 486 or 600; at once while do_not_disturb is on."""
+    """After 486; at once while do_not_disturb is on."""
     forward_no_answer: str | None = None
     """After `ring_time`, 408, 480 or 487."""
     forward_unavailable: str | None = None

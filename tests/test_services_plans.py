@@ -1,0 +1,302 @@
+"""Plans of services without an engine: other people's plans expanded, block lists, room, and what it is read from.
+
+1. A step that names one person becomes his steps; what it led to is led to from where these end.
+2. A step of several rings each one's devices, none twice. Nobody left: the next step, or an answer.
+3. Globs match identities without case, parameters, ports, separators of numbers; a long name costs no time.
+4. However many people forward and group each other, a plan has room, and is made in a moment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from services_stage import request
+
+from fastsip._control import KEY_BYTES, control_format
+from fastsip._location import RECORD_BINDINGS, RECORD_SERVICES, SegmentReader, SegmentWriter, segment_format
+from fastsip._message import Uri
+from fastsip._plan import encode_plan
+from fastsip.location import Binding, BindingSet
+from fastsip.policy import ANY, BUSY, NO_ANSWER, Plan, Step, Target, fork, hunt, reject, step
+from fastsip.policy.plan import STEPS_AT_MOST, TARGETS_AT_MOST
+from fastsip.policy.request import KNOWN, OWN, ROUTE, Question, Request
+from fastsip.services import Record, Services
+from fastsip.services.globs import compile_globs, forms
+from fastsip.services.record import decode, encode
+from fastsip.services.source import Published
+
+NOW = 1_800_000_000.0
+
+
+def binding(uri: str, q: float = 1.0, path: str = "", expires: float = NOW + 60) -> Binding:
+    source = (4, bytes(16), 5060)
+    return Binding(
+        uri.encode(), b"r", b"", path.encode(), round(q * 1000), 1, source, 1, 0, int(expires * 1000), 0, 0
+    )  # fmt: skip
+
+
+DEVICES = {
+    "bob@example.com": (binding("sip:bob@192.0.2.1"), binding("sip:bob@192.0.2.2")),
+    "amy@example.com": (binding("sip:amy@192.0.2.3"),),
+    "old@example.com": (binding("sip:old@192.0.2.4", expires=NOW - 1),),
+}
+
+
+def asked(user: str = "bob", method: str = "INVITE", caller: str = "sip:alice@atlanta.example") -> Request:
+    text = request(method, f"sip:{user}@example.com", caller, "192.0.2.9:5060")
+    aor = f"{user}@example.com".encode()
+    return Request(Question(ROUTE, 1, OWN | KNOWN, aor, b"", ("192.0.2.9", 5060), text.encode()))
+
+
+def services(records: dict[str, Record] | None = None, **more: Any) -> Services:
+    named = {f"{name}@example.com": record for name, record in (records or {}).items()}
+    return Services(
+        lambda aor: DEVICES.get(aor, ()), named.get, ["example.com"], [("192.0.2.250", 5060)], now=lambda: NOW, **more
+    )
+
+
+def told(plan: Plan | None) -> list[str]:
+    """A plan as a line for each step: targets, ring time, where outcomes lead."""
+    assert plan is not None
+    if plan.answer is not None:
+        return [f"{plan.answer.status} {plan.answer.reason or ''}".strip()]
+    encode_plan(plan)
+    lines = []
+    for one in plan.steps:
+        onward = one.onward if isinstance(one.onward, dict) else {}
+        leads = " ".join(f"{o.name.lower()}>{i}" for o, i in sorted(onward.items()) if o in (BUSY, NO_ANSWER))
+        ring = f" {one.ring_time:g}s" if one.ring_time is not None else ""
+        lines.append(f"{' '.join(t.uri for t in one.targets)}{ring}{' ' if leads else ''}{leads}")
+    return lines
+
+
+BOB, BOB2, AMY = "sip:bob@192.0.2.1", "sip:bob@192.0.2.2", "sip:amy@192.0.2.3"
+MAIL = Record(forward_busy="sip:mail@192.0.2.7")
+
+EXPANDED = {
+    "one person": (fork("sip:bob@example.com"), {}, [f"{BOB} {BOB2}"]),
+    "by a listen address": (fork("sip:bob@192.0.2.250"), {}, [f"{BOB} {BOB2}"]),
+    "at another port it is not ours": (fork("sip:bob@192.0.2.250:5070"), {}, ["sip:bob@192.0.2.250:5070"]),
+    "with a service": (
+        fork("sip:bob@example.com"),
+        {"bob": MAIL},
+        [f"{BOB} {BOB2} busy>1", "sip:mail@192.0.2.7;cause=486"],
+    ),
+    "two at once": (fork("sip:bob@example.com", "sip:amy@example.com"), {"bob": MAIL}, [f"{BOB} {BOB2} {AMY}"]),
+    "one twice": (fork("sip:bob@example.com", "sip:bob@example.com:5060", BOB), {}, [f"{BOB} {BOB2}"]),
+    "a person and a stranger": (fork("sip:amy@example.com", "sip:x@y.example"), {}, [f"{AMY} sip:x@y.example"]),
+    "hunt": (
+        hunt("sip:bob@example.com", "sip:amy@example.com", ring_time=9),
+        {},
+        [f"{BOB} {BOB2} 9s busy>1 no_answer>1", f"{AMY} 9s"],
+    ),
+    "hunt, services of the first before the second": (
+        hunt("sip:bob@example.com", "sip:amy@example.com", ring_time=9),
+        {"bob": MAIL},
+        [f"{BOB} {BOB2} 9s busy>1 no_answer>2", "sip:mail@192.0.2.7;cause=486 9s busy>2 no_answer>2", f"{AMY} 9s"],
+    ),
+    "hunt, the first is away": (hunt("sip:nobody@example.com", "sip:amy@example.com"), {}, [AMY]),
+    "hunt, the one in the middle is away": (
+        hunt("sip:x@y.example", "sip:old@example.com", "sip:amy@example.com"),
+        {},
+        ["sip:x@y.example 20s busy>1 no_answer>1", AMY],
+    ),
+    "all are away": (hunt("sip:nobody@example.com", "sip:old@example.com"), {}, ["480"]),
+    "away, and only busy leads on": (hunt("sip:old@example.com", "sip:amy@example.com", onward={BUSY}), {}, ["480"]),
+    "all forward in a circle": (
+        fork("sip:bob@example.com"),
+        {"bob": Record(forward_always="sip:amy@example.com"), "amy": Record(forward_always="sip:bob@example.com")},
+        ["482"],
+    ),
+    "not to be disturbed, then another": (
+        hunt("sip:bob@example.com", "sip:amy@example.com"),
+        {"bob": Record(do_not_disturb=True)},
+        [AMY],
+    ),
+    "away in a leap": (
+        Plan(
+            (
+                step("sip:nobody@example.com", onward={NO_ANSWER: 2}),
+                step("sip:never@y.example"),
+                step("sip:x@y.example", onward={BUSY: 3}),
+                step("sip:amy@example.com"),
+            )
+        ),
+        {},
+        ["sip:x@y.example busy>1", AMY],
+    ),
+    "a group of his own": (
+        hunt("sip:bob@example.com", "sip:amy@example.com"),
+        {"bob": Record(find_me=(("sip:a@y.example",), ("sip:b@y.example", "sip:c@y.example")), ring_time=5)},
+        ["sip:a@y.example 5s busy>1 no_answer>1", "sip:b@y.example sip:c@y.example 5s busy>2 no_answer>2", AMY],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("plan, records, lines", EXPANDED.values(), ids=EXPANDED)
+def test_expanded(plan: Plan, records: dict[str, Record], lines: list[str]) -> None:
+    assert told(services(records).expand(plan, asked("carl"))) == lines
+
+
+def test_a_plan_about_strangers_or_with_a_hop_of_its_own_stays_the_same_object() -> None:
+    mine = services({"bob": MAIL})
+    for plan in (
+        fork("sip:x@y.example", "tel:+1972"), reject(404), fork(Target("sip:bob@example.com", hop="sip:192.0.2.9")),
+        fork(Target("sip:bob@example.com", gateway=0)), fork(Target("sip:bob@example.com", routes=("<sip:p;lr>",))),
+    ):  # fmt: skip
+        assert mine.expand(plan, asked()) is plan
+    made = mine.route(asked())
+    assert made is not None and mine.expand(made, asked()) is made
+
+
+def test_what_a_plan_says_of_a_person_is_said_of_his_devices() -> None:
+    target = Target("sip:bob@example.com", headers=(("X-A", "1"),), remove=("Subject",), try_time=3)
+    plan = Plan((Step((target,), ring_time=7, notify=182),), recurse=True, on_failure=True)
+    expanded = services().expand(plan, asked())
+    (one,) = expanded.steps
+    assert (expanded.recurse, expanded.on_failure, one.ring_time, one.notify) == (True, True, 7, 182)
+    assert [(t.headers, t.remove, t.try_time) for t in one.targets] == [(target.headers, target.remove, 3)] * 2
+
+
+def test_a_device_behind_a_path_and_one_with_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = '<sip:edge.example;lr>, "A, B" <sip:edge2.example;lr;x="a,b">'
+    monkeypatch.setitem(DEVICES, "amy@example.com", (binding("sip:amy@192.0.2.3;x=y?Subject=z", path=path),))
+    (one,) = services().expand(fork("sip:amy@example.com"), asked()).steps
+    assert one.targets[0].uri == "sip:amy@192.0.2.3;x=y"
+    assert one.targets[0].routes == ("<sip:edge.example;lr>", '"A, B" <sip:edge2.example;lr;x="a,b">')
+
+
+def test_numbers_go_by_the_dial_plan() -> None:
+    def dial(uri: str) -> tuple[Step, ...] | None:
+        if "+1972" not in uri:
+            return None
+        return hunt(
+            Target("sip:1@gw1.example", gateway=0),
+            Target("sip:1@gw2.example", gateway=1),
+            onward=ANY - {BUSY, NO_ANSWER},
+        ).steps
+
+    records = {
+        "bob": Record(forward_always="tel:+1972555"),
+        "amy": Record(forward_no_answer="sip:+1972555@example.com", forward_busy="tel:+44"),
+        "cat": Record(find_me=(("tel:+1972555",), ("sip:amy@example.com",)), ring_time=7),
+    }
+    mine = services(records, outside=dial)
+    assert told(mine.route(asked())) == ["sip:1@gw1.example", "sip:1@gw2.example"]
+    plan = mine.route(asked("amy"))
+    assert told(plan) == [f"{AMY} 20s no_answer>1", "sip:1@gw1.example", "sip:1@gw2.example"]
+    assert plan is not None and plan.steps[1].targets[0].headers[1][0] == "Diversion"
+    assert [dict(s.onward) for s in plan.steps[1:]] == [dict.fromkeys(ANY - {BUSY, NO_ANSWER}, 2), {}]
+    plan = mine.route(asked("cat"))
+    assert told(plan) == [
+        "sip:1@gw1.example 7s busy>2 no_answer>2",
+        "sip:1@gw2.example 7s busy>2 no_answer>2",
+        f"{AMY} 7s",
+    ]
+
+
+GLOBS = [
+    ("sip:spammer@*", "sip:spammer@x.example", True),
+    ("sip:spammer@*", "sips:SPAMMER@X.example:5061;transport=tls?Subject=x", True),
+    ("sip:spammer@*", "sip:sp%61mmer@x.example", True),
+    ("sip:spammer@*", "sip:spammer2@x.example", False),
+    ("sip:spammer", "sip:spammer@x.example", True),
+    ("*@x.example", "sip:anyone@x.example;a=b", True),
+    ("*@x.example", "sip:anyone@x.example.org", False),
+    ("sip:+1900*", "sip:+19005551234@gw.example;user=phone", True),
+    ("sip:+1900*", "tel:+1-900-555-1234;isub=1", True),
+    ("tel:+1900*", "sip:+1(900)555.1234@gw.example", True),
+    ("tel:+1-900-*", "sip:+19005551234@gw.example", True),
+    ("sip:+1900???????@*", "tel:+19005551234", True),
+    ("sip:+1900*", "sip:+1901555@gw.example", False),
+    ("sip:a?c@*", "sip:abc@x", True),
+    ("sip:a?c@*", "sip:ac@x", False),
+    ("sip:a.c@*", "sip:abc@x", False),
+    ("sip:[ab]@*", "sip:a@x", False),
+    ("sips:bob@x", "sip:bob@x", True),
+    ("*", "mailto:a@b", True),
+    ("sip:*b*d@x", "sip:abcd@x", True),
+    ("sip:*b*b@x", "sip:ab@x", False),
+    ("sip:x.example", "sip:x.example", True),
+]
+
+
+@pytest.mark.parametrize("glob, uri, matches", GLOBS)
+def test_glob(glob: str, uri: str, matches: bool) -> None:
+    for blocks in (compile_globs([glob]), compile_globs(["sip:never@never", glob])):
+        assert blocks is not None and blocks(forms(Uri(uri))) is matches
+
+
+def test_a_name_of_any_length_costs_no_time() -> None:
+    blocks = compile_globs(["sip:*a*b*c*d*e*f@x", "*aaaa*aaaa*aaab*"])
+    assert blocks is not None
+    begun = time.monotonic()
+    assert not blocks(["sip:" + "abcdef" * 10_000 + "@y", "a" * 60_000])
+    assert time.monotonic() - begun < 1
+
+
+def test_everybody_groups_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"u{n}" for n in range(40)]
+    for name in names:
+        found = tuple(binding(f"sip:{name}@192.0.2.{n}") for n in range(10))
+        monkeypatch.setitem(DEVICES, f"{name}@example.com", found)
+    everybody = tuple(f"sip:{name}@example.com" for name in names[:32])
+    others = {
+        "forward_busy": "sip:u39@example.com", "forward_no_answer": "sip:u38@example.com",
+        "forward_unavailable": "sip:u37@example.com",
+    }  # fmt: skip
+    groups = {name: Record(find_me=(everybody,) * 16, **others) for name in names[:32]}
+    forwards = {
+        name: Record(
+            forward_busy=f"sip:u{(n * 7 + 1) % 40}@example.com",
+            forward_no_answer=f"sip:u{(n * 11 + 2) % 40}@example.com",
+            forward_unavailable=f"sip:u{(n * 13 + 3) % 40}@example.com",
+        )
+        for n, name in enumerate(names)
+    }  # fmt: skip
+    for records in (groups, forwards):
+        begun = time.monotonic()
+        plan = services(records).route(asked("u0"))
+        taken = time.monotonic() - begun
+        assert plan is not None and 2 <= len(plan.steps) <= STEPS_AT_MOST and taken < 0.5
+        assert sum(len(one.targets) for one in plan.steps) <= TARGETS_AT_MOST
+        assert {BUSY, NO_ANSWER} <= set(plan.steps[0].onward)
+        encode_plan(plan)
+
+
+@pytest.fixture
+def segment() -> Iterator[tuple[SegmentWriter, SegmentReader]]:
+    import os
+
+    control, memory = os.memfd_create("control"), os.memfd_create("segment")
+    control_format(control, 1, bytes(range(KEY_BYTES)))
+    segment_format(memory, control)
+    writer, reader = SegmentWriter(memory, control), SegmentReader(memory, control)
+    yield writer, reader
+    reader.close()
+    writer.close()
+    os.close(control)
+    os.close(memory)
+
+
+def test_published_records_are_decoded_once(segment: tuple[SegmentWriter, SegmentReader]) -> None:
+    writer, reader = segment
+    published = Published(reader)
+    assert published.services("bob@example.com") is None and published.lookup("bob@example.com") == ()
+    writer.put(RECORD_SERVICES, b"bob@example.com", encode(MAIL))
+    writer.put(RECORD_BINDINGS, b"bob@example.com", BindingSet(1, DEVICES["bob@example.com"]).encode())
+    first = published.services("bob@example.com")
+    assert first == MAIL and published.services("bob@example.com") is first
+    writer.put(RECORD_SERVICES, b"bob@example.com", encode(Record(ring_time=9, find_me=(("sip:a@b",),), added=True)))
+    assert published.services("bob@example.com") == Record(ring_time=9, find_me=(("sip:a@b",),), added=True)
+    assert [each.uri for each in published.lookup("bob@example.com")] == [BOB.encode(), BOB2.encode()]
+
+
+def test_a_damaged_record_says_so() -> None:
+    for value in (b"", b"\xc1", b"\x81\xa9ring_time\xa1x", encode(MAIL)[:-1]):
+        with pytest.raises(ValueError, match="not a record of services"):
+            decode(value)
+    assert decode(b"\x81\xa5later\x01") == Record()
