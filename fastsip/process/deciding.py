@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fastsip._location import RECORD_BINDINGS, SegmentReader
@@ -17,6 +18,7 @@ from fastsip._worker import Worker
 from fastsip.launch import PolicySetup, Settings, WorkerSetup
 
 if TYPE_CHECKING:
+    from fastsip.policy.desk import Deciders
     from fastsip.policy.threads import Policy, Terms
 
 
@@ -91,4 +93,24 @@ class Deciding:
             addresses=frozenset(policy.domains) - frozenset(self._settings.domains),
             domain=self._settings.domains[0] if self._settings.domains else "",
         )
-        return Terms(policy.module, policy.folder, self._settings.policy_timeout / 1000, around, encode_plan)
+        timeout = self._settings.policy_timeout / 1000
+        deciders = partial(_deciders, segment, self._settings)
+        return Terms(policy.module, policy.folder, timeout, around, encode_plan, deciders)
+
+
+def _deciders(segment: SegmentReader, settings: Settings) -> Deciders:
+    """What decides where no module does, in the thread it is for."""
+    from fastsip.policy.desk import Deciders
+    from fastsip.services import Services
+    from fastsip.services.source import Published
+
+    published = Published(segment)
+    services = Services(
+        published.lookup,
+        published.services,
+        settings.domains,
+        settings.listen,
+        ring_time=settings.ring_time / 1000,
+        recurse=settings.recurse,
+    )
+    return Deciders((services,), services)
