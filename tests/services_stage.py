@@ -16,12 +16,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from fastsip._location import RECORD_BINDINGS, RECORD_SERVICES
-from fastsip.location import Binding, BindingSet
+from fastsip._location import RECORD_SERVICES
 from fastsip.policy.plan import Plan
 from fastsip.policy.request import Question, Request
 from fastsip.services import Record, Services
 from fastsip.services.record import encode
+from fastsip.services.source import Published
 from fastsip.testing import Device, Engine
 from fastsip.testing.engine import EPOCH
 
@@ -77,6 +77,13 @@ class Phone:
         self.device.send(response(invite, f"{status} It", contact, f";tag={self.name.strip('@')}"))
 
 
+class Reader:
+    """The segment, as its writer reads it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.find = engine.segment.get
+
+
 class Stage:
     """An engine with people in it, and one caller."""
 
@@ -97,14 +104,17 @@ class Stage:
                 bound.setdefault(owner, []).append((f"sip:{owner}@{phone.device.address}", q))
         for owner, contacts in bound.items():
             self.engine.bind(f"{owner}@{DOMAIN}", *contacts)
-        self.records = {f"{name}@{DOMAIN}": self.record(services) for name, services in people.items()}
+        records = {f"{name}@{DOMAIN}": self.record(services) for name, services in people.items()}
         for name in {*people, *bound}:
             self.engine.user(f"{name}@{DOMAIN}", "secret")
-        self.engine.control.services = len(self.records)
-        for aor, record in self.records.items():
+        self.engine.control.services = len(records)
+        for aor, record in records.items():
             self.engine.segment.put(RECORD_SERVICES, aor.encode(), encode(record))
+        published = Published(Reader(self.engine))
         clock = lambda: EPOCH + self.engine.now  # noqa: E731
-        self.services = Services(self.lookup, self.records.get, [DOMAIN], [self.engine.listening], now=clock, **options)
+        self.services = Services(
+            published.lookup, published.services, [DOMAIN], [self.engine.listening], now=clock, **options
+        )
         self.plan: Plan | None = None
 
     def uri(self, name: str) -> str:
@@ -117,10 +127,6 @@ class Stage:
         named = {key: self.uri(value) if key in _FORWARDS else value for key, value in services.items()}
         groups = services.get("find_me", ())
         return Record(**{**named, "find_me": tuple(tuple(map(self.uri, group.split())) for group in groups)})
-
-    def lookup(self, aor: str) -> tuple[Binding, ...]:
-        value = self.engine.segment.get(RECORD_BINDINGS, aor.encode())
-        return BindingSet.decode(value).bindings if value is not None else ()
 
     def note(self, what: str) -> None:
         self.events.setdefault(round(self.engine.now, 1), []).append(what)
@@ -140,6 +146,7 @@ class Stage:
     def _asked(self, question: Question) -> Plan | None:
         request = Request(question)
         plan = self.services.route(request)
+        assert self.services.route(request) == plan, "a plan that was kept is another one"
         self.plan = self.services.expand(plan, request) if plan is not None else None
         return self.plan
 

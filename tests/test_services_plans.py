@@ -295,6 +295,39 @@ def test_published_records_are_decoded_once(segment: tuple[SegmentWriter, Segmen
     assert [each.uri for each in published.lookup("bob@example.com")] == [BOB.encode(), BOB2.encode()]
 
 
+def test_a_plan_is_kept_while_nothing_changes(segment: tuple[SegmentWriter, SegmentReader]) -> None:
+    writer, reader = segment
+    published, clock = Published(reader), [NOW]
+    mine = Services(published.lookup, published.services, ["example.com"], now=lambda: clock[0])
+
+    def bind(*bindings: Binding) -> None:
+        writer.put(RECORD_BINDINGS, b"bob@example.com", BindingSet(1, bindings).encode())
+
+    def serve(name: str, record: Record) -> None:
+        writer.put(RECORD_SERVICES, f"{name}@example.com".encode(), encode(record))
+
+    def made() -> list[str]:
+        plan = mine.route(asked())
+        assert mine.route(asked()) is plan and plan is not None and mine.expand(plan, asked()) is plan
+        return told(plan)
+
+    serve("bob", Record(forward_busy="sip:amy@example.com"))
+    bind(binding(BOB), binding(BOB2, expires=NOW + 30))
+    assert made() == [f"{BOB} {BOB2}"]
+    serve("amy", Record(forward_always="sip:x@y.example"))
+    assert made() == [f"{BOB} {BOB2} busy>1", "sip:x@y.example;cause=302"]
+    serve("amy", Record(forward_always="sip:z@y.example", block_incoming=("sip:spam*",)))
+    assert made() == [f"{BOB} {BOB2} busy>1", "sip:z@y.example;cause=302"]
+    assert told(mine.route(asked(caller="sip:spammer@y.example"))) == [f"{BOB} {BOB2}"]
+    assert made() == [f"{BOB} {BOB2} busy>1", "sip:z@y.example;cause=302"]
+    clock[0] += 31
+    assert made() == [f"{BOB} busy>1", "sip:z@y.example;cause=302"]
+    bind(binding(BOB2))
+    assert made() == [f"{BOB2} busy>1", "sip:z@y.example;cause=302"]
+    serve("bob", Record(ring_time=9))
+    assert made() == [f"{BOB2} 9s"]
+
+
 def test_a_damaged_record_says_so() -> None:
     for value in (b"", b"\xc1", b"\x81\xa9ring_time\xa1x", encode(MAIL)[:-1]):
         with pytest.raises(ValueError, match="not a record of services"):

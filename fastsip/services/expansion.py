@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastsip.policy.plan import BUSY, NO_ANSWER, REJECTED, Answer, Outcome, Plan, Step, Target
+from fastsip.services.draft import AWAY, Draft, Refusal, onward
 from fastsip.services.layout import Layout
-from fastsip.services.reach import AWAY, Draft, Refusal, onward
 
 ENDS = {480: NO_ANSWER, 486: BUSY}
 """The outcome of a step nobody of which could be tried."""

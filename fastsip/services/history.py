@@ -41,6 +41,10 @@ FOLLOWED = Cause(0, "follow-me")
 """find_me: the person is sought elsewhere, nothing has happened yet."""
 
 
+TOLD = ("History-Info", "Diversion", "Privacy")
+"""Headers by which a request has a history of its own."""
+
+
 class Entry(NamedTuple):
     """One hi-entry of ours, or the last one received where it is about the Request-URI."""
 

@@ -29,9 +29,10 @@ from fastsip.policy.plan import (
 )  # fmt: skip
 from fastsip.services import history
 from fastsip.services.caller import Caller
+from fastsip.services.draft import AWAY, LOOP, NOBODY, Block, Draft, Refusal
 from fastsip.services.history import Cause, Trail
 from fastsip.services.people import Destination, People, Person
-from fastsip.services.reach import AWAY, LOOP, NOBODY, Block, Draft, Outside, Reach, Refusal, screen
+from fastsip.services.reach import Outside, Reach
 
 TEXT_AT_MOST, TEXT_RESERVED = 29_000, 6_000
 """Bytes of URIs and headers of a plan, and those of it that are left for forwards."""
@@ -121,9 +122,9 @@ class Layout(Reach):
         if aor in visited:
             return LOOP
         visited = (*visited, aor)
-        person = self.people.person(aor)
+        person = self.person(aor)
         if person is not None:
-            refusal = screen(person, self.who)
+            refusal = self.screened(person)
             if refusal is not None:
                 return refusal
             if self.calls and person.always is not None:

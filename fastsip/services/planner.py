@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
 from fastsip.location import Binding
 from fastsip.policy.plan import Plan, Target, reject
@@ -18,13 +19,24 @@ from fastsip.policy.request import Request
 from fastsip.services.caller import Caller
 from fastsip.services.expansion import Expansion
 from fastsip.services.globs import forms
+from fastsip.services.history import TOLD
 from fastsip.services.layout import Layout
 from fastsip.services.people import People
-from fastsip.services.reach import Outside, screen
+from fastsip.services.reach import Outside, Read, screen
 from fastsip.services.record import RING_TIME, Record
 
+KEPT = 4096
+"""Plans."""
 SCREENED_OUT = "Screening Failure (Originating)"
 """RFC 5359 2.14."""
+
+
+class Kept(NamedTuple):
+    """A plan for calls to a Request-URI that bring no history along."""
+
+    plan: Plan
+    read: Read
+    until: int
 
 
 class Services:
@@ -42,8 +54,8 @@ class Services:
         recurse: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`lookup` gives the bindings of an address-of-record ("bob@example.com"), expired ones too; `services` its
-        record, the same object as long as it does not change. `domains` are this server's, the default one first, and
+        """`lookup` gives the bindings of an address-of-record ("bob@example.com"), expired ones too, and `services` its
+        record: the same objects as long as they do not change. `domains` are this server's, the default one first, and
         `addresses` hosts and ports that stand for it. `outside` gives the steps to a number or URI that is nobody's
         here, where there is a dial plan. `ring_time` (seconds) is for devices of one q, before those of a lower one.
         `recurse`: follow 3xx of devices. `now` is Unix seconds."""
@@ -53,6 +65,8 @@ class Services:
         self._ring_time = ring_time
         self._recurse = recurse
         self._now = now
+        self._services = services
+        self._plans: dict[tuple[str, str], Kept] = {}
         self._made: Plan | None = None
 
     def route(self, request: Request) -> Plan | None:
@@ -71,13 +85,21 @@ class Services:
         if not person.routes or request.method != "INVITE":
             refusal = screen(person, who)
             return None if refusal is None else reject(refusal.status, refusal.reason)
+        key = None if any(name in request.headers for name in TOLD) else (callee, str(request.uri))
+        if key is not None and (made := self._kept(key, who)) is not None:
+            self._made = made
+            return made
         layout = self._layout(who)
         refusal = layout.whole(callee)
         if refusal is not None:
             # Who is merely not registered is treated as everybody who is not.
             return None if refusal.plain else reject(refusal.status, refusal.reason)
-        self._made = Plan(layout.finished(), recurse=self._recurse)
-        return self._made
+        self._made = made = Plan(layout.finished(), recurse=self._recurse)
+        if key is not None and layout.fixed:
+            if len(self._plans) >= KEPT:
+                self._plans.clear()
+            self._plans[key] = Kept(made, layout.read, layout.until)
+        return made
 
     def expand(self, plan: Plan, request: Request) -> Plan:
         """The plan with the devices and services of people in place of their addresses-of-record. Where nobody is left
@@ -85,6 +107,21 @@ class Services:
         if plan is self._made or not any(self._who(target) for step in plan.steps for target in step.targets):
             return plan
         return Expansion(plan, self._layout(Caller(request)), self._who).plan()
+
+    def _kept(self, key: tuple[str, str], who: Caller) -> Plan | None:
+        """The plan made before for such a call, if nothing has changed that it was made of."""
+        kept = self._plans.get(key)
+        if kept is None:
+            return None
+        records, bindings, screens = kept.read
+        if (
+            kept.until <= self._now() * 1000
+            or any(self._services(aor) is not record for aor, record in records.items())
+            or any(self._lookup(aor) is not bound for aor, bound in bindings.items())
+            or any(screen(person, who) is not None for person in screens)
+        ):
+            return None
+        return kept.plan
 
     def _who(self, target: Target) -> str | None:
         """Whose address-of-record a target is, if nothing else says where it goes."""

@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from fastsip._message import Uri
 from fastsip.errors import ParseError
 from fastsip.location import Binding
-from fastsip.policy.plan import TARGETS_AT_MOST, Outcome, Step, Target
+from fastsip.policy.plan import TARGETS_AT_MOST, Step, Target
 from fastsip.services import history
 from fastsip.services.caller import Caller
+from fastsip.services.draft import TOO_MANY, Block, Draft, Refusal, onward, together, told
 from fastsip.services.globs import forms
 from fastsip.services.history import Cause, History, Trail
 from fastsip.services.people import Destination, People, Person, devices
+from fastsip.services.record import Record
 
 Outside = Callable[[str], "tuple[Step, ...] | None"]
 """The steps to a URI that is nobody's here; None if it is to be sent where it says."""
+FOREVER = 1 << 62
 LOOKS_AT_MOST = 256
 """At people, for one plan: groups of people with groups may be many."""
 SCREENED_IN = "Screening Failure (Terminating)"
 """RFC 5359 2.13."""
-
-
-class Refusal(NamedTuple):
-    """Why there is no way to somebody, as it would be told the caller."""
-
-    status: int
-    reason: str | None = None
-    plain: bool = False
-    """He is not registered, and that is all."""
-
-
-LOOP = Refusal(482)
-TOO_MANY = Refusal(480, "Too Many Diversions")
-AWAY = Refusal(480)
-NOBODY = Refusal(480, plain=True)
-
-
-class Draft:
-    """A step that is being laid out."""
-
-    __slots__ = ("notify", "onward", "ring_time", "targets")
-
-    def __init__(self, targets: list[Target], ring_time: float | None = None) -> None:
-        self.targets = targets
-        self.ring_time = ring_time
-        self.onward: dict[Outcome, int] = {}
-        self.notify: int | None = None
-
-
-Block = list[Draft]
-"""Steps that belong together; their `onward` counts from the first of them until they have their places."""
 
 
 def screen(person: Person, who: Caller) -> Refusal | None:
@@ -61,6 +33,15 @@ def screen(person: Person, who: Caller) -> Refusal | None:
     if person.record.refuse_anonymous and who.anonymous:
         return Refusal(433)
     return None
+
+
+class Read(NamedTuple):
+    """What a plan was made of, so that it is known how long it is right."""
+
+    records: dict[str, Record | None]
+    bindings: dict[str, Sequence[Binding]]
+    screens: list[Person]
+    """Those who have a say in who calls them, and let this caller pass."""
 
 
 class Reach:
@@ -78,16 +59,21 @@ class Reach:
         self.people = people
         self.who = who
         self.calls = who.request.method == "INVITE"
+        self.read = Read({}, {}, [])
         self._lookup = lookup
         self._outside = outside
         self._now = now
+        self.until = FOREVER
+        """Unix milliseconds at which a device is registered no longer."""
+        self.fixed = True
+        """Whether another call of the same kind has the same plan."""
         self._history: History | None = None
         self._looks = LOOKS_AT_MOST
         self._wanted = TARGETS_AT_MOST
 
     def several(self, aor: str) -> list[Target]:
         """Everything of a person that rings at the same time as others: his conditional forwards do not count."""
-        return _together(self._reach(aor, None, ()))
+        return together(self._reach(aor, None, ()))
 
     def groups(self, aor: str, person: Person | None, trail: Trail | None, visited: tuple[str, ...]) -> list[Block]:
         """What of a person rings, one block after another."""
@@ -100,7 +86,7 @@ class Reach:
             for member in group:
                 blocks += self._member(member, aor, trail, visited, child + len(blocks))
             if len(group) > 1 and blocks:
-                blocks = [[Draft(_together(blocks))]]
+                blocks = [[Draft(together(blocks))]]
             found += blocks
             child += sum(len(block[0].targets) for block in blocks)
         return found
@@ -129,9 +115,9 @@ class Reach:
         if aor in visited or self._looks < 0 or self._wanted <= 0:
             return []
         visited = (*visited, aor)
-        person = self.people.person(aor)
+        person = self.person(aor)
         if person is not None:
-            if screen(person, self.who) is not None:
+            if self.screened(person) is not None:
                 return []
             if self.calls and person.always is not None:
                 sent = self.sent(person, person.always, history.ALWAYS, trail, 1)
@@ -163,9 +149,10 @@ class Reach:
 
     def abroad(self, to: Destination, trail: Trail, cause: Cause) -> Block | None:
         """The steps to somebody who does not live here, none if there is no way; None if he lives here."""
-        if to.aor is not None and (self._outside is None or self._lookup(to.aor) or self.people.person(to.aor)):
+        if to.aor is not None and (self._outside is None or self._bound(to.aor) or self.person(to.aor)):
             return None
         steps = self._outside(to.uri) if self._outside is not None else None
+        self.fixed &= steps is None
         if steps is None:
             if to.aor is not None:
                 return None
@@ -176,52 +163,45 @@ class Reach:
         headers, remove = self.history.headers(trail, outside=True)
         block = []
         for index, step in enumerate(steps):
-            draft = Draft([_told(target, headers, remove) for target in step.targets], step.ring_time)
+            draft = Draft([told(target, headers, remove) for target in step.targets], step.ring_time)
             draft.onward = onward(step, index, len(steps))
             block.append(draft)
         return block
 
+    def person(self, aor: str) -> Person | None:
+        """Somebody's services, remembered as read."""
+        found = self.people.person(aor)
+        self.read.records[aor] = found.record if found is not None else None
+        return found
+
+    def screened(self, person: Person) -> Refusal | None:
+        """Why a person does not let this caller reach him, remembered as asked."""
+        if person.blocks_incoming is None and not person.record.refuse_anonymous:
+            return None
+        refusal = screen(person, self.who)
+        self.fixed &= refusal is None
+        self.read.screens.append(person)
+        return refusal
+
+    def _bound(self, aor: str) -> Sequence[Binding]:
+        found = self.read.bindings[aor] = self._lookup(aor)
+        return found
+
     def _devices(self, aor: str, trail: Trail | None, child: int) -> list[Block]:
         """A person's devices, a step for each q."""
-        found = devices(self._lookup(aor), self._now)
+        bindings = self._bound(aor)
+        found = devices(bindings, self._now)
+        for each in bindings:
+            if self._now < each.expires < self.until:
+                self.until = each.expires
         for group in found:
             self._wanted -= len(group)
             if trail is not None:
                 for index, target in enumerate(group):
                     headers, remove = self.history.headers(trail.at(target.uri, child), outside=False)
-                    group[index] = _told(target, headers, remove)
+                    group[index] = told(target, headers, remove)
                     child += 1
         return [[Draft(group)] for group in found]
-
-
-def onward(step: Step, index: int, count: int) -> dict[Outcome, int]:
-    """Where a step's outcomes lead, by the index of the step that follows."""
-    if isinstance(step.onward, Mapping):
-        return dict(step.onward)
-    return dict.fromkeys(step.onward, index + 1) if index + 1 < count else {}
-
-
-def _together(blocks: list[Block]) -> list[Target]:
-    """The targets that blocks begin with, to be tried at the same time, none twice (RFC 3261 16.5)."""
-    found: dict[str, Target] = {}
-    for block in blocks:
-        for target in block[0].targets:
-            found.setdefault(target.uri, target)
-    return list(found.values())
-
-
-def _told(target: Target, headers: tuple[tuple[str, str], ...], remove: tuple[str, ...]) -> Target:
-    return Target(
-        target.uri,
-        target.q,
-        target.hop,
-        target.routes,
-        (*headers, *target.headers),
-        (*target.remove, *remove),
-        target.try_time,
-        target.gateway,
-        target.expires,
-    )
 
 
 def _forms(uri: str) -> list[str]:

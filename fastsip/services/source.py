@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from fastsip._location import RECORD_BINDINGS, RECORD_SERVICES, SegmentReader
+from fastsip._location import RECORD_BINDINGS, RECORD_SERVICES
 from fastsip.location import Binding, BindingSet
 from fastsip.services.record import Record, decode
 
 KEPT = 10_000
 
 
+class Finds(Protocol):
+    """Of `SegmentReader`, what is needed."""
+
+    @property
+    def find(self) -> Callable[[int, bytes], bytes | None]: ...
+
+
 class Published:
     """What the segment has. `lookup` and `services` are what `Services` takes."""
 
-    def __init__(self, reader: SegmentReader) -> None:
+    def __init__(self, reader: Finds) -> None:
         self._reader = reader
         self._decoded: dict[str, tuple[bytes, Record | None]] = {}
+        self._bindings: dict[str, tuple[bytes, Sequence[Binding]]] = {}
 
     def lookup(self, aor: str) -> Sequence[Binding]:
-        """The bindings of an address-of-record, expired ones too."""
+        """The bindings of an address-of-record, expired ones too: the same object as long as nothing changes."""
         value = self._reader.find(RECORD_BINDINGS, aor.encode("utf-8", "surrogateescape"))
-        return BindingSet.decode(value).bindings if value is not None else ()
+        if value is None:
+            return ()
+        kept = self._bindings.get(aor)
+        if kept is not None and kept[0] == value:
+            return kept[1]
+        if len(self._bindings) >= KEPT:
+            self._bindings.clear()
+        bindings = BindingSet.decode(value).bindings
+        self._bindings[aor] = value, bindings
+        return bindings
 
     def services(self, aor: str) -> Record | None:
         """Its services: the same object as long as nothing changes."""
