@@ -67,6 +67,25 @@ def test_carries_a_call() -> None:
             phone.socket.close()
 
 
+def test_services_of_people_forward_and_screen() -> None:
+    alice, cell = wire.Phone(), wire.Phone()
+    stranger = "sip:alice@elsewhere.example"
+    users = {
+        "bob": {"forward_always": f"sip:bob@{cell.name}"},
+        "carol": {"password": "x", "block_incoming": ["sip:alice@*"]},
+    }
+    with proxy(users=users) as server:
+        assert server.stats()["state"]["services"] == 2
+        alice.proxy = server.addresses[0]
+        alice.send(wire.request("INVITE", "sip:bob@example.com", alice, caller=stranger))
+        alice.expect("SIP/2.0 181")
+        assert ";cause=302" in cell.expect("INVITE sip:bob@127.0.0.1").split("\r\n")[0]
+        alice.send(wire.request("MESSAGE", "sip:carol@example.com", alice, caller=stranger, call_id="2"))
+        alice.expect("SIP/2.0 403 Screening Failure (Terminating)")
+        for phone in (alice, cell):
+            phone.socket.close()
+
+
 def test_several_at_once_know_nothing_of_each_other() -> None:
     with proxy() as one, proxy() as other, Phone(one.addresses[0]) as phone:
         assert one.addresses != other.addresses
