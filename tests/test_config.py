@@ -28,6 +28,8 @@ def wrong(tmp_path: Path, text: str, users: str | None = None) -> list[str]:
     return []
 
 
+GATEWAY = '[gateways.a]\nuri = "sip:192.0.2.7"\n[[routes]]\n'
+
 # One key alone: what is written, and what the message must say.
 MISTAKES = {
     "workers too few": (
@@ -118,12 +120,45 @@ MISTAKES = {
         'gateways.gw1.uri = "gw1": expected a SIP URI such as "sip:bob@example.com"',
     ),
     "route gateway": (
-        '[gateways.a]\nuri = "sip:a"\n[[routes]]\nprefix = "+1"\ngateways = ["a", "b"]',
+        '[gateways.a]\nuri = "sip:192.0.2.7"\n[[routes]]\nprefix = "+1"\ngateways = ["a", "b"]',
         'fastsip.toml:5: routes[0].gateways: no gateway is called "b" (there are: a)',
     ),
     "route twice": (
         '[[routes]]\nprefix = "1"\ndomain = "example.com"\ngateways = "a"',
         "fastsip.toml:1: routes[0]: expected exactly one of prefix, regex and domain, found 2",
+    ),
+    "route mistake in a group": (
+        GATEWAY + 'prefix = "+1"\ngateways = [["a"], []]',
+        "routes[0].gateways: a group names no gateway",
+    ),
+    "route prefix": (
+        GATEWAY + 'prefix = "bob"\ngateways = "a"',
+        'routes[0].prefix = "bob": expected digits such as "+1',
+    ),
+    "route add": (
+        GATEWAY + 'prefix = "1"\nadd = "0;1"\ngateways = "a"',
+        'routes[0].add = "0;1": expected digits to put',
+    ),
+    "route strip": (
+        GATEWAY + 'prefix = "1"\nstrip = -1\ngateways = "a"',
+        "routes[0].strip = -1: expected a whole number",
+    ),
+    "route prefix twice": (
+        GATEWAY + 'prefix = "+1"\ngateways = "a"\n[[routes]]\nprefix = "+1"\ngateways = "a"',
+        'fastsip.toml:7: routes[1].prefix = "+1": the same as routes[0]',
+    ),
+    "route own domain": (
+        '[server]\ndomains = "example.com"\n' + GATEWAY + 'domain = "Example.com"\ngateways = "a"',
+        "fastsip.toml:6: routes[0].domain = \"example.com\": expected somebody else's: this is one of server.domains",
+    ),
+    "route domain and digits": (
+        GATEWAY + 'domain = "example.net"\nshortest = 7\ngateways = "a"',
+        "fastsip.toml:5: routes[0].shortest: is about numbers: it does not go together with domain",
+    ),
+    "gateway number": ('[gateways.a]\nuri = "tel:+1972"', "a number is what a gateway is asked for"),
+    "gateway calls": (
+        '[gateways.a]\nuri = "sip:192.0.2.7"\ncalls = -1',
+        "gateways.a.calls = -1: expected a whole number",
     ),
     "route regex": ('[[routes]]\nregex = "("\ngateways = "a"', 'routes[0].regex = "(": expected a regular expression'),
     "policy": ('[policy]\nmodule = "my routing"', 'policy.module = "my routing": expected a Python module\'s name'),
@@ -149,10 +184,16 @@ LATER = {
         '[server]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]',
         "server.listen[1]: not supported in this version: tcp",
     ),
-    "gateways": ('[gateways.a]\nuri = "sip:a"', "fastsip.toml:1: gateways: not supported in this version: gateways"),
-    "routes": (
-        '[gateways.a]\nuri = "sip:a"\n[[routes]]\nprefix = "+1"\ngateways = [["a"]]',
-        "fastsip.toml:3: routes: not supported in this version: routes by digits",
+    "gateway by tcp": (
+        '[gateways.a]\nuri = "sip:192.0.2.7;transport=tcp"',
+        'fastsip.toml:2: gateways.a.uri = "sip:192.0.2.7;transport=tcp": not supported in this version: tcp (only udp',
+    ),
+    "gateway by tls": ('[gateways.a]\nuri = "sips:192.0.2.7"', "not supported in this version: tls (only udp is)"),
+    "gateway by name": (
+        '[gateways.a]\nuri = "sip:gw1.example.com"\ntrusted = true',
+        'fastsip.toml:2: gateways.a.uri = "sip:gw1.example.com": expected an address in place of "gw1.example.com", '
+        'such as "sip:192.0.2.7:5060": names of gateways are not supported in this version (no DNS), and whom to trust '
+        "has to be known by address",
     ),
 }
 
@@ -259,7 +300,7 @@ def test_policy_module_lies_beside_the_configuration(tmp_path):
         settings = conversion.settings(configuration, configuration.tables.server.listen)
         assert (settings.asks, settings.ask_methods) == (asks, methods)
         assert (settings.policy_timeout, settings.policy_waiting) == (2500, 7)
-        policy = conversion.policy(configuration, configuration.tables.server.listen)
+        policy = conversion.policy(configuration, configuration.tables.server.listen, [])
         assert (policy.module, policy.folder, policy.domains) == ("my_checked", str(tmp_path), ["127.0.0.1"])
     module.write_text("def route(): ...\n")
     with pytest.raises(ConfigurationError, match=r"my_checked\.py:1: route\(\): expected route\(request\)"):
@@ -315,6 +356,32 @@ def test_listen_addresses(tmp_path, listen, host, public, domain):
     (found,) = configuration.tables.server.listen
     assert (found.host, found.public, found.wildcard) == (host, public, host in ("0.0.0.0", "::"))
     assert configuration.default_domain == domain
+
+
+def test_gateways_and_routes_as_processes_are_handed_them(tmp_path):
+    (tmp_path / "fastsip.toml").write_text(
+        '[server]\ndomains = "example.com"\n'
+        '[gateways.gw1]\nuri = "sip:192.0.2.7:5070"\nweight = 30\ncalls = 5\n'
+        '[gateways.gw2]\nuri = "sip:[2001:db8::7]"\ntrusted = true\nprobe = 0\ntry_time = 1.5\n'
+        '[[routes]]\nprefix = "+1972"\ngateways = ["gw1", "gw2"]\nstrip = 2\nadd = "9"\nshortest = 11\n'
+        '[[routes]]\nregex = "7..."\ngateways = [["gw1"], ["gw2"]]\ncontext = "+1-972"\n'
+        '[[routes]]\ndomain = "Example.NET"\ngateways = "gw2"\n'
+    )
+    configuration = load(tmp_path / "fastsip.toml")
+    listen = configuration.tables.server.listen
+    settings = conversion.settings(configuration, listen)
+    assert settings.trusted == ["2001:db8::7/128"]
+    assert settings.asks == ["numbers", "domains"]
+    policy = conversion.policy(configuration, listen, [4, 2])
+    assert [(one.name, one.slot, one.weight, one.calls, one.probe, one.try_time) for one in policy.gateways] == [
+        ("gw1", 4, 30, 5, 30, 4), ("gw2", 2, 10, 0, 0, 1.5),
+    ]  # fmt: skip
+    first, second, third = policy.routes
+    assert (first.gateways, first.prefix, first.strip, first.add) == ([["gw1", "gw2"]], "+1972", 2, "9")
+    assert (first.shortest, first.context) == (11, None)
+    assert (second.gateways, second.regex, second.context) == ([["gw1"], ["gw2"]], "7...", "+1972")
+    assert (third.gateways, third.domain) == ([["gw2"]], "example.net")
+    assert policy.domains == ["example.com", "127.0.0.1"]
 
 
 def test_a_changed_listen_workers_or_state_needs_a_restart(tmp_path):

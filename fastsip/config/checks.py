@@ -16,7 +16,6 @@ from .values import Domain
 def contradictions(reader: Reader, raw: dict[str, Any], tables: Tables, required: tuple[str, ...]) -> None:
     """Report keys that do not go together."""
     problem = reader.problem
-    gateways = raw.get("gateways", {})
     seen: set[str] = set()
     for index, listen in enumerate(tables.server.listen):
         if listen.port and str(listen) in seen:
@@ -50,15 +49,6 @@ def contradictions(reader: Reader, raw: dict[str, Any], tables: Tables, required
                 'auth.required = ["*"], or name the networks to trust in auth.trusted; only loopback addresses '
                 "may go without",
             )
-    for index, route in enumerate(tables.routes):
-        given = [name for name in ("prefix", "regex", "domain") if getattr(route, name) is not None]
-        if len(given) != 1:
-            problem(f"routes[{index}]", f"expected exactly one of prefix, regex and domain, found {len(given)}")
-        for group in route.gateways:
-            for name in group:
-                if name not in gateways:
-                    known = ", ".join(gateways) or "none"
-                    problem(f"routes[{index}].gateways", f'no gateway is called "{name}" (there are: {known})')
 
 
 def homeless(reader: Reader, accounts: list[Account], default_domain: str) -> None:
@@ -96,6 +86,3 @@ def not_yet(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
     for index, listen in enumerate(tables.server.listen):
         if listen.transport != "udp":
             later(f"server.listen[{index}]", f"{listen.transport} (only udp is)")
-    for name in ("gateways", "routes"):
-        if raw.get(name):
-            later(name, {"gateways": "gateways", "routes": "routes by digits"}[name])

@@ -34,6 +34,10 @@ _FLAG = Meta(description="true or false")
 _PATH = Meta(min_length=1, description="a path")
 _REALM = Meta(pattern=r'^[^"\\\x00-\x1f]+$', description="a text without quotes or backslashes")
 _DIGITS = Meta(pattern=r"^\+?[0-9*#]*$", description='digits such as "+1972"; "" for any')
+_ADDED = Meta(pattern=r"^[^\s\x00-\x1f\x7f;:@<>\"]*$", description='digits to put in front, such as "00" or "+44"')
+_CONTEXT = Meta(
+    pattern=r"^[^\s\x00-\x1f\x7f;:@<>\"]+$", description='a phone-context, such as "example.com" or "+1972" (RFC 3966)'
+)
 _MODULE = Meta(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$", description="a Python module's name")
 _FIND_ME = 'groups of URIs or names, such as [["bob", "sip:bob@home.example.net"], ["tel:+1972555"]], at most 16 of 32'
 _TEXT = Meta(min_length=1, description="a text that is not empty")
@@ -109,6 +113,7 @@ class Gateway(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     trusted: Annotated[bool, _FLAG] = False
     probe: Annotated[float, _number(0, 86400, ", in seconds; 0 for none")] = 30
     try_time: Annotated[float, _number(0.1, 180, ", in seconds")] = 4
+    calls: Annotated[int, _whole(0, 1_000_000, ", calls at the same time; 0 for any number")] = 0
 
 
 class DomainTable(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -127,8 +132,10 @@ class Route(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     prefix: Annotated[str, _DIGITS] | None = None
     regex: Regex | None = None
     domain: Domain | None = None
-    strip: Annotated[int, _whole(0, 64)] = 0
-    add: Annotated[str, Meta(description="digits to put in front")] = ""
+    context: Annotated[str, _CONTEXT] | None = None
+    strip: Annotated[int, _whole(0, 64, ', characters to take from the front, the "+" too')] = 0
+    add: Annotated[str, _ADDED] = ""
+    shortest: Annotated[int, _whole(0, 64, ", digits a number must have")] = 0
 
 
 class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Any
 from fastsip.launch import PolicySetup, Settings
 from fastsip.services.record import plain
 
-from . import Configuration, Domain, Listen, folder
+from . import Configuration, Domain, Listen, folder, gateways
 from .values import bracketed
 
 
@@ -22,7 +22,7 @@ def settings(configuration: Configuration, bound: Sequence[Listen]) -> Settings:
         realm=tables.auth.realm,
         required=list(configuration.required),
         algorithms=list(tables.auth.algorithms),
-        trusted=[str(network) for network in tables.auth.trusted],
+        trusted=[*map(str, tables.auth.trusted), *gateways.trusted(tables)],
         open_relay=configuration.loopback_only and not configuration.required,
         record_route=tables.server.record_route,
         udp_max=tables.server.udp_max,
@@ -57,12 +57,18 @@ def _asks(configuration: Configuration) -> list[str]:
     return [name for name, wanted in asks.items() if wanted]
 
 
-def policy(configuration: Configuration, bound: Sequence[Listen]) -> PolicySetup:
-    """What the policy threads decide by."""
+def policy(configuration: Configuration, bound: Sequence[Listen], slots: Sequence[int]) -> PolicySetup:
+    """What the policy threads decide by. `slots` of the gateways are what the target table has for them."""
     tables = configuration.tables
     hosts = [host for listen in bound for host in (bracketed(listen.host), bracketed(listen.public[0]))]
     names = dict.fromkeys([configuration.default_domain, *map(str, tables.server.domains), *hosts])
-    return PolicySetup(module=tables.policy.module, folder=folder(configuration.path), domains=list(names))
+    return PolicySetup(
+        module=tables.policy.module,
+        folder=folder(configuration.path),
+        domains=list(names),
+        gateways=gateways.gateway_setups(tables, slots),
+        routes=gateways.route_setups(tables),
+    )
 
 
 def users(configuration: Configuration) -> list[tuple[str, str, str, str]]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fastsip.config import Configuration
 from fastsip.config import setup as conversion
 
+from .setups import policy_setup
+
 if TYPE_CHECKING:
     from .master import Master
 
@@ -50,8 +52,9 @@ class Reload:
             self._master.configuration = self._before
             self._finish({"ok": False, "errors": [error]})
             return
-        bound = self._master.listeners.bound
-        settings, policy = conversion.settings(self._wanted, bound), conversion.policy(self._wanted, bound)
+        master = self._master
+        settings = conversion.settings(self._wanted, master.listeners.bound)
+        policy = policy_setup(self._wanted, master.listeners, master.shared)
         self._waiting = set(self._master.workers.reload(settings, policy))
         self._check()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fastsip.config import Configuration
+from fastsip.config import Configuration, gateways
 from fastsip.config import setup as conversion
-from fastsip.launch import StateSetup, WorkerSetup
+from fastsip.launch import PolicySetup, StateSetup, WorkerSetup
 
 from .listeners import Listeners
 from .shared import Shared
@@ -30,11 +30,17 @@ def worker_setup(
         wake_fds=shared.wake_fds,
         state_endpoint=endpoint,
         settings=conversion.settings(configuration, listeners.bound),
-        policy=conversion.policy(configuration, listeners.bound),
+        policy=policy_setup(configuration, listeners, shared),
         targets_fd=shared.targets_fd,
         log_level=tables.log.level,
         log_format=tables.log.format,
     )
+
+
+def policy_setup(configuration: Configuration, listeners: Listeners, shared: Shared) -> PolicySetup:
+    """What policy threads decide by; the gateways have slots of the target table from now on."""
+    slots = shared.targets.assign(gateways.in_table(configuration.tables))
+    return conversion.policy(configuration, listeners.bound, slots)
 
 
 def worker_fds(setup: WorkerSetup) -> list[int]:

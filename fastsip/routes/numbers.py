@@ -125,7 +125,7 @@ def _number(text: str, given: list[tuple[str, str]], declared: bool) -> Number |
     extension = parameters.pop("ext", None)
     return Number(
         digits,
-        _context(context) if context is not None and not digits.startswith("+") else None,
+        context_of(context) if context is not None and not digits.startswith("+") else None,
         extension.translate(_REMOVE) if extension is not None else None,
         parameters.pop("isub", None),
         parameters.pop("postd", None),
@@ -134,8 +134,8 @@ def _number(text: str, given: list[tuple[str, str]], declared: bool) -> Number |
     )
 
 
-def _context(text: str) -> str:
-    """A descriptor in its one form. What is neither a domain nor global digits, as of old private plans, is kept."""
+def context_of(text: str) -> str:
+    """A phone-context in its one form. What is neither a domain nor global digits, as of old private plans, is kept."""
     if text.startswith("+"):
         return text.translate(_REMOVE)
     return text.lower().rstrip(".") if _DOMAIN.fullmatch(text) else text.lower()

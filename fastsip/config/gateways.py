@@ -1,0 +1,117 @@
+"""What is wrong with `gateways` and `routes` beyond one key, and what processes are handed of them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Any
+
+from fastsip._message import Uri
+from fastsip._targets import SLOTS
+from fastsip.errors import ParseError
+from fastsip.launch import GatewaySetup, RouteSetup
+from fastsip.routes.numbers import context_of
+
+from .reading import Reader
+from .schema import Gateway, Tables
+
+UDP = ("", "udp")
+
+
+def check(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
+    """Report gateways that cannot be reached, and routes that contradict each other."""
+    if len(tables.gateways) > SLOTS:
+        reader.problem("gateways", f"expected at most {SLOTS} gateways, found {len(tables.gateways)}")
+    for name, gateway in tables.gateways.items():
+        if wrong := _unreachable(gateway):
+            reader.problem(f"gateways.{name}.uri", wrong, value=str(gateway.uri))
+    given = raw.get("gateways", {})
+    seen: dict[tuple[str, str, str | None], str] = {}
+    for index, route in enumerate(tables.routes):
+        key = f"routes[{index}]"
+        means = [(name, value) for name in ("prefix", "regex", "domain") if (value := getattr(route, name)) is not None]
+        if len(means) != 1:
+            reader.problem(key, f"expected exactly one of prefix, regex and domain, found {len(means)}")
+            continue
+        kind, value = means[0]
+        meaning = kind, str(value), context_of(route.context) if route.context is not None else None
+        if meaning in seen and kind != "regex":
+            reader.problem(f"{key}.{kind}", f"the same as {seen[meaning]}", value=str(value))
+        seen.setdefault(meaning, key)
+        if kind == "domain" and value in tables.server.domains:
+            reader.problem(f"{key}.domain", "expected somebody else's: this is one of server.domains", str(value))
+        for unfit in ("context", "shortest") if kind == "domain" else ():
+            if getattr(route, unfit):
+                reader.problem(f"{key}.{unfit}", "is about numbers: it does not go together with domain")
+        for group in route.gateways:
+            if not group:
+                reader.problem(f"{key}.gateways", "a group names no gateway")
+            for name in group:
+                if name not in given:
+                    known = ", ".join(given) or "none"
+                    reader.problem(f"{key}.gateways", f'no gateway is called "{name}" (there are: {known})')
+
+
+def trusted(tables: Tables) -> list[str]:
+    """The addresses of gateways that are trusted, as networks."""
+    hosts = [Uri(gateway.uri).host or "" for gateway in tables.gateways.values() if gateway.trusted]
+    return [str(ipaddress.ip_network(host)) for host in hosts]
+
+
+def in_table(tables: Tables) -> list[tuple[str, int, int]]:
+    """Name, weight and limit of each, as the target table is told of them."""
+    return [(name, gateway.weight, gateway.calls) for name, gateway in tables.gateways.items()]
+
+
+def gateway_setups(tables: Tables, slots: Sequence[int]) -> list[GatewaySetup]:
+    """`slots` are those of `in_table`."""
+    return [
+        GatewaySetup(
+            slot=slot,
+            name=name,
+            uri=str(gateway.uri),
+            weight=gateway.weight,
+            trusted=gateway.trusted,
+            probe=gateway.probe,
+            try_time=gateway.try_time,
+            calls=gateway.calls,
+        )
+        for slot, (name, gateway) in zip(slots, tables.gateways.items(), strict=True)
+    ]
+
+
+def route_setups(tables: Tables) -> list[RouteSetup]:
+    return [
+        RouteSetup(
+            gateways=[list(group) for group in route.gateways],
+            prefix=route.prefix,
+            regex=None if route.regex is None else str(route.regex),
+            domain=None if route.domain is None else str(route.domain),
+            strip=route.strip,
+            add=route.add,
+            shortest=route.shortest,
+            context=context_of(route.context) if route.context is not None else None,
+        )
+        for route in tables.routes
+    ]
+
+
+def _unreachable(gateway: Gateway) -> str | None:
+    """Why nothing could be sent there, None if it can."""
+    try:
+        uri = Uri(gateway.uri)
+    except ParseError:
+        return 'expected a SIP URI such as "sip:192.0.2.7:5060"'
+    if uri.scheme == "tel":
+        return 'expected a SIP URI such as "sip:192.0.2.7:5060": a number is what a gateway is asked for'
+    transport = uri.parameters.get("transport", "").lower()
+    if uri.scheme == "sips" or transport not in UDP:
+        return f"not supported in this version: {'tls' if uri.scheme == 'sips' else transport} (only udp is)"
+    try:
+        ipaddress.ip_address(uri.host or "")
+    except ValueError:
+        return (
+            f'expected an address in place of "{uri.host}", such as "sip:192.0.2.7:5060": names of gateways are not '
+            "supported in this version (no DNS), and whom to trust has to be known by address"
+        )
+    return None
