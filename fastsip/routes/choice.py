@@ -68,7 +68,7 @@ Groups = Sequence[Sequence[Gateway]]
 
 
 class Choice:
-    """Chooses by the target table. One thread."""
+    """Chooses by the target table."""
 
     def __init__(self, table: TargetTable, random: Random | None = None, now: Callable[[], int] = now_ms) -> None:
         self._table = table

@@ -73,7 +73,7 @@ class _Context:
 
 
 class DialPlan:
-    """The routes of one configuration over the target table. One thread; a reload makes another one."""
+    """The routes of one configuration over the target table. A reload makes another one. Any thread may use it."""
 
     def __init__(
         self,
