@@ -16,6 +16,7 @@ from fastsip._location cimport (
     RECORD_BINDINGS, Binding, BindingSet, binding_call_id, binding_first, binding_next, binding_parameters,
     binding_path, binding_set, binding_uri)
 from fastsip._message cimport uri_equal
+from fastsip._targets cimport TARGETS
 
 cdef enum:
     FACT_REGISTER = 1
@@ -61,7 +62,8 @@ def apply(bytes body not None, uint64_t count, uint64_t known, Dialogs dialogs n
                 register.readable = length == 9 and read_register(register, &reader)
                 registers.append(register)
                 after = reader.at if register.readable else NULL      # all nine were read, so it ends here
-        elif not ((kind == FACT_DIALOG_CONFIRMED and length == 7 and dialog_confirmed(dialogs, &reader)) or
+        elif not ((kind == FACT_DIALOG_CONFIRMED and 7 <= length <= 8 and
+                   dialog_confirmed(dialogs, &reader, length == 8)) or
                   (kind == FACT_DIALOG_ENDED and length == 4 and dialog_ended(dialogs, &reader))):
             left_out += 1
         if after == NULL:

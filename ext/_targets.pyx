@@ -162,6 +162,13 @@ cdef class TargetTable:
         word_store(&s.probe, 0)
         return 0
 
+    def slot_of(self, name: str) -> int | None:
+        cdef uint64_t key = hash_of(name)
+        for slot in range(self.used):
+            if word_load(&self._slot(slot).name) == key:
+                return slot
+        return None
+
     def clear_worker(self, worker: int) -> None:
         targets_clear_worker(self._at(0, worker), worker)
 

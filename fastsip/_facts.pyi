@@ -101,6 +101,9 @@ class Dialogs:
         """Dialogs left out because there were too many, or no memory."""
     @property
     def expired(self) -> int: ...
+    def take_changes(self) -> list[tuple[int, int, int]]:
+        """Of each slot of the target table about whose dialogs something changed since this was last asked: the slot,
+        its dialogs now, and how many facts came that one was confirmed."""
     def expire(self, now: int, limit: int) -> None:
         """Take out up to `limit` dialogs that were confirmed `lifetime` or longer before `now` (Unix ms)."""
     def list(self, cursor: int, limit: int) -> tuple[int | None, list[dict[str, object]]]:

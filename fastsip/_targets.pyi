@@ -50,6 +50,8 @@ class TargetTable:
 
         ValueError for more than SLOTS, or two of one name.
         """
+    def slot_of(self, name: str) -> int | None:
+        """The slot of a gateway, None if it has none."""
     def clear_worker(self, worker: int) -> None:
         """The master, for a worker that is *dead* (waited for): what rang on it is lost."""
     def begin(self, slot: int, worker: int) -> None:

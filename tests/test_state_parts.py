@@ -176,7 +176,8 @@ def test_bodies_hold_what_they_say() -> None:
 def test_facts_that_are_none_are_left_out() -> None:
     dialogs = Dialogs()
     good = [2, b"c", b"f", b"t", b"sip:a", b"sip:b", 1]
-    strange = [7, None, True, -1, 1.5, "text", {"a": [1, {2: 3}]}, [], [4], ["x"], [2], [*good, 1], [2, *good[2:], 1]]
+    strange = [7, None, True, -1, 1.5, "text", {"a": [1, {2: 3}]}, [], [4], ["x"], [2], [*good, 1, 1]]
+    strange += [[2, *good[2:], 1]]
     strange += [[3, b"c", 1, b"t"], [2, "c", *good[2:]], [b"x" * 70_000], msgpack.ExtType(5, b"abc"), [2**64 - 1]]
     strange += [[2, b"x" * 65_536, *good[2:]], list(range(70_000)), [1], [1, b"token"]]
     body = b"".join(map(msgpack.packb, [*strange, good]))

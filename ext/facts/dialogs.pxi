@@ -9,6 +9,7 @@ cdef struct Dialog:
     uint64_t hash
     uint64_t confirmed           # Unix ms
     uint64_t place               # in the order
+    uint32_t gateway             # its slot in the target table + 1, 0 for none
     uint16_t length[5]           # Call-ID, From tag, To tag, From URI, To URI: one after another from `text` on
     uint8_t text[1]
 
@@ -29,12 +30,21 @@ cdef inline const uint8_t* dialog_text(const Dialog* d, int which) noexcept nogi
     return at
 
 
+cdef struct AtGateway:
+    uint32_t open                # dialogs there are
+    uint32_t heard               # of those there were facts of since the last look
+    uint32_t noted               # 1: in the list of those that changed
+
+
 cdef class Dialogs:
     cdef HashKey key
     cdef Dialog** slots
     cdef Place* order
     cdef uint64_t mask, capacity, head, tail, next, count, limit, lifetime
     cdef readonly uint64_t dropped, expired
+    cdef AtGateway gateways[TARGETS]
+    cdef uint16_t changed[TARGETS]   # slots
+    cdef uint32_t changes
 
     def __cinit__(self, uint64_t limit=500_000, uint64_t lifetime=86_400_000):
         cdef bytes key = os.urandom(16)
@@ -56,6 +66,17 @@ cdef class Dialogs:
 
     def __len__(self):
         return self.count
+
+    def take_changes(self):
+        cdef list found = []
+        cdef AtGateway* at
+        cdef uint32_t i
+        for i in range(self.changes):
+            at = &self.gateways[self.changed[i]]
+            found.append((self.changed[i], at.open, at.heard))
+            at.heard = at.noted = 0
+        self.changes = 0
+        return found
 
     def expire(self, uint64_t now, uint64_t limit):
         cdef Dialog* d
@@ -115,6 +136,16 @@ cdef Dialog** dialogs_find(Dialogs self, uint64_t hash, const Span* call_id, con
         slot = (slot + 1) & self.mask
 
 
+cdef AtGateway* dialogs_at(Dialogs self, uint32_t gateway) noexcept:
+    # To be changed; `gateway` is not 0.
+    cdef AtGateway* at = &self.gateways[gateway - 1]
+    if not at.noted:
+        at.noted = 1
+        self.changed[self.changes] = <uint16_t>(gateway - 1)
+        self.changes += 1
+    return at
+
+
 cdef void dialogs_remove(Dialogs self, Dialog* gone) noexcept:
     cdef uint64_t hole = gone.hash & self.mask, at, home
     while self.slots[hole] != gone:
@@ -131,6 +162,8 @@ cdef void dialogs_remove(Dialogs self, Dialog* gone) noexcept:
     self.slots[hole] = NULL
     self.order[gone.place].dialog = NULL
     self.count -= 1
+    if gone.gateway:
+        dialogs_at(self, gone.gateway).open -= 1
     free(gone)
     while self.head < self.tail and self.order[self.head].dialog == NULL:
         self.head += 1
@@ -176,10 +209,10 @@ cdef bint dialogs_make_room(Dialogs self) noexcept:
     return True
 
 
-cdef bint dialog_confirmed(Dialogs self, Reader* r) noexcept:
+cdef bint dialog_confirmed(Dialogs self, Reader* r, bint at_gateway) noexcept:
     # One that is known changes nothing. Without memory it is dropped, and counted, as when there are too many.
     cdef Span text[5]
-    cdef uint64_t confirmed, hash, size = 0
+    cdef uint64_t confirmed, hash, gateway = 0, size = 0
     cdef Dialog* d
     cdef uint8_t* at
     cdef int i
@@ -187,8 +220,10 @@ cdef bint dialog_confirmed(Dialogs self, Reader* r) noexcept:
         if not read_bytes(r, TEXT_LIMIT, &text[i]):
             return False
         size += text[i].length
-    if not read_uint(r, &confirmed):
+    if not read_uint(r, &confirmed) or (at_gateway and not read_most(r, TARGETS, &gateway)):
         return False
+    if gateway:
+        dialogs_at(self, <uint32_t>gateway).heard += 1
     hash = dialog_hash(self, &text[0], &text[1], &text[2])
     if dialogs_find(self, hash, &text[0], &text[1], &text[2])[0] != NULL:
         return True
@@ -199,7 +234,9 @@ cdef bint dialog_confirmed(Dialogs self, Reader* r) noexcept:
     if d == NULL:
         self.dropped += 1
         return True
-    d.hash, d.confirmed, d.place = hash, confirmed, self.tail
+    d.hash, d.confirmed, d.place, d.gateway = hash, confirmed, self.tail, <uint32_t>gateway
+    if gateway:
+        dialogs_at(self, d.gateway).open += 1
     at = d.text
     for i in range(5):
         d.length[i] = <uint16_t>text[i].length

@@ -13,6 +13,7 @@ answer is any number of lines `{"item": {...}}` and then one line `{"ok": true, 
     services_set aor, services (by name; null for the default)         result: aor services
     services_unset aor, names (none for all)                           result: aor services
     services_replace records (services by address-of-record): all of them or none is changed
+    gateways                    items: see `fastsip.admin.gateways`
     dialogs                     items: as the state process keeps them
     reload                      result: {}; the error text has one line for each mistake
     drain                       result: {}; the server ends when its calls are set up or drain_timeout has passed

@@ -15,6 +15,7 @@ from fastsip.config import ConfigurationError, load
 
 from . import statistics
 from .client import Client, Failed, NoServer
+from .gateways import show
 from .paths import control_path
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one document a line.")
@@ -80,6 +81,22 @@ def stats(target: Target, as_json: bool) -> None:
         line(result)
     else:
         _show_stats(result)
+
+
+@ctl.command()
+@AS_JSON
+@click.pass_obj
+def gateways(target: Target, as_json: bool) -> None:
+    """Every gateway: whether it is well, its calls, and what its last OPTIONS said."""
+    with target.client() as client:
+        items = list(client.items("gateways"))
+    if as_json:
+        for item in items:
+            line(item)
+    elif items:
+        show(items)
+    else:
+        click.echo("there are no gateways in the configuration")
 
 
 @ctl.command()
@@ -230,6 +247,9 @@ def _show_stats(result: dict[str, Any]) -> None:
         )
     if not result["durable"]:
         console.print("the store fails: registrations are kept in memory only", style="bold red")
+    unwell = [one for one in result["gateways"] if one["state"] != "up"]
+    if unwell:
+        show(unwell)
     restarts = result["restarts"]
     if restarts["workers"] or restarts["state"]:
         console.print(f"replaced: {restarts['workers']} workers, {restarts['state']} state processes", highlight=False)

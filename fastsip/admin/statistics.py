@@ -5,6 +5,7 @@ steering: "ebpf" (datagrams come to the owner of their Call-ID), "cbpf" (respons
 workers:  [{worker, pid (null while it is down), incarnation, serving, taken_over_by (null, or a worker),
             counters: {name: count}}]       names: fastsip._control.COUNTERS
 total:    {name: count}                     sums over the workers
+gateways: [...]                             see `fastsip.admin.gateways`
 restarts: {workers, state}                  children replaced since the start
 state:    what the state process says of itself, null while it is down
 """

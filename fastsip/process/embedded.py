@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from fastsip._location import SegmentWriter
+from fastsip.admin.gateways import describe
 from fastsip.config import MEMORY, Configuration, load_embedded
 from fastsip.errors import UsageError
 from fastsip.process.deciding import Deciding
@@ -110,7 +111,8 @@ class Proxy:
         return [(listen.host, listen.port) for listen in self._alive().listeners.bound]
 
     def stats(self) -> dict[str, Any]:
-        """Counters of the engine (`total`) and what the state says of itself (`state`); names as in `ctl stats`."""
+        """Counters of the engine (`total`), what the state says of itself (`state`), and `gateways`; names as in
+        `ctl stats`."""
         return self._alive().stats()
 
     def contacts(self, aor: str | None = None) -> list[dict[str, Any]]:
@@ -154,6 +156,7 @@ class _Running:
     def __init__(self, configuration: Configuration) -> None:
         """Raises CannotStart, everything undone."""
         self.started = time.time()
+        self._gateways = [(name, str(gateway.uri)) for name, gateway in configuration.tables.gateways.items()]
         self._pid = os.getpid()
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._gate = threading.Lock()
@@ -217,6 +220,7 @@ class _Running:
             "durable": control.durable,
             "total": control.counters(0),
             "state": self._call(self.core.stats),
+            "gateways": describe(self.shared.targets, self._gateways),
         }
 
     def contacts(self, aor: str | None) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ import msgspec
 
 from fastsip import log as logging_setup
 from fastsip.admin import statistics
+from fastsip.admin.gateways import describe
 from fastsip.admin.paths import base_directory, control_path
 from fastsip.admin.server import ControlServer, SocketTaken
 from fastsip.config import MEMORY, Configuration, ConfigurationError, Overrides, load
@@ -320,8 +321,14 @@ class Master:
             "durable": self.shared.control.durable,
             "workers": workers,
             "total": statistics.total(map(self.shared.control.counters, range(self.workers.count))),
+            "gateways": self.gateways(),
             "restarts": {"workers": self.workers.replaced, "state": self.state.restarts},
         }
+
+    def gateways(self) -> list[dict[str, Any]]:
+        """What `ctl gateways` says."""
+        named = self.configuration.tables.gateways.items()
+        return describe(self.shared.targets, [(name, str(gateway.uri)) for name, gateway in named])
 
     def reload(self) -> Future[dict[str, Any]]:
         """SIGHUP: read the configuration again and follow it; the result says whether and what not.

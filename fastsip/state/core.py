@@ -16,12 +16,14 @@ from typing import Any
 import msgspec
 
 from fastsip._facts import Dialogs
+from fastsip._targets import TargetTable
 from fastsip.launch import StateSetup
 from fastsip.location import LocationTable
 from fastsip.state import recovery, schema
 from fastsip.state.bindings import Bindings
 from fastsip.state.intake import Intake
 from fastsip.state.journal import Journal
+from fastsip.state.opencalls import OpenCalls
 from fastsip.state.queries import Queries
 from fastsip.state.services import Configured as Served
 from fastsip.state.services import ServiceRecords
@@ -72,7 +74,8 @@ class Core:
         self._users = Users(table, self._store, setup.realm, setup.default_domain)
         self._services = ServiceRecords(table, self._store, tell_services)
         self._dialogs = Dialogs()
-        self.intake = Intake(self._bindings, self._dialogs)
+        self._open_calls = OpenCalls(TargetTable(setup.targets_fd), self._dialogs) if setup.targets_fd >= 0 else None
+        self.intake = Intake(self._bindings, self._dialogs, self._open_calls)
         self.queries = Queries(table, self._bindings, self._users, self._services, self._dialogs, self.stats)
         self._next_second = 0.0
         try:
@@ -138,6 +141,9 @@ class Core:
             self._next_second = now + SECOND
             self._table.reclaim()
             self._dialogs.expire(wall, EXPIRE_DIALOGS)
+            if self._open_calls is not None:
+                self._open_calls.publish()
+                self._open_calls.settle(now)
             if not self._store_read:
                 self._read_store_late()
 

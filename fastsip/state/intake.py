@@ -10,6 +10,7 @@ from fastsip._facts import apply as apply_facts
 from fastsip.state import facts
 from fastsip.state.bindings import Bindings
 from fastsip.state.facts import Batch, Outcome
+from fastsip.state.opencalls import OpenCalls
 from fastsip.state.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -18,9 +19,10 @@ log = logging.getLogger(__name__)
 class Intake:
     """Applies facts, each once, in the order of their worker."""
 
-    def __init__(self, bindings: Bindings, dialogs: Dialogs) -> None:
+    def __init__(self, bindings: Bindings, dialogs: Dialogs, open_calls: OpenCalls | None = None) -> None:
         self._bindings = bindings
         self._dialogs = dialogs
+        self._open_calls = open_calls
         self.workers = Workers()
         self.facts = 0
         self.repeated = 0
@@ -44,6 +46,8 @@ class Intake:
             log.error("worker %d: %s", batch.worker, error)
             progress.applied = max(progress.applied, first + batch.count - 1)
             return progress.applied, []
+        if self._open_calls is not None:
+            self._open_calls.publish(batch.worker)
         if left_out:
             self.malformed += left_out
             log.error("worker %d: %d facts were left out, they are none", batch.worker, left_out)
