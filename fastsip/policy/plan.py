@@ -115,12 +115,16 @@ def target(uri: str | Target, **more: Any) -> Target:
 
 def step(*targets: str | Target, **more: Any) -> Step:
     """A Step of these targets; keywords are its other fields."""
-    return Step(tuple(map(target, targets)), **more)
+    return Step(_targets(targets), **more)
+
+
+def _targets(targets: tuple[str | Target, ...]) -> tuple[Target, ...]:
+    return tuple([one if type(one) is Target else Target(one) for one in targets])  # type: ignore[arg-type]
 
 
 def fork(*targets: str | Target, ring_time: float | None = None, recurse: bool = False) -> Plan:
     """All of these at the same time."""
-    return Plan((step(*targets, ring_time=ring_time),), recurse=recurse)
+    return Plan((Step(_targets(targets), ring_time),), None, recurse)
 
 
 def hunt(*targets: str | Target, ring_time: float | None = None, onward: Collection[Outcome] = ANY) -> Plan:
