@@ -52,6 +52,11 @@ class Pending(NamedTuple):
     times: int
 
 
+def _method(request: bytes) -> bytes:
+    """Of a request the engine has parsed: without parsing it again."""
+    return request[: request.find(b" ")]
+
+
 class Desk:
     """Decides, encodes and answers. `current` is the question being decided right now, for whoever watches."""
 
@@ -75,7 +80,8 @@ class Desk:
         self._timeout = timeout
         self._folder = module.folder if module else ""
         self._route = module.route if module else None
-        self._methods = module.methods if module else None
+        methods = module.methods if module else None
+        self._methods = {each.encode() for each in methods} if methods is not None else None
         self._rest = tuple(each.route for each in deciders.deciders)
         self._expander = deciders.expander
         self._refusal = encode(Plan(answer=Answer(500)))
@@ -89,7 +95,7 @@ class Desk:
             request = Request(question)
             plan: Plan | None = None
             try:
-                if self._route is not None and (self._methods is None or request.method in self._methods):
+                if self._route is not None and (self._methods is None or _method(question[6]) in self._methods):
                     found = self._route(request)
                     if found is not None and type(found) is not Plan:
                         self._later(question, request, found, times, deadline)

@@ -1,7 +1,8 @@
 """The event loop of a policy thread: it sleeps while nothing is asked, and gathers while a lot is.
 
-A question that comes while nobody looks wakes the thread at once. After that it looks again every `NAP` without being
-woken, because waking a thread costs more than deciding, and hears the bell again when a look finds nothing.
+A question that comes while nobody looks wakes the thread at once. After that it looks again of its own accord, the
+later the more it has just found, because waking a thread costs more than deciding; when a look finds nothing, it hears
+the bell again.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from collections.abc import Mapping
 from selectors import SelectorKey
 from typing import Any
 
-NAP = 0.0005
-"""Seconds between two looks while questions come: about what the mean question waits for the next look, twice."""
+NAP = 0.001
+"""Seconds between two looks at most: the mean question waits half of it."""
+NAP_EACH = 0.00025
+"""Seconds of it for every question the last look has found: a few that come now and then wait less."""
+LAPS = 8
+"""Looks between two turns of the event loop, where no coroutine waits for one."""
 
 
 class PacedSelector(selectors.EpollSelector):
@@ -25,15 +30,22 @@ class PacedSelector(selectors.EpollSelector):
         self.waiting = False
         """Whether the loop waits right now: nobody's code runs."""
         self.turns = 0
-        self.nap = 0.0
-        """Seconds to sleep before the next look; taken once."""
+        self.found = 0
+        """What the last look has found: the pause before the next one; taken once."""
+
+    def sleep(self, found: int) -> None:
+        """The pause after a look that found so many."""
+        self.waiting = True
+        time.sleep(min(NAP, found * NAP_EACH))
+        self.turns += 1
+        self.waiting = False
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         self.turns += 1
+        if self.found:
+            self.sleep(self.found)
+            self.found = 0
         self.waiting = True
-        if self.nap:
-            time.sleep(self.nap)
-            self.nap = 0.0
         found = super().select(timeout)
         self.waiting = False
         return found

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from fastsip.policy.complaints import Complaints
 from fastsip.policy.desk import ASKED_AGAIN_AT_MOST, Deciders, Desk, Encode
 from fastsip.policy.here import Surroundings, enter
-from fastsip.policy.loop import NAP, PolicyLoop, handled
+from fastsip.policy.loop import LAPS, PolicyLoop, handled
 from fastsip.policy.module import Module, ModuleProblem, load
 from fastsip.policy.request import CANCELLED, Question
 from fastsip.policy.watch import Watch
@@ -156,30 +156,43 @@ class PolicyThread:
 
     def _look(self) -> None:
         """Take what is asked, decide it, and look again soon; or, if nothing is, hear the bell again."""
+        paced, desk = self.loop.paced, self.desk
+        for _ in range(LAPS):
+            taken = self._take()
+            if taken < 0:
+                return
+            self._decide()
+            if desk.pending or taken == BATCH:
+                break
+            paced.sleep(taken)
+        else:
+            taken = 0
+        paced.found = taken % BATCH
+        self.loop.call_soon(self._look)
+
+    def _take(self) -> int:
+        """Put what is asked in line; how many there were, -1 if this thread has nothing to look for any more."""
         policy = self._policy
-        engine, waiting = policy.engine, policy.waiting
         with policy.gate:
             if policy.active is not self:
-                return
-            if not waiting and engine.listen_policy():
-                return
-            engine.hush_policy()
-            taken = engine.take_questions(BATCH)
-            waiting.extend(taken)
-        desk = self.desk
-        try:
+                return -1
+            if not policy.waiting and policy.engine.listen_policy():
+                return -1
+            policy.engine.hush_policy()
+            taken = policy.engine.take_questions(BATCH)
+            policy.waiting.extend(taken)
+        return len(taken)
+
+    def _decide(self) -> None:
+        """What is in line, while this thread is the active one."""
+        policy, ask, next_ = self._policy, self.desk.ask, self._policy.waiting.popleft
+        with contextlib.suppress(IndexError):
             while policy.active is self:
-                question = waiting.popleft()
+                question = next_()
                 if question[0] == CANCELLED:
                     policy.cancelled(question[1])
-                desk.ask(question)
-        except IndexError:
-            pass
-        desk.current = None
-        if policy.active is self:
-            if len(taken) < BATCH:
-                self.loop.paced.nap = NAP
-            self.loop.call_soon(self._look)
+                ask(question)
+        self.desk.current = None
 
     def take_over(self, from_: PolicyThread) -> None:
         """Ask again what waits in the tasks of a thread that is blocked, all but the one that blocks it. They are no
