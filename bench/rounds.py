@@ -78,9 +78,10 @@ def once(
     extra: float = 1 / CALLERS_DATAGRAMS,
     seed: int = 1,
     watch: Callable[[Target, Phones], Callable[[], dict[str, Any]]] | None = None,
+    prepare: Callable[[Any, Phones], None] | None = None,
 ) -> Round:
-    """Start the server `name`, register the callees, work at `rate` for `seconds`, stop it. `watch` is called before
-    the work and what it gives after it; that goes into `extra` of the round."""
+    """Start the server `name`, register the callees, work at `rate` for `seconds`, stop it. `prepare` is called before
+    the start, `watch` before the work, and what that gives after it; this goes into `extra` of the round."""
     job = job or Job()
     users = min(users, max(20, int(rate * seconds)))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -94,6 +95,8 @@ def once(
             if target is None:
                 host, port = phones.callees[0].host, phones.callees[0].port
                 return _measured("none", None, (host, port), phones, rate, seconds, scenarios, seed, watch)
+            if prepare:
+                prepare(target, phones)
             with running(target):
                 if register and not floor:
                     phones.register(target)

@@ -42,6 +42,7 @@ PARTS = {
     "peers": (22, 70),
     "balance": (10, 18),
     "latency": (17, 90),
+    "policy": (40, 220),
     "resident": (7, 66),
     "generator": (20, 80),
     "instructions": (5, 12),
