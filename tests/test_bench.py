@@ -17,7 +17,7 @@ from rows import Bench, Row, cells  # noqa: E402
 from suite import LONG, PARTS  # noqa: E402
 
 SERVERS = ("calls", "jobs", "balance", "latency", "generator")
-MORE_SERVERS = ("peers", "resident", "endurance")
+MORE_SERVERS = ("peers", "policy", "resident", "endurance")
 COMPILED = [name for name in (*PARTS, *LONG) if name not in SERVERS + MORE_SERVERS]
 
 
