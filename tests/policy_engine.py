@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastsip.policy import Plan, Surroundings
+from fastsip.policy import Plan
 from fastsip.policy.desk import Deciders
 from fastsip.policy.request import CANCELLED, FAILURE, RESPONSE, ROUTE, Question
 from fastsip.policy.threads import Policy, Terms
@@ -108,8 +108,7 @@ def plain(plan: Plan) -> bytes:
 
 
 def terms(module: str | None, folder: Path | str, timeout: float = 5, **more: object) -> Terms:
-    around = Surroundings(lambda aor: None, time.time)
-    return Terms(module, str(folder), timeout, around, plain, **more)  # type: ignore[arg-type]
+    return Terms(module, str(folder), timeout, plain, **more)  # type: ignore[arg-type]
 
 
 @contextmanager

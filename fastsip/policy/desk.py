@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from fastsip.policy.complaints import Complaints
+from fastsip.policy.here import Surroundings
 from fastsip.policy.module import Module
 from fastsip.policy.plan import Answer, Plan
 from fastsip.policy.request import CANCELLED, FAILURE, RESPONSE, ROUTE, Question, Request, Response
@@ -37,10 +38,11 @@ class Expander(Protocol):
 
 
 class Deciders(NamedTuple):
-    """What decides besides the user's module, in this order."""
+    """What decides besides the user's module, in this order, and what all of them see of the server."""
 
     deciders: Sequence[Decider] = ()
     expander: Expander | None = None
+    surroundings: Surroundings = Surroundings()
 
 
 class Pending(NamedTuple):

@@ -6,27 +6,27 @@ contacts and gateways are data and time is virtual.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from fastsip._location import decode_bindings
 from fastsip._message import canonical_aor
 from fastsip.errors import UsageError
 from fastsip.policy.plan import Target
 
-Bindings = Callable[[bytes], "bytes | None"]
-"""From a canonical address-of-record to the value of its location record."""
-Choose = Callable[[Collection[str], "str | None", Collection[str]], "Target | None"]
-"""From names of gateways, a number and names to leave out to one of them."""
+Devices = Callable[[str], Sequence[Target]]
+"""From a canonical address-of-record to where it is registered."""
+Choose = Callable[[Collection[str], "str | None", "Collection[str | Target]"], "Target | None"]
+"""From names of gateways, a number and what to leave out to one of them."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
     """The server around a policy."""
 
-    bindings: Bindings
-    now: Callable[[], float]
+    devices: Devices = lambda aor: ()
+    now: Callable[[], float] = time.time
     choose: Choose | None = None
     addresses: frozenset[str] = frozenset()
     """Hosts that stand for the first domain."""
@@ -52,28 +52,19 @@ def lookup(aor: str) -> list[Target]:
     """Where an address-of-record ("bob@example.com" or a SIP URI) is registered: best q first, the newest first among
     equals; empty if nowhere. Raises ValueError if it is no address-of-record."""
     around = _around()
-    key = canonical_aor((aor if aor[:5].lower() in ("sips:",) or aor[:4].lower() == "sip:" else f"sip:{aor}").encode())
+    key = canonical_aor((aor if aor.lower().startswith(("sip:", "sips:")) else f"sip:{aor}").encode())
     if not key:
         raise ValueError(f'lookup({aor!r}): expected an address-of-record such as "bob@example.com"')
     user, _, host = key.rpartition(b"@")
     if host.decode("utf-8", "surrogateescape") in around.addresses and around.domain:
         key = user + b"@" + around.domain.encode()
-    value = around.bindings(key)
-    return targets_of(value, round(around.now() * 1000)) if value else []
+    return [*around.devices(key.decode("utf-8", "surrogateescape"))]
 
 
-def targets_of(value: bytes, now: int) -> list[Target]:
-    """The contacts in the value of a location record that are good at `now`, Unix milliseconds."""
-    _, bindings = decode_bindings(value)
-    good = [each for each in bindings if each[9] > now]
-    good.sort(key=lambda each: (-each[4], -each[10]))
-    return [Target(each[0].decode("utf-8", "surrogateescape"), q=each[4] / 1000) for each in good]
-
-
-def next_gateway(*names: str, number: str | None = None, without: Collection[str] = ()) -> Target | None:
+def next_gateway(*names: str, number: str | None = None, without: Collection[str | Target] = ()) -> Target | None:
     """One of these gateways that is up and has a call free, drawn by weight; None if there is none. Without names, of
-    all. With a number its URI is that number at the gateway, else the gateway's own. `without` names some to leave out,
-    such as those that were tried. Raises ValueError for a name the configuration does not have."""
+    all. With a number its URI is that number at the gateway, else the gateway's own. `without` are some to leave out,
+    by name or as the targets they were. Raises ValueError for a name the configuration does not have."""
     around = _around()
     if around.choose is None:
         raise UsageError("next_gateway: this server has no gateways")

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from fastsip.policy.complaints import Complaints
 from fastsip.policy.desk import ASKED_AGAIN_AT_MOST, Deciders, Desk, Encode
-from fastsip.policy.here import Surroundings, enter
+from fastsip.policy.here import enter
 from fastsip.policy.loop import LAPS, PolicyLoop, handled
 from fastsip.policy.module import Module, ModuleProblem, load
 from fastsip.policy.request import CANCELLED, Question
@@ -59,7 +59,6 @@ class Terms:
     folder: str
     timeout: float
     """Seconds."""
-    surroundings: Surroundings
     encode: Encode
     deciders: Callable[[], Deciders] = Deciders
     """Called in the thread that will use them."""
@@ -85,10 +84,11 @@ class PolicyThread:
 
     def _run(self) -> None:
         policy, loop = self._policy, self.loop
-        enter(self.terms.surroundings)
         try:
             loop.set_exception_handler(handled(policy.complaints))
-            problem = loop.run_until_complete(self._begin())
+            deciders = self.terms.deciders()
+            enter(deciders.surroundings)
+            problem = loop.run_until_complete(self._begin(deciders))
             if policy.begun(self, problem):
                 self._serve()
         except BaseException:
@@ -99,7 +99,7 @@ class PolicyThread:
             with contextlib.suppress(Exception):
                 loop.close()
 
-    async def _begin(self) -> str | None:
+    async def _begin(self, deciders: Deciders) -> str | None:
         """Load and set up; what is wrong, or None."""
         terms, policy = self.terms, self._policy
         module: Module | None = None
@@ -108,12 +108,9 @@ class PolicyThread:
             if terms.module is not None:
                 module = load(terms.module, terms.folder)
                 await _hook(module, "setup")
-            deciders = terms.deciders()
-        except Exception as error:
-            if not isinstance(error, ModuleProblem):
-                log.exception("a policy cannot begin")
-            problem, deciders = str(error), Deciders()
-            module = _broken(terms.module or "policy", problem)
+        except ModuleProblem as error:
+            problem = str(error)
+            module = _broken(terms.module or "", problem)
         self.desk = Desk(self.loop, policy.reply, terms.encode, module, deciders, policy.complaints, terms.timeout)
         return problem
 

@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fastsip._location import RECORD_BINDINGS, SegmentReader
+from fastsip._location import RECORD_BINDINGS, RECORD_USER, SegmentReader
 from fastsip._targets import TargetTable
 from fastsip._worker import Worker
 from fastsip.launch import PolicySetup, Settings, WorkerSetup
 
 if TYPE_CHECKING:
+    from fastsip.policy.desk import Deciders
+    from fastsip.policy.plan import Target
     from fastsip.policy.threads import Policy, Terms
 
     from .probing import ProberThread
@@ -32,9 +34,9 @@ class Deciding:
         self._worker = worker
         self._policy: Policy | None = None
         self._segment: SegmentReader | None = None
-        self._policy_setup, self._settings = setup.policy, setup.settings
         self._targets = TargetTable(setup.targets_fd) if setup.targets_fd >= 0 else None
         self._prober: ProberThread | None = None
+        self._policy_setup, self._settings = setup.policy, setup.settings
         self._news: deque[str | None] = deque()
 
     @property
@@ -99,31 +101,51 @@ class Deciding:
 
     def _terms(self) -> Terms:
         from fastsip._plan import encode_plan
-        from fastsip.policy.desk import Deciders
-        from fastsip.policy.here import Surroundings
         from fastsip.policy.threads import Terms
-        from fastsip.routes import DialPlan
 
-        policy, segment = self._policy_setup, self._segment
+        policy, settings = self._policy_setup, self._settings
+        segment, table = self._segment, self._targets
         assert segment is not None
-        addresses = frozenset(policy.domains) - frozenset(self._settings.domains)
-        domain = self._settings.domains[0] if self._settings.domains else ""
-
-        def registered(aor: str) -> bool:
-            user, _, host = aor.rpartition("@")
-            key = f"{user}@{domain if domain and host in addresses else host}"
-            return segment.find(RECORD_BINDINGS, key.encode()) is not None
-
-        plan = None
-        if self._targets is not None and policy.gateways:
-            plan = DialPlan(policy, self._targets, known=registered)
-        around = Surroundings(
-            bindings=lambda aor: segment.find(RECORD_BINDINGS, aor),
-            now=time.time,
-            choose=plan.choose if plan is not None else None,
-            addresses=addresses,
-            domain=domain,
+        timeout = settings.policy_timeout / 1000
+        return Terms(
+            policy.module, policy.folder, timeout, encode_plan, lambda: _deciders(policy, settings, segment, table)
         )
-        deciders = Deciders((plan,) if plan is not None else ())
-        timeout = self._settings.policy_timeout / 1000
-        return Terms(policy.module, policy.folder, timeout, around, encode_plan, lambda: deciders)
+
+
+def _deciders(policy: PolicySetup, settings: Settings, segment: SegmentReader, table: TargetTable | None) -> Deciders:
+    """Services and dial plan, for one thread."""
+    from fastsip.policy.desk import Deciders
+    from fastsip.policy.here import Surroundings
+    from fastsip.routes import DialPlan
+    from fastsip.services import Services
+    from fastsip.services.people import devices
+    from fastsip.services.source import Published
+
+    def known(aor: str) -> bool:
+        user, _, host = aor.rpartition("@")
+        key = f"{user}@{domain if domain and host in addresses else host}".encode("utf-8", "surrogateescape")
+        return any(segment.find(kind, key) is not None for kind in (RECORD_BINDINGS, RECORD_USER))
+
+    def found(aor: str) -> list[Target]:
+        return [target for group in devices(published.lookup(aor), round(time.time() * 1000)) for target in group]
+
+    published = Published(segment)
+    domains = settings.domains or policy.domains[:1]
+    domain = domains[0] if domains else ""
+    addresses = frozenset(policy.domains) - frozenset(domains)
+    dial_plan = DialPlan(policy, table, known=known) if table is not None and policy.gateways else None
+    services = Services(
+        published.lookup,
+        published.services,
+        domains,
+        settings.listen,
+        ring_time=settings.ring_time / 1000,
+        recurse=settings.recurse,
+    )
+    surroundings = Surroundings(
+        devices=found,
+        choose=dial_plan.choose if dial_plan is not None else None,
+        addresses=addresses,
+        domain=domain,
+    )
+    return Deciders((services,) if dial_plan is None else (services, dial_plan), services, surroundings)

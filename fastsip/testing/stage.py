@@ -9,20 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from fastsip._location import encode_bindings
 from fastsip._message import Uri, canonical_aor, parse
 from fastsip.errors import SipError
 from fastsip.policy.here import Surroundings, enter
 from fastsip.policy.module import Module, load, look_over
-from fastsip.policy.plan import Plan, Target
+from fastsip.policy.plan import Plan, Target, target
 from fastsip.policy.request import AUTHENTICATED, KNOWN, OWN, ROUTE, TRUSTED, Question, Request, Response
 from fastsip.testing import writing
 from fastsip.testing.clock import VirtualLoop
-
-if TYPE_CHECKING:
-    from fastsip._location import BindingTuple
 
 T = TypeVar("T")
 Contacts = Mapping[str, "str | Target | Sequence[str | Target]"]
@@ -71,12 +67,13 @@ class Stage:
         }
         self.domains = tuple(domains)
         self.timeout = timeout
-        self._module = _loaded(module)
+        self._module = loaded(module)
         self._opened = (at or datetime.now(UTC)).timestamp()
         self._loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop() if real_time else VirtualLoop()
         self._begun = self._loop.time()
         self._context = contextvars.copy_context()
-        self._context.run(enter, Surroundings(self._bindings, lambda: self._opened + self.elapsed, self._choose))
+        around = Surroundings(self._devices, lambda: self._opened + self.elapsed, self._choose)
+        self._context.run(enter, around)
         self._last: tuple[Question, Plan | None] | None = None
         self._tokens = 0
 
@@ -244,32 +241,18 @@ class Stage:
         key = canonical_aor((aor if aor.startswith(("sip:", "sips:")) else f"sip:{aor}").encode())
         return key.decode("utf-8", "surrogateescape") if key else aor
 
-    def _bindings(self, aor: bytes) -> bytes | None:
-        name = aor.decode("utf-8", "surrogateescape")
+    def _devices(self, aor: str) -> list[Target]:
+        """As they would be found: by q, then in the order they are written."""
         for key, found in self.contacts.items():
-            if self._key(key) == name:
+            if self._key(key) == aor:
                 listed = [found] if isinstance(found, str | Target) else [*found]
-                return encode_bindings(1, [self._binding(one, number) for number, one in enumerate(listed)])
-        return None
+                return sorted(map(target, listed), key=lambda one: -one.q)
+        return []
 
-    def _binding(self, one: str | Target, number: int) -> BindingTuple:
-        """As it would be registered: earlier ones are the newer ones."""
-        made = one if isinstance(one, Target) else Target(one)
-        now = round((self._opened + self.elapsed) * 1000)
-        source = (4, bytes([192, 0, 2, 1]) + bytes(12), 5060)
-        q = round(made.q * 1000)
-        return made.uri.encode(), b"stage", b"", b"", q, 1, source, 1, 0, now + 3_600_000, now - number, 0
-
-    def _choose(self, names: Collection[str], number: str | None, without: Collection[str]) -> Target | None:
-        """The first of them that is up: a test wants no dice."""
-        for name in [*names, *without]:
-            if name not in self.gateways:
-                raise ValueError(f'no gateway is called "{name}" (there are: {", ".join(self.gateways) or "none"})')
-        for slot, (name, gateway) in enumerate(self.gateways.items()):
-            if gateway.up and name not in without and (not names or name in names):
-                uri = gateway.uri if number is None else _numbered(gateway.uri, number)
-                return Target(uri, gateway=slot, try_time=gateway.try_time)
-        return None
+    def _choose(
+        self, names: Collection[str], number: str | None, without: Collection[str | Target]
+    ) -> Target | None:
+        return choose(self.gateways, names, number, without)
 
 
 def call(module: object, method: str, uri: str, **more: Any) -> Plan | None:
@@ -280,7 +263,8 @@ def call(module: object, method: str, uri: str, **more: Any) -> Plan | None:
         return made.call(method, uri, **{name: value for name, value in more.items() if name in of_call})
 
 
-def _loaded(module: object) -> Module:
+def loaded(module: object) -> Module:
+    """The policy of a module, its name or path, an object, or a route function."""
     if isinstance(module, Path) or (isinstance(module, str) and module.endswith(".py")):
         path = Path(module).resolve()
         return load(path.stem, str(path.parent))
@@ -302,8 +286,25 @@ async def _gathered(tasks: Iterable[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _numbered(uri: str, number: str) -> str:
-    """The number at the gateway's host."""
-    scheme, _, rest = uri.partition(":")
-    return f"{scheme}:{number}@{rest.rpartition('@')[2]}"
-
+def choose(
+    gateways: Mapping[str, Gateway],
+    names: Collection[str],
+    number: str | None,
+    without: Collection[str | Target],
+    counted: bool = True,
+) -> Target | None:
+    """The first of them that is up: a test wants no dice. Raises ValueError for a name there is none of."""
+    slots = {one.gateway for one in without if isinstance(one, Target)}
+    uris = {one.uri.rpartition("@")[2] for one in without if isinstance(one, Target)}
+    for name in [*names, *(one for one in without if isinstance(one, str))]:
+        if name not in gateways:
+            raise ValueError(f'no gateway is called "{name}" (there are: {", ".join(gateways) or "none"})')
+    for slot, (name, gateway) in enumerate(gateways.items()):
+        host = gateway.uri.partition(":")[2].rpartition("@")[2]
+        if not gateway.up or name in without or (names and name not in names):
+            continue
+        if (slot in slots) if counted else (host in uris):
+            continue
+        uri = gateway.uri if number is None else f"{gateway.uri.partition(':')[0]}:{number}@{host}"
+        return Target(uri, gateway=slot if counted else None, try_time=gateway.try_time)
+    return None
