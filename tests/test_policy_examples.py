@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -111,7 +112,8 @@ class Service(BaseHTTPRequestHandler):
         said = b"<html>" if number.endswith("8") else json.dumps({"to": to, "seconds": 30}).encode()
         self.send_response(500 if type(self).broken else 200)
         self.end_headers()
-        self.wfile.write(said)
+        with contextlib.suppress(OSError):
+            self.wfile.write(said)
 
     def log_message(self, *_: object) -> None: ...
 

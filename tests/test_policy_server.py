@@ -217,7 +217,7 @@ class Service(BaseHTTPRequestHandler):
             time.sleep(3)
         self.send_response(200)
         self.end_headers()
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self.wfile.write(json.dumps({"to": type(self).to}).encode())
 
     def log_message(self, *_: Any) -> None: ...

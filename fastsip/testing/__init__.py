@@ -18,6 +18,7 @@ A coroutine that sleeps a minute takes no time, and `stage.elapsed` says that a 
 """
 
 from fastsip.testing.engine import Device, Engine
+from fastsip.testing.scene import Call, Phone, Scene
 from fastsip.testing.stage import Gateway, PlanIsLate, Stage, call
 
-__all__ = ["Device", "Engine", "Gateway", "PlanIsLate", "Stage", "call"]
+__all__ = ["Call", "Device", "Engine", "Gateway", "Phone", "PlanIsLate", "Scene", "Stage", "call"]

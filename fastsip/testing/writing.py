@@ -57,3 +57,28 @@ def response(to: bytes, status: int, reason: str = "", headers: Fields = (), tag
             lines.append(line if ";tag=" in line or status == 100 else f"{line};tag={tag}")
     lines += [f"{name}: {value}" for name, value in fields(headers)]
     return ("\r\n".join([*lines, "Content-Length: 0"]) + "\r\n\r\n").encode("utf-8", "surrogateescape")
+
+
+def cancel(invite: bytes) -> bytes:
+    """The CANCEL of an INVITE (RFC 3261 9.1)."""
+    return _beside(invite, "CANCEL", invite)
+
+
+def ack(invite: bytes, answer: bytes) -> bytes:
+    """The ACK of a final response that is no 2xx (RFC 3261 17.1.1.3)."""
+    return _beside(invite, "ACK", answer)
+
+
+def _beside(invite: bytes, method: str, to_of: bytes) -> bytes:
+    names = ("via:", "from:", "call-id:", "max-forwards:", "route:")
+    lines = _lines(invite)
+    kept = [line for line in lines[1:] if line.lower().startswith(names)]
+    to = next(line for line in _lines(to_of) if line.lower().startswith("to:"))
+    number = next(line for line in lines if line.lower().startswith("cseq:")).split()[1]
+    start = lines[0].replace("INVITE", method, 1)
+    text = "\r\n".join([start, *kept, to, f"CSeq: {number} {method}", "Content-Length: 0"])
+    return (text + "\r\n\r\n").encode("utf-8", "surrogateescape")
+
+
+def _lines(message: bytes) -> list[str]:
+    return message.partition(b"\r\n\r\n")[0].decode("utf-8", "surrogateescape").split("\r\n")
