@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from fastsip.policy import Plan, fork, redirect, reject
-from fastsip.testing import Stage
+from fastsip.policy.module import load
+from fastsip.testing import Scene, Stage
 
+ROOT = Path(__file__).parent.parent
 FOLDER = "fastsip.examples.policies"
 GATEWAYS = {name: f"sip:gw.{name}.example.net" for name in ("oceanic", "continental", "premium")}
 
@@ -58,6 +63,36 @@ def test_least_cost_last_resort() -> None:
             assert stage.fail(486) is None
     finally:
         del least_cost.RATES["+49"]
+
+
+def test_least_cost_among_gateways() -> None:
+    with Scene(f"{FOLDER}.least_cost") as scene:
+        first, second = scene.gateway("oceanic", answer=503, after=0, ring=False), scene.gateway("continental")
+        scene.gateway("premium")
+        call = scene.call("sip:+13125550100@example.com")
+        scene.wait(3)
+        assert call.status == 200 and [what for _, what in first.log] == ["INVITE", "ACK"]
+        assert second.log[0] == (0, "INVITE")
+        second.answer = 486
+        call = scene.call("sip:+13125550100@example.com")
+        scene.wait(3)
+        assert call.status == 486, "nobody else is asked when the callee is busy"
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "fastsip" / "policy" / "README.md"], ids=str)
+def test_what_the_readme_shows(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    blocks = [block for block in blocks if "fastsip.policy" in block]
+    (tmp_path / "my_routing.py").write_text(blocks[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    load("my_routing", str(tmp_path))
+    for block in blocks[1:]:
+        names: dict[str, Any] = {}
+        exec(block, names)
+        tests = [test for name, test in names.items() if name.startswith("test_")]
+        assert tests
+        for test in tests:
+            test()
 
 
 CHICAGO = ZoneInfo("America/Chicago")
