@@ -74,7 +74,9 @@ class Request:
     @property
     def user(self) -> str | None:
         """The Request-URI's user: a name, or a number."""
-        return self.uri.user
+        message = self._message
+        uri = (self.message if message is None else message).uri
+        return None if uri is None else uri.user
 
     @property
     def from_(self) -> NameAddr:

@@ -104,7 +104,7 @@ class Services:
     def expand(self, plan: Plan, request: Request) -> Plan:
         """The plan with the devices and services of people in place of their addresses-of-record. Where nobody is left
         to call it is an answer. The same object if it names nobody who lives here."""
-        if plan is self._made or not any(self._who(target) for step in plan.steps for target in step.targets):
+        if plan is self._made or not self._names_people(plan):
             return plan
         return Expansion(plan, self._layout(Caller(request)), self._who).plan()
 
@@ -122,6 +122,15 @@ class Services:
         ):
             return None
         return kept.plan
+
+    def _names_people(self, plan: Plan) -> bool:
+        # Of every plan anybody makes, and nearly all of them name nobody.
+        destination = self._people.destination
+        for step in plan.steps:
+            for target in step.targets:
+                if destination(target.uri).aor is not None and self._who(target) is not None:
+                    return True
+        return False
 
     def _who(self, target: Target) -> str | None:
         """Whose address-of-record a target is, if nothing else says where it goes."""
