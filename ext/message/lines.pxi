@@ -169,13 +169,15 @@ cdef int parse_message(Message* m, const uint8_t* data, uint32_t length, int fra
     m.size = m.body + left
     return <int>(skipped + m.size)
 
-cdef uint64_t CALL_ID = 0x64692D6C6C6163         # "call-id" as name_word reads it
+# "call-id" as name_word reads it.
+cdef inline uint64_t call_id_word() noexcept nogil:
+    return 0x64692D6C6C6163
 
 # Is this the name of a Call-ID line: "Call-ID" or "i", white space, colon?  Where its value may begin, or 0.
 cdef inline uint32_t call_id_value(const uint8_t* data, uint32_t at, uint32_t stop) noexcept nogil:
     if (data[at] | 0x20) == c'i':
         at += 1
-    elif stop - at > 7 and name_short(name_fold(name_word(data + at)), 7) == CALL_ID:
+    elif stop - at > 7 and name_short(name_fold(name_word(data + at)), 7) == call_id_word():
         at += 7
     else:
         return 0
