@@ -74,14 +74,14 @@ TURNS_AT_MOST = 10_000
 class Device:
     """A UDP socket on loopback. What it receives is kept with the second it came at, and given to `on_message`."""
 
-    def __init__(self, engine: Engine, name: str, host: str = "127.0.0.1") -> None:
+    def __init__(self, engine: Engine, name: str, host: str = "127.0.0.1", port: int = 0) -> None:
         self.engine = engine
         self.name = name
         self.received: list[tuple[float, str]] = []
         self.on_message: Callable[[str], None] | None = None
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        self._socket.bind((host, 0))
+        self._socket.bind((host, port))
         self._socket.setblocking(False)
         self.host, self.port = self._socket.getsockname()[:2]
         self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
@@ -155,8 +155,8 @@ class Engine:
         self._order = itertools.count()
         self._closed = False
 
-    def device(self, name: str, host: str = "127.0.0.1") -> Device:
-        device = Device(self, name, host)
+    def device(self, name: str, host: str = "127.0.0.1", port: int = 0) -> Device:
+        device = Device(self, name, host, port)
         self.devices.append(device)
         return device
 
