@@ -123,7 +123,8 @@ def beside_call(now: dict[str, Costs]) -> list[str]:
         ratio = now[path].per_sent / now["call"].per_sent
         console.print(f"{path}: {now[path].per_sent:,.0f} per datagram sent, {ratio:.2f} times a plain call's")
         if ratio > MOST_BESIDE_CALL:
-            complaints.append(f"{path}: {ratio:.2f} times a plain call's per datagram sent, {MOST_BESIDE_CALL} is the most")
+            limit = f"{MOST_BESIDE_CALL} is the most"
+            complaints.append(f"{path}: {ratio:.2f} times a plain call's per datagram sent, {limit}")
     return complaints
 
 
