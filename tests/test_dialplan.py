@@ -152,6 +152,31 @@ def test_numbers_of_people_who_live_here() -> None:
     assert asked == ["+19725552222@example.com"] * 2 + ["+1972@example.com"], "as it stands it was looked up already"
 
 
+def test_steps_for_a_call_somebody_here_forwards() -> None:
+    plan, table = dial_plan(
+        {"prefix": "+1", "gateways": [["a"], ["b"]]},
+        {"domain": "example.net", "gateways": [["a"]]},
+        gateways={"a": {"calls": 1}, "b": {"calls": 1}},
+        known=lambda aor: aor in ("+1555@example.com", "bob@example.com"),
+    )
+
+    def sent(uri: str) -> list[str] | None:
+        steps = plan.steps(uri)
+        return None if steps is None else [target.uri for step in steps for target in step.targets]
+
+    gateways = ["sip:+1972@a.example.com;user=phone", "sip:+1972@b.example.com;user=phone"]
+    assert sent("tel:+1-972") == sent("sip:+1972@example.com") == gateways
+    assert sent("sip:bob@example.net") == ["sip:bob@example.net"]
+    assert sent("tel:+1555") == ["sip:+1555@example.com"], "somebody here"
+    assert sent("sip:+1555@example.com") is None and sent("sip:bob@example.com") is None
+    assert sent("sip:bob@example.org") is None and sent("nothing") is None
+    assert sent("tel:+44") == []
+    table.begin(0, 0)
+    assert sent("tel:+1-972") == gateways[1:]
+    table.begin(1, 0)
+    assert sent("tel:+1-972") == []
+
+
 def test_no_gateway_left() -> None:
     plan, table = dial_plan(
         {"prefix": "+", "gateways": [["a"], ["b"]]}, gateways={"a": {"calls": 1}, "b": {"calls": 1}}

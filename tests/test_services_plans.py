@@ -171,6 +171,8 @@ def test_a_device_behind_a_path_and_one_with_headers(monkeypatch: pytest.MonkeyP
 
 def test_numbers_go_by_the_dial_plan() -> None:
     def dial(uri: str) -> tuple[Step, ...] | None:
+        if "+1973" in uri:
+            return fork("sip:amy@example.com").steps  # her number
         if "+1972" not in uri:
             return None
         return hunt(
@@ -183,6 +185,8 @@ def test_numbers_go_by_the_dial_plan() -> None:
         "bob": Record(forward_always="tel:+1972555"),
         "amy": Record(forward_no_answer="sip:+1972555@example.com", forward_busy="tel:+44"),
         "cat": Record(find_me=(("tel:+1972555",), ("sip:amy@example.com",)), ring_time=7),
+        "dan": Record(forward_always="tel:+1973555"),
+        "eve": Record(find_me=(("tel:+1973555",),)),
     }
     mine = services(records, outside=dial)
     assert told(mine.route(asked())) == ["sip:1@gw1.example", "sip:1@gw2.example"]
@@ -190,6 +194,8 @@ def test_numbers_go_by_the_dial_plan() -> None:
     assert told(plan) == [f"{AMY} 20s no_answer>1", "sip:1@gw1.example", "sip:1@gw2.example"]
     assert plan is not None and plan.steps[1].targets[0].headers[1][0] == "Diversion"
     assert [dict(s.onward) for s in plan.steps[1:]] == [dict.fromkeys(ANY - {BUSY, NO_ANSWER}, 2), {}]
+    assert told(mine.route(asked("dan"))) == told(mine.route(asked("amy")))
+    assert told(mine.route(asked("eve"))) == [AMY]
     plan = mine.route(asked("cat"))
     assert told(plan) == [
         "sip:1@gw1.example 7s busy>2 no_answer>2",

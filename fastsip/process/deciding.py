@@ -139,6 +139,7 @@ def _deciders(policy: PolicySetup, settings: Settings, segment: SegmentReader, t
         published.services,
         domains,
         settings.listen,
+        outside=dial_plan.steps if dial_plan is not None else None,
         ring_time=settings.ring_time / 1000,
         recurse=settings.recurse,
     )

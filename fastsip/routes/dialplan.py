@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from fastsip._message import Uri
 from fastsip._targets import TargetTable, now_ms
+from fastsip.errors import ParseError
 from fastsip.launch import PolicySetup, RouteSetup
 from fastsip.policy.plan import FAILURE, STEPS_AT_MOST, TIMEOUT, UNAVAILABLE, Plan, Step, Target, reject
 from fastsip.policy.request import Request
@@ -99,11 +100,29 @@ class DialPlan:
 
     def route(self, request: Request) -> Plan | None:
         """What the dial plan says of a request outside a dialog. None: nothing, it is not about its Request-URI."""
-        found = self._way(request)
+        found = self._way(request.uri, request.own, request.known)
         if not isinstance(found, Way):
             return found
         if not (request.trusted or request.authenticated):
             return reject(403)
+        return self._over(found)
+
+    def steps(self, uri: str) -> tuple[Step, ...] | None:
+        """The steps to where somebody who lives here has his calls sent, which takes no rights of the caller's. None:
+        the dial plan says nothing of it; without any there is no such number, or no gateway for it now."""
+        try:
+            parsed = Uri(uri)
+        except ParseError:
+            return None
+        host = in_uri((parsed.host or "").lower())
+        own = host in self._own
+        found = self._way(parsed, own, own and self._known(f"{parsed.user or ''}@{host}"))
+        if isinstance(found, Way):
+            found = self._over(found)
+        return found.steps if found is not None else None
+
+    def _over(self, found: Way) -> Plan:
+        """The gateways of a way, one after another."""
         gateways = self._choice.order(found.route.groups)[:STEPS_AT_MOST]
         if not gateways:
             wait = self._choice.wait(found.route.groups)
@@ -132,12 +151,11 @@ class DialPlan:
         uri = chosen.uri if number is None else chosen.at(number)
         return Target(uri, try_time=chosen.try_time, gateway=chosen.slot)
 
-    def _way(self, request: Request) -> Way | Plan | None:
-        uri = request.uri
-        if uri.scheme != "tel" and not request.own:
+    def _way(self, uri: Uri, own: bool, known: bool) -> Way | Plan | None:
+        if uri.scheme != "tel" and not own:
             route = self._domains.get(in_uri((uri.host or "").lower()))
             return Way(route, lambda gateway: str(uri), True) if route is not None else None
-        if request.known or not self._contexts:
+        if known or not self._contexts:
             return None
         number = number_of(uri)
         if number is None:

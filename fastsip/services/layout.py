@@ -198,9 +198,8 @@ class Layout(Reach):
         if isinstance(sent, Refusal):
             return sent
         block = self.abroad(to, sent, cause)
-        if block is None:
-            assert to.aor is not None
-            first = self._person(to.aor, sent, visited)
+        if isinstance(block, str):
+            first = self._person(block, sent, visited)
         else:
             added = self.add(block) if block else None
             first = AWAY if added is None else added

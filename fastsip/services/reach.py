@@ -103,9 +103,8 @@ class Reach:
             return []
         trail = trail.to(member.uri, history.FOLLOWED, child, same=member.aor is None)
         block = self.abroad(member, trail, history.FOLLOWED)
-        if block is None:
-            assert member.aor is not None
-            return self._reach(member.aor, trail, visited)
+        if isinstance(block, str):
+            return self._reach(block, trail, visited)
         return [block] if block else []
 
     def _reach(self, aor: str, trail: Trail | None, visited: tuple[str, ...]) -> list[Block]:
@@ -124,9 +123,8 @@ class Reach:
                 if isinstance(sent, Refusal):
                     return []
                 block = self.abroad(person.always, sent, history.ALWAYS)
-                if block is None:
-                    assert person.always.aor is not None
-                    return self._reach(person.always.aor, sent, visited)
+                if isinstance(block, str):
+                    return self._reach(block, sent, visited)
                 return [block] if block else []
             if self.calls and person.record.do_not_disturb:
                 return []
@@ -147,15 +145,20 @@ class Reach:
             return Refusal(403, SCREENED_IN)
         return trail.to(to.uri, cause, child)
 
-    def abroad(self, to: Destination, trail: Trail, cause: Cause) -> Block | None:
-        """The steps to somebody who does not live here, none if there is no way; None if he lives here."""
+    def abroad(self, to: Destination, trail: Trail, cause: Cause) -> Block | str:
+        """The steps to somebody who does not live here, none if there is no way; the address-of-record of one who
+        does."""
         if to.aor is not None and (self._outside is None or self._bound(to.aor) or self.person(to.aor)):
-            return None
+            return to.aor
         steps = self._outside(to.uri) if self._outside is not None else None
         self.fixed &= steps is None
+        if steps is not None and len(steps) == 1 and len(steps[0].targets) == 1 and steps[0].targets[0].gateway is None:
+            resident = self.people.aor(steps[0].targets[0].uri)
+            if resident is not None:
+                return resident  # a number that is somebody's here
         if steps is None:
             if to.aor is not None:
-                return None
+                return to.aor
             if to.uri.lower().startswith("tel:"):
                 return []
             steps = (Step((Target(history.with_cause(to.uri, cause)),)),)
