@@ -33,21 +33,23 @@ def hosts(plan: Plan | None) -> list[str]:
 
 def test_least_cost_goes_by_price() -> None:
     with Stage(f"{FOLDER}.least_cost", gateways=GATEWAYS) as stage:
-        plan = stage.call("INVITE", "sip:+13125550100@example.com")
+        plan = stage.call("INVITE", "sip:+13125550100@example.com", trusted=True)
         assert hosts(plan) == ["oceanic", "continental", "premium"] and plan and not plan.on_failure
-        assert hosts(stage.call("INVITE", "sip:+447700900123@example.com")) == ["continental", "oceanic", "premium"]
-        assert hosts(stage.call("INVITE", "sip:+19005550100@example.com")) == ["premium"]
+        plan = stage.call("INVITE", "sip:+447700900123@example.com", trusted=True)
+        assert hosts(plan) == ["continental", "oceanic", "premium"]
+        assert hosts(stage.call("INVITE", "sip:+19005550100@example.com", trusted=True)) == ["premium"]
         assert stage.call("INVITE", "sip:bob@example.com") is None
         assert stage.call("MESSAGE", "sip:+13125550100@example.com") is None
-        assert stage.call("INVITE", "sip:+999@example.com") == reject(404, "No Rate For This Number")
+        assert stage.call("INVITE", "sip:+13125550100@example.com") == reject(403), "a stranger"
+        assert stage.call("INVITE", "sip:+999@example.com", trusted=True) == reject(404, "No Rate For This Number")
 
 
 def test_least_cost_when_gateways_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     with Stage(f"{FOLDER}.least_cost", gateways=GATEWAYS) as stage:
         stage.gateways["oceanic"].up = False
-        assert hosts(stage.call("INVITE", "sip:+442079460000@example.com")) == ["premium"]
+        assert hosts(stage.call("INVITE", "sip:+442079460000@example.com", trusted=True)) == ["premium"]
         stage.gateways["premium"].up = False
-        refused = stage.call("INVITE", "sip:+442079460000@example.com")
+        refused = stage.call("INVITE", "sip:+442079460000@example.com", trusted=True)
         assert refused and refused.answer and refused.answer.status == 503
 
 
@@ -57,7 +59,7 @@ def test_least_cost_last_resort() -> None:
     least_cost.RATES["+49"] = {"oceanic": 0.01}
     try:
         with Stage(least_cost, gateways=GATEWAYS) as stage:
-            plan = stage.call("INVITE", "sip:+4930123456@example.com")
+            plan = stage.call("INVITE", "sip:+4930123456@example.com", trusted=True)
             assert hosts(plan) == ["oceanic"] and plan and plan.on_failure
             assert hosts(stage.fail(503)) == ["premium"]
             assert stage.fail(486) is None
@@ -167,21 +169,21 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Service]]:
 
 def test_slow_http(service: type[Service]) -> None:
     with Stage(f"{FOLDER}.slow_http", real_time=True) as stage:
-        assert stage.call("INVITE", "sip:+15550101@example.com") == fork("sip:+15550101@192.0.2.50")
-        assert stage.call("INVITE", "sip:+15550107@example.com") == reject(404)
-        assert stage.call("INVITE", "sip:+15550101@example.com") == fork("sip:+15550101@192.0.2.50")
+        assert stage.call("INVITE", "sip:+15550101@example.com", trusted=True) == fork("sip:+15550101@192.0.2.50")
+        assert stage.call("INVITE", "sip:+15550107@example.com", trusted=True) == reject(404)
+        assert stage.call("INVITE", "sip:+15550101@example.com", trusted=True) == fork("sip:+15550101@192.0.2.50")
         assert service.asked == ["+15550101", "+15550107"], "the third was remembered"
         begun = time.monotonic()
-        assert stage.call("INVITE", "sip:+15550109@example.com") == fork("sip:+15550109@gw1.example.net")
+        assert stage.call("INVITE", "sip:+15550109@example.com", trusted=True) == fork("sip:+15550109@gw1.example.net")
         assert 0.9 < time.monotonic() - begun < 1.9
-        assert stage.call("INVITE", "sip:+15550108@example.com") == fork("sip:+15550108@gw1.example.net")
+        assert stage.call("INVITE", "sip:+15550108@example.com", trusted=True) == fork("sip:+15550108@gw1.example.net")
         assert stage.call("INVITE", "sip:bob@example.com") is None
 
 
 def test_slow_http_goes_where_it_went_while_the_service_is_down(service: type[Service]) -> None:
     with Stage(f"{FOLDER}.slow_http", real_time=True) as stage:
-        stage.call("INVITE", "sip:+15550102@example.com")
+        stage.call("INVITE", "sip:+15550102@example.com", trusted=True)
         service.broken = True
         stage._opened += 60  # what it remembers is old
-        assert stage.call("INVITE", "sip:+15550102@example.com") == fork("sip:+15550102@192.0.2.50")
-        assert stage.call("INVITE", "sip:+15550103@example.com") == fork("sip:+15550103@gw1.example.net")
+        assert stage.call("INVITE", "sip:+15550102@example.com", trusted=True) == fork("sip:+15550102@192.0.2.50")
+        assert stage.call("INVITE", "sip:+15550103@example.com", trusted=True) == fork("sip:+15550103@gw1.example.net")

@@ -49,6 +49,8 @@ def route(request: Request) -> Plan | None:
     number = request.user or ""
     if not number.startswith("+"):
         return None
+    if not (request.trusted or request.authenticated):
+        return reject(403)  # strangers do not call at our expense
     prices = _prices(number)
     if prices is None:
         return reject(404, "No Rate For This Number")

@@ -46,6 +46,8 @@ async def route(request: Request) -> Plan | None:
     number = request.user or ""
     if not number.startswith("+"):
         return None
+    if not (request.trusted or request.authenticated):
+        return reject(403)  # strangers do not call at our expense
     good_until, known = cache.get(number, (0.0, None))
     if good_until <= now():
         try:
