@@ -278,14 +278,15 @@ cdef bint hop_of(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
 
 
 cdef bint recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogil:
-    # A 3xx whose contacts are followed here (16.5): those nobody was sent to yet become candidates of this step. False if
-    # there are none.
+    # A 3xx whose contacts are followed here (16.5): those that can be reached and nobody was sent to yet become candidates
+    # of this step. False if there are none: then it is for the caller (16.7 step 4).
     cdef uint16_t line = 0, before = ctx.plan.target_count
     cdef Slice rest, value
     cdef NameAddr contact
     cdef Target* target
     cdef uint8_t* text = ctx.plan.buffer.data + ctx.plan.buffer.length - MAX_RECURSION * MAX_URI
     cdef uint32_t length, i
+    cdef Flow flow
     cdef Uri uri
     cdef bint known
     rest.start = rest.end = 0
@@ -293,7 +294,7 @@ cdef bint recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nog
         if next_value(m, HDR_CONTACT, &line, &rest, &value) <= 0:
             break
         if (not parse_name_addr(m.data, value, &contact) or contact.star or not parse_uri(m.data, contact.uri, &uri)
-                or uri.scheme != SCHEME_SIP):
+                or not next_hop(p, m.data, &uri, &ctx.source, &flow)):
             continue
         length = uri.headers.start - 1 - contact.uri.start if uri.headers.end else slice_length(contact.uri)
         if length >= MAX_URI:
@@ -310,6 +311,7 @@ cdef bint recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nog
         memset(target, 0, sizeof(Target))
         timer_init(&target.timer_c, TIMER_C)
         target.context = ctx
+        target.flow = flow
         memcpy(text + i * MAX_URI, m.data + contact.uri.start, length)
         target.uri = text + i * MAX_URI
         target.uri_length = length
