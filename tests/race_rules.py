@@ -29,7 +29,10 @@ class Branch:
     breadth: int
     silent_after: float
     """Timer B, or the try_time it has in one of the plans."""
+    spoke: bool = False
+    """It sent a provisional response, which may have come too late."""
     rang: bool = False
+    """One that came in time, beyond doubt."""
     final: int = 0
     cancel: str = ""
     cancelled: float = 0.0
@@ -88,6 +91,7 @@ class Witness:
             return
         branch.late = branch.silent(now)
         if status < 200:
+            branch.spoke = True
             branch.rang = branch.rang or (not branch.final and not branch.given_up(now))
             return
         if status < 300:
@@ -122,7 +126,7 @@ class Witness:
             raise Broken(f"{method} on a branch that has no INVITE")
         if method == "CANCEL":
             if not branch.cancel:
-                _rule(branch.rang, "CANCEL before a provisional response (9.1)")
+                _rule(branch.spoke, "CANCEL before a provisional response (9.1)")
                 _rule(not branch.final, "CANCEL after a final response (9.1)")
                 branch.cancel, branch.cancelled = text, now
             _rule(text == branch.cancel, "a second CANCEL that differs")
