@@ -118,10 +118,10 @@ class Phone(Device):
         if text.startswith("SIP/2.0"):
             self._hear_response(text)
         elif text.startswith("CANCEL"):
-            self.send(reply(text, "200 OK", to_tag=self.name))
-            if self.obeys and header(text, "Via") not in self.answered:
+            invite = next((one for one in self.invites if header(one, "Via") == header(text, "Via")), None)
+            self.send(reply(text, "200 OK" if invite else "481 What", to_tag=self.name))
+            if invite and self.obeys and header(text, "Via") not in self.answered:
                 self.answered.add(header(text, "Via"))
-                invite = next(one for one in self.invites if header(one, "Via") == header(text, "Via"))
                 self.send(reply(invite, "487 Request Terminated", to_tag=self.name))
         elif not text.startswith("ACK") and text not in self.invites:
             self.invites.append(text)

@@ -123,7 +123,10 @@ class Witness:
             self._invite_out(now, via, branch, text)
             return
         if branch is None:
-            raise Broken(f"{method} on a branch that has no INVITE")
+            # Of a CANCEL that belongs to nothing here it is somebody else's to judge (16.10): it is passed on.
+            unknown = method == "CANCEL" and (self.first_in < 0 or self.final > 0)
+            _rule(unknown, f"{method} on a branch without an INVITE")
+            return
         if method == "CANCEL":
             if not branch.cancel:
                 _rule(branch.spoke, "CANCEL before a provisional response (9.1)")

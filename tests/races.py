@@ -146,8 +146,8 @@ class Call:
         fate = dice.random()
         if fate < 0.1:
             return
-        self.say(cancel, "481 What" if self.told.get(via) and fate < 0.5 else "200 OK")
         invite = self.world.invites.get(via)
+        self.say(cancel, "481 What" if invite is None or (self.told.get(via) and fate < 0.5) else "200 OK")
         if invite is None or fate < 0.2:
             return
         what = "200 OK" if fate < 0.3 else "487 Request Terminated"

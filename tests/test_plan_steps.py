@@ -132,6 +132,20 @@ def test_ring_time_ends_with_cancel_and_the_next_step() -> None:
         assert one.seen == ["INVITE", "CANCEL", "ACK"]
 
 
+def test_the_first_step_tells_too() -> None:
+    with scene(lambda _: plan, asks=["requests"]) as s:
+        alice, one, two = s.phones("alice", "one", "two")
+        plan = Plan((step(one.contact, notify=182, onward=ANY), step(two.contact, notify=181)))
+        for phone in (one, two):
+            phone.does((0.1, "486 Busy Here"))
+        alice.calls(BOB)
+        s.engine.advance(1)
+        assert alice.seen == ["100", "182", "181", "486"]
+        alice.calls(BOB, method="MESSAGE")
+        s.engine.advance(1)
+        assert alice.seen[4:] == ["486 MESSAGE"]
+
+
 def test_a_late_answer_goes_up_and_the_running_step_is_cancelled() -> None:
     """The CANCEL of a ring time crosses the 200."""
     with scene(lambda _: plan, asks=["requests"]) as s:
