@@ -358,3 +358,13 @@ def test_new_settings_change_what_is_offered():
             alice.send(request("MESSAGE", "sip:bob@example.com", alice))
             offered = headers(alice.expect("SIP/2.0 407"), "Proxy-Authenticate")
             assert [re.search("algorithm=([^,]*)", line)[1] for line in offered] == names
+
+
+def test_a_refusal_repeats_no_line_end_that_is_none(server):
+    """A CR or LF alone is refused, and not sent on in the refusal: somebody may take it for a line's end."""
+    phone = server.phone()
+    text = request("OPTIONS", f"sip:{server.name}", phone).replace("Call-ID: ", "Call-ID: a\rVia: b\n c\x01\r\n d")
+    phone.send(text)
+    answer = phone.expect("SIP/2.0 400")
+    assert header(answer, "Call-ID").startswith("a Via: b  c")
+    assert not re.search(r"\r(?!\n)|(?<!\r)\n|\x01", answer)

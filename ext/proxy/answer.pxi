@@ -98,6 +98,18 @@ cdef void put_header(Writer* w, const Message* m, int header, const char* name) 
     put(w, b"\r\n", 2)
 
 
+cdef void blank_controls(Writer* w) noexcept nogil:
+    # The answer to a malformed request repeats its lines: what the parser would refuse in them is not sent on, least of
+    # all a CR or LF alone, which somebody else may take for a line's end.
+    cdef uint8_t* at = w.start
+    while at < w.at:
+        if at[0] == c'\r' and at + 1 < w.at and at[1] == c'\n':
+            at += 1
+        elif at[0] < c' ' and at[0] != c'\t':
+            at[0] = c' '
+        at += 1
+
+
 cdef void put_timestamp(Writer* w, const Message* m) noexcept nogil:
     # A 100 brings the client's Timestamp back, so that it can tell the time to the next hop (8.2.6.1).
     cdef const Header* h
@@ -164,6 +176,8 @@ cdef void answer(Proxy* p, const Message* m, const Flow* flow, int status) noexc
         return
     count_final(p, m, status)
     response_begin(p, &w, m, flow, status)
+    if m.error != NULL:
+        blank_controls(&w)
     if status == 405 or status == 501:
         put_text(&w, b"Allow: OPTIONS, REGISTER\r\n")
     elif status == 503:
