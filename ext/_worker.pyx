@@ -218,7 +218,7 @@ cdef class Worker:
         key = os.urandom(16)
         memcpy(&layer.table_key, <const uint8_t*>key, 16)
         layer.pool = &self.pool
-        layer.now = clock_ms(CLOCK_MONOTONIC)
+        layer.now = clock_ms(CLOCK_MONOTONIC) if setup.clock is None else setup.clock
         layer.tu.on_response = proxy_on_response
         layer.tu.on_timeout = proxy_on_timeout
         layer.tu.on_failure = proxy_on_failure

@@ -135,6 +135,8 @@ class WorkerSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: PolicySetup = PolicySetup()
     targets_fd: int = -1
     """The target table (ext/targets.h)."""
+    clock: int | None = None
+    """Milliseconds that its clock begins with, in virtual time; None: the machine's."""
     log_level: str = "info"
     log_format: str = "text"
 

@@ -16,7 +16,6 @@ import heapq
 import itertools
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -66,6 +65,9 @@ SETTINGS = Settings(
 EPOCH = 1_800_000_000
 """Unix time when virtual time begins."""
 
+CLOCK = 1 << 20
+"""Milliseconds on the engine's own clock at that time."""
+
 LARGEST_DATAGRAM = 65535
 TURNS_AT_MOST = 10_000
 """Between two moments: a loop of messages that no time passes in is an error of the test."""
@@ -95,9 +97,10 @@ class Device:
     def take(self) -> bool:
         """Receive one message if there is one."""
         try:
-            text = self._socket.recv(LARGEST_DATAGRAM).decode("utf-8", "surrogateescape")
+            length = self._socket.recv_into(self.engine.datagram)
         except BlockingIOError:
             return False
+        text = self.engine.datagram[:length].decode("utf-8", "surrogateescape")
         self.received.append((self.engine.now, text))
         if self.on_message is not None:
             self.on_message(text)
@@ -141,6 +144,7 @@ class Engine:
                 segment_fd=segment,
                 nonces_fd=nonces,
                 wake_fds=[self._fds[-1]],
+                clock=CLOCK,
                 state_endpoint="",
                 settings=msgspec.structs.replace(SETTINGS, **{"listen": [self.listening], **settings}),
             )
@@ -148,9 +152,10 @@ class Engine:
         self.asked = asked
         self.now = 0.0
         """Seconds of virtual time."""
-        self._started = time.monotonic_ns() // 1_000_000
         self._ms = 0
         self.devices: list[Device] = []
+        self.datagram = bytearray(LARGEST_DATAGRAM)
+        """Where devices receive."""
         self._calendar: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._closed = False
@@ -188,7 +193,7 @@ class Engine:
     def settle(self) -> None:
         """Let everything happen that happens at this moment."""
         for _ in range(TURNS_AT_MOST):
-            self._wait = self.worker.step(self._started + self._ms, EPOCH * 1000 + self._ms)
+            self._wait = self.worker.step(CLOCK + self._ms, EPOCH * 1000 + self._ms)
             busy = self._wait == 0
             for question in self.worker.take_questions():
                 busy = True
