@@ -5,7 +5,7 @@ SOURCES := $(shell find ext -name '*.pyx' -o -name '*.pxi' -o -name '*.h' -o -na
 ARGS ?=
 JOBS ?= 4
 
-.PHONY: setup build demo test lint bench perf debug clean
+.PHONY: setup build demo test lint bench perf fuzz debug clean
 .DEFAULT_GOAL := build
 
 setup: .venv/.ready
@@ -59,6 +59,10 @@ bench: build .venv/.bench
 # Instructions per message against the parent commit; .ci/run runs it.
 perf: build
 	@$(BIN)/python bench/perf.py $(ARGS)
+
+# Ten minutes of parser and server under mutated messages and sanitizers; ARGS="--seconds 60" for a look.
+fuzz: build
+	@PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
 
 debug: .venv/.ready
 	@touch setup.py
