@@ -43,6 +43,7 @@ PARTS = {
     "balance": (10, 18),
     "latency": (17, 90),
     "policy": (40, 220),
+    "routes": (2, 6),
     "resident": (7, 66),
     "generator": (20, 80),
     "instructions": (5, 12),

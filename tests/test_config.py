@@ -155,6 +155,14 @@ MISTAKES = {
         GATEWAY + 'domain = "example.net"\nshortest = 7\ngateways = "a"',
         "fastsip.toml:5: routes[0].shortest: is about numbers: it does not go together with domain",
     ),
+    "gateway here": (
+        '[server]\ndomains = "192.0.2.7"\n[gateways.a]\nuri = "sip:192.0.2.7:5070"',
+        'gateways.a.uri = "sip:192.0.2.7:5070": expected another host: this is one of server.domains',
+    ),
+    "gateway is this server": (
+        '[gateways.a]\nuri = "sip:127.0.0.1"',
+        'gateways.a.uri = "sip:127.0.0.1": expected another address: this server listens there',
+    ),
     "gateway number": ('[gateways.a]\nuri = "tel:+1972"', "a number is what a gateway is asked for"),
     "gateway calls": (
         '[gateways.a]\nuri = "sip:192.0.2.7"\ncalls = -1',

@@ -134,16 +134,16 @@ def test_limit_holds_without_parent(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_parent_that_cannot_be_replayed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def replay_all(paths: list[str], tree: Path, name: str, clock: Path) -> dict[str, Costs]:
-        if name == "before":
+    def one_replay(path: str, tree: Path, out: Path, clock: Path) -> Costs:
+        if tree == tmp_path:
             raise ReplayError("no such method")
-        return {path: costs() for path in paths}
+        return costs()
 
-    monkeypatch.setattr(perf, "replay_all", replay_all)
+    monkeypatch.setattr(perf, "replay", one_replay)
     monkeypatch.setattr(perf, "find_base", lambda root, against: ("abc123", "HEAD^"))
     monkeypatch.setattr(perf, "built", lambda root, commit, folder: tmp_path)
     measured = perf.measure(["register"], None, tmp_path)
-    assert measured.missing == "abc123 cannot be replayed: no such method"
+    assert measured.missing == "abc123 cannot be replayed: register: no such method"
     assert measured.now["register"].total == 1705
 
 

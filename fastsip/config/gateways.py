@@ -14,6 +14,7 @@ from fastsip.routes.numbers import context_of
 
 from .reading import Reader
 from .schema import Gateway, Tables
+from .values import bracketed
 
 UDP = ("", "udp")
 
@@ -23,7 +24,7 @@ def check(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
     if len(tables.gateways) > SLOTS:
         reader.problem("gateways", f"expected at most {SLOTS} gateways, found {len(tables.gateways)}")
     for name, gateway in tables.gateways.items():
-        if wrong := _unreachable(gateway):
+        if wrong := _unreachable(gateway) or _here(gateway, tables):
             reader.problem(f"gateways.{name}.uri", wrong, value=str(gateway.uri))
     given = raw.get("gateways", {})
     seen: dict[tuple[str, str, str | None], str] = {}
@@ -94,6 +95,17 @@ def route_setups(tables: Tables) -> list[RouteSetup]:
         )
         for route in tables.routes
     ]
+
+
+def _here(gateway: Gateway, tables: Tables) -> str | None:
+    """Why what is sent there would come back."""
+    uri = Uri(gateway.uri)
+    host = bracketed(uri.host or "")
+    if host in tables.server.domains:
+        return "expected another host: this is one of server.domains, and its requests would be taken for our own"
+    if any((uri.host, uri.port or 5060) in ((one.host, one.port), one.public) for one in tables.server.listen):
+        return "expected another address: this server listens there"
+    return None
 
 
 def _unreachable(gateway: Gateway) -> str | None:

@@ -153,8 +153,7 @@ class DialPlan:
 
     def _way(self, uri: Uri, own: bool, known: bool) -> Way | Plan | None:
         if uri.scheme != "tel" and not own:
-            route = self._domains.get(in_uri((uri.host or "").lower()))
-            return Way(route, lambda gateway: str(uri), True) if route is not None else None
+            return self._domain(uri)
         if known or not self._contexts:
             return None
         number = number_of(uri)
@@ -163,6 +162,10 @@ class DialPlan:
             route = plain.find_name(uri.user) if plain is not None and uri.user else None
             return self._way_by(route, uri, None) if route is not None else None
         return self._way_of(uri, number)
+
+    def _domain(self, uri: Uri) -> Way | None:
+        route = self._domains.get(in_uri((uri.host or "").lower()))
+        return Way(route, lambda gateway: str(uri), True) if route is not None else None
 
     def _way_of(self, uri: Uri, number: Number) -> Way | Plan | None:
         if user := self._user(uri, number):
