@@ -319,7 +319,7 @@ cdef class MessageView:
 
     def __repr__(self):
         if self.m.kind == KIND_REQUEST:
-            return f"<Message {self.method} {self.uri}>"
+            return f"<Message {self.method} {to_text(self.m.data, self.m.uri)}>"      # be it a URI or not
         return f"<Message {self.status} {self.reason} to {self.method}>"
 
 # Bytes, and what promises not to change, are held; what may change is copied.
