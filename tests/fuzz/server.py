@@ -41,11 +41,13 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import msgpack
+import msgspec
 
 import fastsip
 from fastsip.policy import ANY, BUSY, NO_ANSWER, Plan, Step, Target, fork, hunt, redirect, reject
 from fastsip.policy.request import FAILURE, ROUTE, Question
 from fastsip.sockets import bind_udp
+from fastsip.testing.engine import SETTINGS as DEFAULTS
 from fastsip.testing.engine import Device, Engine
 from fuzz import build
 from fuzz.mutate import LARGEST, Mutator
@@ -248,7 +250,8 @@ class World:
             self.trace.flush()
 
     def do(self, action: list[Any]) -> None:
-        """["send", phone, text], ["wait", seconds], ["plan", which, seed] or ["state", which, status]."""
+        """["send", phone, text], ["wait", seconds], ["plan", which, seed], ["state", which, status],
+        ["bind", aor, count], ["settings", which], ["drain"] or ["finish"]."""
         self._write(action)
         match action:
             case ["send", int(who), str(text)]:
@@ -264,6 +267,17 @@ class World:
             case ["state", which, status] if self.facts:
                 self.engine.worker.give_results([(self.facts.pop(which % len(self.facts)), status, 3)])
                 self.engine.settle()
+            case ["bind", str(aor), count]:
+                names = random.Random(count).choices(NAMES[:5], k=count % 6)
+                q = 1 / (1 + count % 2)
+                self.engine.bind(aor, *((f"sip:{name}@{self.by_name[name].address}", q) for name in names))
+            case ["settings", which]:
+                changed = {"listen": [self.engine.listening], **SETTINGS[which]}
+                self.engine.worker.reload(msgspec.structs.replace(DEFAULTS, **changed))
+            case ["drain"]:
+                self.engine.worker.drain()
+            case ["finish"]:
+                self.engine.worker.finish()
         self._facts()
         self._sent()
 
@@ -329,7 +343,11 @@ class Fuzz:
         """Send something, or let time pass."""
         choose, world = self.choose, self.world
         what = choose.random()
-        if what < 0.04:
+        if what < 0.003:
+            world.do(["settings", choose.randrange(len(SETTINGS))])
+        elif what < 0.006:
+            world.do(["bind", choose.choice(("bob", "carol", "many")) + "@example.com", choose.randrange(100)])
+        elif what < 0.04:
             world.do(["wait", choose.choice((0, 0.01, 0.1, 0.5, 0.6, 4, 33))])
         elif what < 0.08 and world.later:
             world.do(["plan", choose.randrange(100), choose.randrange(1 << 30)])
@@ -398,6 +416,7 @@ class Fuzz:
             f"Contact: <sip:{phone.name}@{phone.address}>;q=0.5;expires=100",
         ]
         for line, odds in (("Expires: 200", 0.3), ("Contact: *", 0.03), ("Supported: path, 100rel", 0.1),
+                           ("Require: 100rel", 0.02), ("Proxy-Require: x", 0.02), ("Timestamp: 54", 0.1),
                            ("Max-Breadth: 4", 0.1), ("Privacy: id", 0.05), ("Subject: x", 0.2),
                            (f"Route: <sip:{self.world.engine.address};lr>", 0.1),
                            (f"Route: <sip:{HOSTS['gateway']}:5060;lr>", 0.05)):  # fmt: skip
@@ -524,6 +543,11 @@ def episode(
             if count % 250 == 0:
                 world.options()
         world.rest()
+        if number % 3 == 0:
+            world.do(["drain"])
+            for _ in range(40):
+                fuzz.turn()
+            world.do(["finish"])
         world.options()
         world.rest()
     except BaseException:
