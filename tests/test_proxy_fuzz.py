@@ -21,7 +21,8 @@ HOST = "127.66.0.1"  # of its own, for answers go to whatever port a mutated Via
 WORDS = [
     b"\r\n", b"\r\n ", b"\r\n\r\n", b"\n", b"\0", b";", b",", b"<", b">", b'"', b"\\", b"%00", b"%", b"@", b"[::1]",
     b"*", b"=", b" ", b";tag=", b";tag=x", b";lr", b";rport", b";received=192.0.2.1", b";branch=z9hG4bK",
-    b";maddr=127.66.0.9", b"?a=b", b"Via: SIP/2.0/UDP 127.66.0.2;branch=z9hG4bK-w\r\n",
+    b";maddr=127.66.0.9", b";maddr=example.com", b";maddr=[", b"?a=b",
+    b"Via: SIP/2.0/UDP 127.66.0.2;branch=z9hG4bK-w\r\n",
     b"Route: <sip:127.66.0.3;lr>\r\n", b"Contact: *\r\n", b"Expires: 0\r\n", b"Max-Forwards: 0\r\n",
     b"Require: x\r\n", b"Proxy-Require: x\r\n", b"Content-Length: 70000\r\n", b"i: y\r\n", b"To: <sip:a>\r\n", b"0",
     b"4294967296", b"-1", b"65536", b"1" * 40, b"a" * 600, b"INVITE", b"ACK", b"CANCEL", b"REGISTER", b"SIP/2.0",
@@ -149,8 +150,10 @@ class Fuzz:
                 self.server.worker.give_results([(fact[1], status, 3)])
 
 
-@pytest.mark.parametrize("options", [{}, {"required": ["*"]}, {"open_relay": True, "record_route": False}],
-                         ids=["domain", "passwords", "relay"])
+@pytest.mark.parametrize("options", [{}, {"required": ["*"]}, {"open_relay": True, "record_route": False},
+                                     {"stateless": [0]}, {"roles": {"example.com": "stateless"}, "open_relay": True},
+                                     {"roles": {"example.com": "redirect"}, "open_relay": True}],
+                         ids=["domain", "passwords", "relay", "stateless", "stateless-domain", "redirect"])
 def test_mutated_traffic(options):
     with engine(host=HOST, timer_c=200, transactions=400, **options) as server:
         server.user("alice", "secret")

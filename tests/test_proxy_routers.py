@@ -28,6 +28,9 @@ FAR = "127.0.0.97"
         ("sip:bob@far.invalid;maddr={us}", None),
         ("sip:bob@far.invalid:{port};maddr={us};transport=tcp", None),
         ("sip:bob@far.invalid:{port};maddr", None),
+        ("sip:bob@far.invalid;maddr=[", None),
+        ("sip:bob@far.invalid;maddr=[]", None),
+        ("sip:bob@far.invalid;maddr=[::1", None),
     ],
 )
 def test_maddr_that_names_us(before: str, after: str | None) -> None:

@@ -253,6 +253,8 @@ cdef void strip_maddr(const Proxy* p, const Message* m, Routing* r) noexcept nog
         return
     if not find_parameter(m.data, rest, b"maddr", &maddr) or maddr.end == maddr.start:
         return
+    if m.data[maddr.start] == c'[' and (slice_length(maddr) < 3 or m.data[maddr.end - 1] != c']'):
+        return                   # a parameter's value, which has not been read as a host is
     named.host = maddr
     if not own_host(p, m.data, &named, &r.source):
         return
