@@ -109,6 +109,15 @@ def test_a_listen_address_stands_for_the_first_domain() -> None:
         got(alice, "SIP/2.0 302")
 
 
+def test_a_domain_that_is_an_ipv6_address() -> None:
+    with turns(domains=["example.com", "[2001:db8::7]"], roles={"[2001:db8::7]": "redirect"}) as engine:
+        (alice,) = phones(engine, 1)
+        engine.bind("bob@[2001:db8::7]", "sip:bob@192.0.2.1")
+        for host in ("[2001:db8::7]", "[2001:DB8:0:0::7]"):
+            alice.send(request("INVITE", f"sip:bob@{host}", alice))
+            got(alice, "SIP/2.0 302")
+
+
 def test_it_asks_who_is_asking() -> None:
     with turns(**MOVED, required=["*"], open_relay=False) as engine:
         (alice,) = phones(engine, 1)

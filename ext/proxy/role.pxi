@@ -16,10 +16,15 @@ cdef void proxy_drain(Proxy* p) noexcept nogil:
 
 cdef int domain_role(const Proxy* p, const Message* m, const Routing* r) noexcept nogil:
     # Of the domain the target is in; listen addresses stand for the first one.
-    cdef uint32_t i
+    cdef const uint8_t* host = m.data + r.target.host.start
+    cdef uint32_t length = slice_length(r.target.host), i
+    if r.own != 1 and r.own != 2:
+        return ROLE_PROXY
     for i in range(p.settings.domain_count):
-        if r.own == 1 or (r.own == 2 and text_iequal(p.settings.domains[i], m.data + r.target.host.start,
-                                                     slice_length(r.target.host))):
+        if r.own == 1 or text_iequal(p.settings.domains[i], host, length):
+            return p.settings.roles[i]
+    for i in range(p.settings.domain_count):
+        if &p.settings.domains[i] == domain_of_reference(p, host, length):
             return p.settings.roles[i]
     return ROLE_PROXY
 
