@@ -261,8 +261,9 @@ def test_read_only_buffers_are_held() -> None:
 
 
 def test_a_message_whose_uri_is_none_can_be_looked_at() -> None:
-    lines = "Via: SIP/2.0/UDP a;branch=z9hG4bK1", "From: <sip:a@b>;tag=1", "To: <sip:b@c>", "Call-ID: 1", "CSeq: 1 OPTIONS"
-    message = parse("\r\n".join(["OPTIONS sip:bob!example.com SIP/2.0", *lines, "", ""]).encode())
+    lines = ["Via: SIP/2.0/UDP a;branch=z9hG4bK1", "From: <sip:a@b>;tag=1", "To: <sip:b@c>", "Call-ID: 1"]
+    lines = ["OPTIONS sip:bob!example.com SIP/2.0", *lines, "CSeq: 1 OPTIONS", "", ""]
+    message = parse("\r\n".join(lines).encode())
     assert repr(message) == "<Message OPTIONS sip:bob!example.com>"
     with pytest.raises(ParseError):
         _ = message.uri
