@@ -123,8 +123,10 @@ class Witness:
             self._invite_out(now, via, branch, text)
             return
         if branch is None:
-            # Of a CANCEL that belongs to nothing here it is somebody else's to judge (16.10): it is passed on.
+            # What belongs to nothing here is somebody else's to judge and passed on: a CANCEL (16.10), and an ACK that
+            # comes after Timer H.
             unknown = method == "CANCEL" and (self.first_in < 0 or self.final > 0)
+            unknown |= method == "ACK" and self.final > 0 and now >= self.decided + LIFE - 0.1
             _rule(unknown, f"{method} on a branch without an INVITE")
             return
         if method == "CANCEL":
