@@ -31,6 +31,30 @@ from fastsip.services.source import Published
 NOW = 1_800_000_000.0
 
 
+def test_redirect_of_one_person() -> None:
+    devices = [binding("sip:bob@1.y.example", 0.5), binding("sip:bob@2.y.example", expires=NOW + 9.2)]
+    bound = {"bob@example.com": devices}
+    records = {
+        "bob@example.com": Record(redirect=True),
+        "amy@example.com": Record(redirect=True, forward_always="tel:+1"),
+        "ann@example.com": Record(redirect=True, block_incoming=("sip:*",)),
+    }
+    services = Services(lambda aor: bound.get(aor, []), records.get, ["example.com"], now=lambda: NOW)
+
+    def answer(callee: str, method: str = "INVITE") -> object:
+        message = request(method, f"sip:{callee}", "sip:alice@y.example", "y.example").encode()
+        question = Question(ROUTE, 1, OWN | KNOWN, callee.encode(), b"", ("192.0.2.1", 5060), message)
+        plan = services.route(Request(question))
+        return plan and plan.answer and (plan.answer.status, [value for _, value in plan.answer.headers])
+
+    contacts = ["<sip:bob@2.y.example>;expires=10", "<sip:bob@1.y.example>;q=0.5;expires=60"]
+    assert answer("bob@example.com") == answer("bob@example.com", "MESSAGE") == (302, contacts)
+    assert answer("amy@example.com") == (302, ["<tel:+1>"])
+    assert answer("ann@example.com") == (403, [])
+    bound.clear()
+    assert answer("bob@example.com") is None
+
+
 def binding(uri: str, q: float = 1.0, path: str = "", expires: float = NOW + 60) -> Binding:
     source = (4, bytes(16), 5060)
     return Binding(

@@ -65,7 +65,8 @@ def services_set(target: Target, aor: str, settings: tuple[str, ...], as_json: b
     ring_time                         seconds
     find_me                           who rings, in place of the devices; "|" between groups that ring in turn
     block_incoming, block_outgoing    URIs with "*" and "?" for anything
-    refuse_anonymous, do_not_disturb  yes or no
+    refuse_anonymous, do_not_disturb, redirect
+                                      yes or no
     """
     changes: dict[str, Any] = {}
     for setting in settings:

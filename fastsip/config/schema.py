@@ -94,6 +94,7 @@ class ServiceKeys(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     block_outgoing: tuple[Glob, ...] = ()
     refuse_anonymous: Annotated[bool, _FLAG] = False
     do_not_disturb: Annotated[bool, _FLAG] = False
+    redirect: Annotated[bool, _FLAG] = False
 
 
 class Person(ServiceKeys, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -33,7 +33,7 @@ Served = tuple[str, Record]
 
 FORWARDS = ("forward_always", "forward_busy", "forward_no_answer", "forward_unavailable")
 _LISTS = ("block_incoming", "block_outgoing")
-_FLAGS = ("refuse_anonymous", "do_not_disturb")
+_FLAGS = ("refuse_anonymous", "do_not_disturb", "redirect")
 _WORDS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
 
 

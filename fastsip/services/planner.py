@@ -14,14 +14,14 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from fastsip.location import Binding
-from fastsip.policy.plan import Plan, Target, reject
+from fastsip.policy.plan import Plan, Target, redirect, reject
 from fastsip.policy.request import Request
 from fastsip.services.caller import Caller
 from fastsip.services.expansion import Expansion
 from fastsip.services.globs import forms
 from fastsip.services.history import TOLD
 from fastsip.services.layout import Layout
-from fastsip.services.people import People
+from fastsip.services.people import People, Person, devices
 from fastsip.services.reach import Outside, Read, screen
 from fastsip.services.record import RING_TIME, Record
 
@@ -82,9 +82,11 @@ class Services:
         if person is None:
             return None
         who = Caller(request)
-        if not person.routes or request.method != "INVITE":
+        if person.record.redirect or not person.routes or request.method != "INVITE":
             refusal = screen(person, who)
-            return None if refusal is None else reject(refusal.status, refusal.reason)
+            if refusal is not None:
+                return reject(refusal.status, refusal.reason)
+            return self._redirected(callee, person) if person.record.redirect else None
         key = None if any(name in request.headers for name in TOLD) else (callee, str(request.uri))
         if key is not None and (made := self._kept(key, who)) is not None:
             self._made = made
@@ -107,6 +109,19 @@ class Services:
         if plan is self._made or not self._names_people(plan):
             return plan
         return Expansion(plan, self._layout(Caller(request)), self._who).plan()
+
+    def _redirected(self, callee: str, person: Person) -> Plan | None:
+        """302 with where he is (RFC 3261 8.3); None, as for everybody, if he is nowhere."""
+        if person.always is not None:
+            return redirect(person.always.uri)
+        now = int(self._now() * 1000)
+        bound = self._lookup(callee)
+        until = {each.uri.decode("utf-8", "surrogateescape"): each.expires for each in bound}
+        found = [one for group in devices(bound, now) for one in group]
+        if not found:
+            return None
+        contacts = [Target(one.uri, q=one.q, expires=(until.get(one.uri, now) - now + 999) // 1000) for one in found]
+        return redirect(*contacts)
 
     def _kept(self, key: tuple[str, str], who: Caller) -> Plan | None:
         """The plan made before for such a call, if nothing has changed that it was made of."""

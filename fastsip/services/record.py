@@ -34,6 +34,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """433 for callers who hide who they are."""
     do_not_disturb: bool = False
     """480, or forward_busy."""
+    redirect: bool = False
+    """Callers are told where he is, with 302, and call there themselves: forward_always, else his devices."""
     added: bool = False
     """By `ctl services`, so it is in the store; else it is in the configuration."""
 
