@@ -56,11 +56,13 @@ def test_a_host_has_one_hash_in_either_case_and_no_other_has_it() -> None:
 
 
 def by_inet_pton(host: str) -> tuple[int, str] | None:
+    """Family and canonical text; a mapped IPv4 address is that address (RFC 5118 4.10)."""
     for family, number in ((socket.AF_INET, 4), (socket.AF_INET6, 6)):
         try:
-            return number, socket.inet_ntop(family, socket.inet_pton(family, host))
+            text = socket.inet_ntop(family, socket.inet_pton(family, host))
         except OSError:
-            pass
+            continue
+        return (4, text.removeprefix("::ffff:")) if text.startswith("::ffff:") and "." in text else (number, text)
     return None
 
 
