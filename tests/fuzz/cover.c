@@ -1,5 +1,5 @@
 /* Preloaded beside the sanitizers: counts the places of instrumented code (-fsanitize-coverage=trace-pc) that were
- * reached, and writes down where datagrams were sent. */
+ * reached, writes down where datagrams were sent, and forbids to read what stands behind a received one. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <netinet/in.h>
@@ -36,6 +36,26 @@ uint32_t fuzz_sent(struct Sent *out) {
     memcpy(out, sent, (count < SENT ? count : SENT) * sizeof *sent);
     sent_count = 0;
     return count;
+}
+
+void __asan_poison_memory_region(const volatile void *, size_t);
+void __asan_unpoison_memory_region(const volatile void *, size_t);
+
+/* Datagrams are read where they were received, in slots of shared memory that are larger than they are. */
+int recvmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags, struct timespec *timeout) {
+    static int (*next)(int, struct mmsghdr *, unsigned int, int, struct timespec *);
+    if (!next) next = (int (*)(int, struct mmsghdr *, unsigned int, int, struct timespec *))dlsym(RTLD_NEXT, "recvmmsg");
+    for (unsigned int i = 0; i < count; i++) {
+        const struct iovec *piece = messages[i].msg_hdr.msg_iov;
+        __asan_unpoison_memory_region(piece->iov_base, piece->iov_len);
+    }
+    int got = next(fd, messages, count, flags, timeout);
+    for (int i = 0; i < got; i++) {
+        const struct iovec *piece = messages[i].msg_hdr.msg_iov;
+        uint32_t length = messages[i].msg_len;
+        __asan_poison_memory_region((char *)piece->iov_base + length, piece->iov_len - length);
+    }
+    return got;
 }
 
 int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags) {
