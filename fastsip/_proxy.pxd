@@ -112,6 +112,7 @@ cdef struct Target:              # one branch of a response context
 cdef struct Plan:                # lives in a Buffer: targets (and room for those of a 3xx), then the encoded plan
     Buffer* buffer
     const PlanHead* head         # NULL: one step, made here
+    const Message* request       # as it was parsed, for the branches that begin later; NULL: parse it again
     Target* targets
     uint16_t target_count
     uint16_t target_room
@@ -144,6 +145,8 @@ cdef struct ResponseContext:     # RFC 3261 16.2
     uint16_t in_step             # of those, this step's
     uint16_t answered            # TARGET_ANSWERED
     uint16_t breadth             # of its Max-Breadth, what no branch has
+    uint32_t loop_hash
+    uint64_t call                # hash of the Call-ID
     uint8_t kind
     uint8_t final_sent
     uint8_t cancelled            # upstream sent CANCEL

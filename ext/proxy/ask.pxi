@@ -208,7 +208,7 @@ cdef void proxy_planned(Proxy* p, uint64_t token, const PlanHead* plan) noexcept
         status = 500
     elif plan != NULL:
         plan_drop(p, ctx)
-        status = 0 if adopt_plan(p, ctx, plan) else 500
+        status = 0 if adopt_plan(p, ctx, plan, m) else 500
         if status == 0:
             enter_step(p, ctx, 0, m)
     elif redirect_asked(p, ctx, m, &r):

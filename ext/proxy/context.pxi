@@ -95,6 +95,7 @@ cdef uint8_t* plan_new(Proxy* p, ResponseContext* ctx, uint32_t targets, uint32_
     buffer.length = <uint32_t>(memory - buffer.data) + head + size
     ctx.plan.buffer = buffer
     ctx.plan.head = NULL
+    ctx.plan.request = NULL
     ctx.plan.targets = <Target*>memory
     ctx.plan.target_count = <uint16_t>targets
     ctx.plan.target_room = <uint16_t>room

@@ -184,9 +184,29 @@ cdef void go_on(Proxy* p, ResponseContext* ctx) noexcept nogil:
     run_plan(p, ctx, m, &r)
 
 
+cdef inline uint32_t kept_size(const Message* m) noexcept nogil:
+    return (<uint32_t><size_t>&(<Message*>NULL).headers + (m.header_count + 1) * <uint32_t>sizeof(Header) + 7) & ~7
+
+
+cdef uint8_t* keep_request(ResponseContext* ctx, uint8_t* memory, const Message* m) noexcept nogil:
+    # What the parser found goes into the plan, for it may be needed again; what is behind it.
+    memcpy(memory, m, kept_size(m))
+    ctx.plan.request = <const Message*>memory
+    return memory + kept_size(m)
+
+
+cdef const Message* kept_request(Proxy* p, const ResponseContext* ctx) noexcept nogil:
+    # The request of a context, as parsed; NULL when it is gone.
+    if ctx.server == NULL or ctx.server.request == NULL or ctx.plan.request == NULL:
+        return stored_request(p, ctx.server)
+    memcpy(p.stored, ctx.plan.request, kept_size(ctx.plan.request))
+    p.stored.data = ctx.server.request.data
+    return p.stored
+
+
 cdef const Message* reopen(Proxy* p, ResponseContext* ctx, Routing* r) noexcept nogil:
     # The request a context waits with, and what 16.3 and 16.4 found out about it, once more. NULL when it is gone.
-    cdef const Message* m = stored_request(p, ctx.server)
+    cdef const Message* m = kept_request(p, ctx)
     cdef NameAddr sender
     cdef Uri uri
     if m == NULL:
@@ -197,11 +217,10 @@ cdef const Message* reopen(Proxy* p, ResponseContext* ctx, Routing* r) noexcept 
     r.authenticated = (ctx.rights & RIGHT_AUTHENTICATED) != 0
     r.token_valid = (ctx.rights & RIGHT_TOKEN) != 0
     r.token.start = r.token.end = 0
-    r.call = call_hash(p, m)
+    r.call, r.loop_hash = ctx.call, ctx.loop_hash
     r.aor_length = r.binding_length = r.bindings = 0
     if not parse_uri(m.data, m.uri, &r.target) or read_routes(p, m, r):
         return NULL
-    r.loop_hash = loop_hash(p, m, r.call)
     if (r.authenticated and parse_name_addr(m.data, header_value(m, HDR_FROM), &sender)
             and parse_uri(m.data, sender.uri, &uri)):
         r.aor_length = address_of_record(p, m.data, &uri, &r.source, r.aor, AOR_SIZE)
@@ -224,16 +243,17 @@ cdef void on_ring_time(Proxy* p, ResponseContext* ctx) noexcept nogil:
     go_on(p, ctx)
 
 
-cdef bint adopt_plan(Proxy* p, ResponseContext* ctx, const PlanHead* plan) noexcept nogil:
+cdef bint adopt_plan(Proxy* p, ResponseContext* ctx, const PlanHead* plan, const Message* m) noexcept nogil:
     # Take over a plan that was written elsewhere. False when memory is out.
     cdef uint32_t spare = MAX_RECURSION if plan.flags & PLAN_RECURSE else 0, i, k
     cdef uint32_t size = (plan.size + 7) & ~7
     cdef const PlanStep* step
     cdef const PlanTarget* order
     cdef Target* target
-    cdef uint8_t* memory = plan_new(p, ctx, plan.targets, plan.targets + spare, size + spare * MAX_URI)
+    cdef uint8_t* memory = plan_new(p, ctx, plan.targets, plan.targets + spare, size + kept_size(m) + spare * MAX_URI)
     if memory == NULL:
         return False
+    memory = keep_request(ctx, memory, m)
     memcpy(memory, plan, plan.size)
     ctx.plan.head = <const PlanHead*>memory
     for i in range(plan.steps):

@@ -94,15 +94,14 @@ cdef bint plan_bindings(Proxy* p, ResponseContext* ctx, const Message* m, const 
     cdef uint32_t count = 0, size = 0, length
     cdef uint8_t* text
     cdef Target* target
-    cdef Flow flow
     while b != NULL and count < MAX_TARGETS:
-        length = ringable(p, r, b, &flow)
-        count += length > 0
-        size += length
+        count += 1
+        size += b.uri_length
         b = binding_next(b)
-    text = plan_new(p, ctx, count, count + spare, size + spare * MAX_URI) if count else NULL
+    text = plan_new(p, ctx, count, count + spare, size + kept_size(m) + spare * MAX_URI) if count else NULL
     if text == NULL:
         return False
+    text = keep_request(ctx, text, m)
     b = first_binding(p, m, r)
     target = ctx.plan.targets
     while b != NULL and target < ctx.plan.targets + count:
@@ -115,6 +114,8 @@ cdef bint plan_bindings(Proxy* p, ResponseContext* ctx, const Message* m, const 
             text += length
             target += 1
         b = binding_next(b)
+    ctx.plan.target_count = <uint16_t>(target - ctx.plan.targets)
+    ctx.plan.target_room = <uint16_t>(ctx.plan.target_count + spare)
     return True
 
 
@@ -156,6 +157,7 @@ cdef ResponseContext* open_context(Proxy* p, const Message* m, const Routing* r)
         refuse_full(p, m, r, NULL)
         return NULL
     ctx.source = r.source
+    ctx.call, ctx.loop_hash = r.call, r.loop_hash
     ctx.breadth = <uint16_t>max_breadth(m)
     ctx.rights = ((RIGHT_OWN if r.own else 0) | (RIGHT_TRUSTED if r.trusted else 0)
                   | (RIGHT_AUTHENTICATED if r.authenticated else 0) | (RIGHT_TOKEN if r.token_valid else 0))
