@@ -181,7 +181,7 @@ cdef inline uint32_t call_id_value(const uint8_t* data, uint32_t at, uint32_t st
         at += 7
     else:
         return 0
-    while at < stop and data[at] <= SP:
+    while at < stop and is_blank(data[at]):
         at += 1
     return at + 1 if at < stop and data[at] == c':' else 0
 
