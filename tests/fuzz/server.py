@@ -84,7 +84,7 @@ STRAY = b"stray-"
 STATUSES = ["100 Trying", "180 Ringing", "180 Ringing", "183 Progress", "199 Early", "200 OK", "200 OK", "200 OK",
             "202 Accepted", "302 Moved", "301 Gone", "401 No", "407 No", "408 Late", "480 Away", "486 Busy Here",
             "487 Gone", "491 Wait", "500 Oops", "503 Off", "600 Busy", "603 No", "699 Never"]  # fmt: skip
-FRAMING = re.compile("CR |LF |control|^status|header line|once|required|body|Content-Length")
+FRAMING = re.compile("CR |LF |control|^status|header line does|once|body|Content-Length")
 """In a ParseError: it is more than the value of a header."""
 SETTINGS: list[dict[str, Any]] = [
     {},
