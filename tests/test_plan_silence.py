@@ -191,3 +191,16 @@ def test_silence_in_a_step_that_rings() -> None:
         s.engine.advance(20)
         assert three.at("INVITE") == [6] and one.at("INVITE") == [0, 0.5] and two.at("CANCEL") == [6]
         assert alice.seen == ["100", "180", "200"]
+
+
+def test_what_rings_when_a_drain_ends_is_not_kept_for_ever(house: House) -> None:
+    """It is cancelled with the caller's 503; that nobody heeds the CANCEL leaves nothing behind."""
+    s, alice, one, _ = house
+    one.obeys = False
+    one.does((0.1, "180 Ringing"))
+    alice.calls(BOB)
+    s.engine.advance(1)
+    s.engine.worker.drain()
+    s.engine.worker.finish()
+    s.engine.advance(1)
+    assert alice.seen[-1] == "503" and "CANCEL" in one.seen

@@ -64,7 +64,7 @@ cdef void context_free(Proxy* p, ResponseContext* ctx) noexcept nogil:
 
 
 cdef void plan_drop(Proxy* p, ResponseContext* ctx) noexcept nogil:
-    # The plan goes. Branches that still run do so without anybody listening; should one ring, `abandon` sees to it.
+    # The plan goes. Branches that still run do so without anybody listening; `abandon` sees to those that ring, now or later.
     cdef Target* target
     cdef Transaction* client
     cdef uint32_t i
@@ -77,6 +77,7 @@ cdef void plan_drop(Proxy* p, ResponseContext* ctx) noexcept nogil:
         if client != NULL:
             target.client = NULL
             client.user = NULL
+            abandon(p, client)
     buffer_release(p.pool, ctx.plan.buffer)
     memset(&ctx.plan, 0, sizeof(Plan))
 

@@ -450,13 +450,14 @@ cdef void cancel_target(Proxy* p, Target* target) noexcept nogil:
 
 cdef void abandon(Proxy* p, Transaction* client) noexcept nogil:
     # A branch nobody waits for rings: CANCEL, which had to wait for that (9.1), and 64*T1 later it is over.
-    if client.machine != INVITE_CLIENT or client.state != STATE_PROCEEDING or client.cancelled:
+    if client.machine != INVITE_CLIENT or client.state != STATE_PROCEEDING or timer_is_armed(&client.timeout):
         return
-    client.cancelled = 1
     client.timeout.kind = TIMER_ABANDONED
     timer_arm(p.layer.wheel, &client.timeout, p.layer.now, 64 * p.settings.t1)
-    if client_cancel(p.layer, client):
-        count_add(p.block, COUNT_requests_out, 1)
+    if not client.cancelled:
+        client.cancelled = 1
+        if client_cancel(p.layer, client):
+            count_add(p.block, COUNT_requests_out, 1)
 
 
 cdef void on_abandoned(Proxy* p, Transaction* client) noexcept nogil:
