@@ -60,13 +60,16 @@ HANG = 120
 """Seconds without a message after which an episode hangs."""
 GROWTH = 24 << 20
 """Bytes that memory may have grown by from the third episode on."""
+LEFT = ("transactions", "contexts", "buffers", "timers")
+"""Counters that fall back to zero."""
 NAMES = ("alice", "bob", "bob2", "carol", "gateway", "stray", "probe")
 
 
 def _network() -> tuple[str, socket.socket]:
     """The first three numbers of addresses that no other run on this machine uses, and what holds them. Sockets bound
     to loopback send nowhere else, whatever a message says."""
-    for number in range(10, 100):  # always as long: so are the messages
+    wanted = os.environ.get("FASTSIP_FUZZ_NETWORK")
+    for number in [int(wanted)] if wanted else range(10, 100):  # always as long: so are the messages
         held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             held.bind((f"127.66.{number}.254", 5060))
@@ -111,7 +114,8 @@ def decide(question: Question) -> Plan | object | None:
     """A plan that the question alone decides on, so that a repeated run gets the same one."""
     if question.kind not in (ROUTE, FAILURE):
         return None
-    choose = random.Random(hashlib.blake2b(question.data + bytes((question.kind,))).digest())
+    data = question.data.replace(NETWORK.encode(), b"127.66.0.")
+    choose = random.Random(hashlib.blake2b(data + bytes((question.kind,))).digest())
     if choose.random() < 0.2:
         return Engine.later
     return plan(choose, failed=question.kind == FAILURE)
@@ -251,7 +255,7 @@ class World:
 
     def do(self, action: list[Any]) -> None:
         """["send", phone, text], ["wait", seconds], ["plan", which, seed], ["state", which, status],
-        ["bind", aor, count], ["settings", which], ["drain"] or ["finish"]."""
+        ["bind", aor, count], ["settings", which], ["drain"], ["finish"], or ["rest"], when nothing may be left."""
         self._write(action)
         match action:
             case ["send", int(who), str(text)]:
@@ -278,6 +282,10 @@ class World:
                 self.engine.worker.drain()
             case ["finish"]:
                 self.engine.worker.finish()
+            case ["rest"]:
+                counters = self.engine.counters()
+                left = {name: counters[name] for name in LEFT if counters[name]}
+                assert not left, f"this is left: {left}"
         self._facts()
         self._sent()
 
@@ -318,9 +326,7 @@ class World:
         while self.facts:
             self.do(["state", 0, 200])
         self.do(["wait", QUIET])
-        counters = self.engine.counters()
-        left = {name: counters[name] for name in ("transactions", "contexts", "buffers", "timers") if counters[name]}
-        assert not left, f"this is left: {left}"
+        self.do(["rest"])
 
     def close(self) -> None:
         left = self.engine.close()
@@ -600,6 +606,7 @@ def _child(arguments: argparse.Namespace) -> None:
 
 
 def _spawn(environment: dict[str, str], *more: str, quiet: bool = False) -> int:
+    _held.close()
     command = [sys.executable, str(Path(__file__)), "--inside", *more]
     sink = subprocess.DEVNULL if quiet else None
     return subprocess.run(command, env={**os.environ, **environment}, stdout=sink, stderr=sink).returncode
@@ -643,6 +650,8 @@ def main() -> int:
     except build.Missing as error:
         print(error, file=sys.stderr)
         return 2
+    if path := arguments.shrink or arguments.replay:  # plans and keys depend on the addresses
+        environment["FASTSIP_FUZZ_NETWORK"] = json.loads(path.read_text().split("\n")[0])[1].split(".")[2]
     if arguments.shrink:
         print(shrink(arguments.shrink, environment))
         return 0
