@@ -451,9 +451,9 @@ cdef class Worker:
             found.append(read_question(<uint8_t*>self.asked))
         return found
 
-    def answer(self, uint64_t token, plan) -> None:
+    def answer(self, uint64_t token, plan, bint more=False) -> None:
         """What the policy says of a question: bytes of `encode_plan`, or None for "as without a policy". An answer that
-        finds no room is lost, and the request has its deadline."""
+        finds no room is lost, and the request has its deadline. `more`: others come at once, and then `answered`."""
         cdef Order order
         cdef bytes data
         memset(&order, 0, sizeof(order))
@@ -469,7 +469,12 @@ cdef class Worker:
             memcpy(order.plan, <const char*>data, len(data))
         if not queue_put(self.orders, &order, sizeof(Order)):
             free(order.plan)
-        elif not flag_raise(&self.planned):
+        elif not more:
+            self.answered()
+
+    def answered(self) -> None:
+        """Wake the hot thread for what it was answered, unless it was woken and has yet to look."""
+        if not flag_raise(&self.planned):
             self.signal(self.hot_wake)
 
     def give_results(self, results) -> None:

@@ -31,7 +31,7 @@ def invite(user: str = "bob", method: str = "INVITE", *extra: str) -> bytes:
 
 
 class FakeEngine:
-    """The five methods of `fastsip._worker.Worker` that a policy uses."""
+    """The methods of `fastsip._worker.Worker` that a policy uses."""
 
     def __init__(self) -> None:
         self.policy_fd = os.eventfd(0, os.EFD_NONBLOCK)
@@ -77,7 +77,10 @@ class FakeEngine:
             taken.append(self._queue.popleft())
         return taken
 
-    def answer(self, token: int, plan: bytes | None) -> None:
+    def answered(self) -> None:
+        """The hot thread would be woken."""
+
+    def answer(self, token: int, plan: bytes | None, more: bool = False) -> None:
         if token in self.answers:
             self.late.append(token)
             return

@@ -74,6 +74,7 @@ cdef void begin_question(Proxy* p, Writer* w, Question* q, const Message* m, con
 
 cdef void ask_route(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef ResponseContext* ctx
+    cdef uint8_t* memory
     cdef Question q
     cdef Writer w
     if p.waiting >= p.settings.policy_waiting:
@@ -93,6 +94,9 @@ cdef void ask_route(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         context_free(p, ctx)
         answer(p, m, &r.answer, 503)
         return
+    memory = plan_new(p, ctx, 0, 0, kept_size(m))
+    if memory != NULL:
+        keep_request(ctx, memory, m)
     wait_for_policy(p, ctx, QUESTION_ROUTE)
     if m.method == METHOD_INVITE:
         hold_trying(p, ctx, m)
@@ -214,6 +218,7 @@ cdef void proxy_planned(Proxy* p, uint64_t token, const PlanHead* plan) noexcept
     elif redirect_asked(p, ctx, m, &r):
         return
     else:
+        plan_drop(p, ctx)
         status = destination(p, m, &r)
         if status == 0 and not make_plan(p, ctx, m, &r):
             status = 500

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from selectors import SelectorKey
 from typing import Any
 
-NAP = 0.001
+NAP = 0.004
 """Seconds between two looks at most: the mean question waits half of it."""
-NAP_EACH = 0.00025
+NAP_EACH = 0.001
 """Seconds of it for every question the last look has found: a few that come now and then wait less."""
 LAPS = 8
 """Looks between two turns of the event loop, where no coroutine waits for one."""

@@ -46,7 +46,8 @@ class Engine(Protocol):
     @property
     def policy_fd(self) -> int: ...
     def take_questions(self, limit: int = 256) -> list[Any]: ...
-    def answer(self, token: int, plan: bytes | None) -> None: ...
+    def answer(self, token: int, plan: bytes | None, more: bool = False) -> None: ...
+    def answered(self) -> None: ...
     def hush_policy(self) -> None: ...
     def listen_policy(self) -> bool: ...
 
@@ -183,12 +184,17 @@ class PolicyThread:
     def _decide(self) -> None:
         """What is in line, while this thread is the active one."""
         policy, ask, next_ = self._policy, self.desk.ask, self._policy.waiting.popleft
+        if not policy.waiting:
+            return
+        policy.gathering = True  # one wake-up for all of them
         with contextlib.suppress(IndexError):
             while policy.active is self:
                 question = next_()
                 if question[0] == CANCELLED:
                     policy.cancelled(question[1])
                 ask(question)
+        policy.gathering = False
+        policy.engine.answered()
         self.desk.current = None
 
     def take_over(self, from_: PolicyThread) -> None:
@@ -238,6 +244,8 @@ class Policy:
         self._threads: list[PolicyThread] = []
         self._followed: Callable[[str | None], None] | None = None
         self.stopped = False
+        self.gathering = False
+        """Answers of this moment are followed by others."""
         self._watch = Watch(self)
 
     def start(self, followed: Callable[[str | None], None] | None = None) -> None:
@@ -272,7 +280,7 @@ class Policy:
 
     def reply(self, token: int, plan: bytes | None) -> None:
         if not self.stopped:
-            self.engine.answer(token, plan)
+            self.engine.answer(token, plan, self.gathering)
 
     def cancelled(self, token: int) -> None:
         """Tell those that still finish what they began."""
