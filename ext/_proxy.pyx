@@ -214,6 +214,10 @@ cdef void proxy_receive(Proxy* p, Packet* packet) noexcept nogil:
     if parse_message(m, packet.data, packet.length, DATAGRAM) <= 0:
         on_malformed(p, m, packet)
         return
+    if m.kind == KIND_REQUEST and m.method == METHOD_REGISTER:
+        p.registers += 1
+    else:
+        p.others += 1
     if m.kind == KIND_RESPONSE:
         if leads_astray(p, m, packet):
             count_add(p.block, COUNT_dropped_unsendable, 1)

@@ -12,7 +12,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 from posix.unistd cimport close as close_fd
 from posix.unistd cimport write as write_fd
 
@@ -36,6 +36,8 @@ cdef enum:
     TURN_BATCHES = 4             # receive batches before timers and the send queue get their turn
     TURN_TIMERS = 4096
     LONGEST_SLEEP = 200          # ms: the heartbeat must not look dead
+    GATHER = 400000              # ns after a turn of nothing but REGISTERs, so that the next one has more of them: a
+                                 # wake-up costs more than a REGISTER, and its 200 waits longer for the state process
     FACTS_SIZE = 1 << 22         # bytes
     QUESTIONS_SIZE = 1 << 22
     ORDERS_SIZE = 1 << 20
@@ -286,10 +288,14 @@ cdef class Worker:
         """Serve until `stop`. Call it in a thread of its own; it holds the GIL only to enter and leave."""
         cdef uint64_t now
         cdef bint more
+        cdef timespec gathering
+        gathering.tv_sec, gathering.tv_nsec = 0, GATHER
         self.running = 1
         with nogil:
             while self.running:
                 more = self.turn(clock_ms(CLOCK_MONOTONIC), clock_ms(CLOCK_REALTIME_COARSE))
+                if self.proxy.registers and not self.proxy.others:
+                    nanosleep(&gathering, NULL)
                 now = clock_ns(CLOCK_MONOTONIC)
                 transport_wait(self.transport, now,
                                0 if more else wheel_wait(self.layer.wheel, now // 1000000, LONGEST_SLEEP))
@@ -310,6 +316,7 @@ cdef class Worker:
         cdef Proxy* p = self.proxy
         self.layer.now = now
         p.wall = wall
+        p.registers = p.others = 0
         segment_enter(self.segment, self.index)
         self.take_orders()
         while batches < TURN_BATCHES:

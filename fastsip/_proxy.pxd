@@ -218,6 +218,8 @@ cdef struct Proxy:
     Targets* targets             # the gateways; NULL where there is no such table
     bint questions_asked         # in this turn: wake it
     uint32_t waiting             # for its answers
+    uint32_t registers           # in this turn
+    uint32_t others              # messages that are none
     uint32_t worker
     uint64_t wall                # Unix ms, set once a turn
     uint8_t detours              # DETOUR_*
