@@ -61,9 +61,17 @@ def kinds(calls: list[Call]) -> str:
 
 
 def check_order(messages: list[Message], *expected: str) -> None:
-    """Exactly these arrows in this order, as in check_order(call.alice, "> INVITE", "< 100", "< 200", "> ACK")."""
+    """Exactly these arrows in this order, as in check_order(call.alice, "> INVITE", "< 100", "< 200", "> ACK").
+
+    A 100 may be missing where another response came within 200 ms (RFC 3261 17.2.1)."""
     found = arrows(messages)
-    assert found == list(expected), "\n".join(
+    owed: list[str] = []
+    for arrow in expected:
+        at = len(owed)
+        soon = 0 < at < len(found) and messages[at].time - messages[at - 1].time < 0.2
+        if arrow != "< 100" or found[at : at + 1] == ["< 100"] or not (soon and found[at].startswith("<")):
+            owed.append(arrow)
+    assert found == owed, "\n".join(
         [f"expected {' '.join(expected)}", f"found    {' '.join(found)}", *[f"{m}\n" for m in messages]]
     )
 
