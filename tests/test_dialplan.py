@@ -177,6 +177,14 @@ def test_steps_for_a_call_somebody_here_forwards() -> None:
     assert sent("tel:+1-972") == []
 
 
+def test_patterns_are_not_for_strangers_nor_for_long_names() -> None:
+    plan, _ = dial_plan({"regex": "(a+)+b", "gateways": ["a"]})
+    long = "sip:" + 40 * "a" + "c@example.com"
+    assert plan.route(request(long, 0)) is None
+    assert plan.route(request("sip:" + 3000 * "a" + "c@example.com")) is None
+    assert isinstance(plan.route(request("sip:aab@example.com")), Plan)
+
+
 def test_no_gateway_left() -> None:
     plan, table = dial_plan(
         {"prefix": "+", "gateways": [["a"], ["b"]]}, gateways={"a": {"calls": 1}, "b": {"calls": 1}}

@@ -26,6 +26,8 @@ from .choice import Choice, Gateway, in_uri
 from .numbers import Number, number_of
 from .prefixes import Prefixes
 
+LONGEST_NAME = 64
+"""Characters of a number or name that patterns are tried on."""
 OVERFLOW = frozenset({FAILURE, UNAVAILABLE, TIMEOUT})
 """After these the next gateway is tried: 5xx, 503, nothing sent or nothing heard. A 4xx or 6xx is about the callee."""
 
@@ -65,11 +67,15 @@ class _Context:
                 self._patterns.append((re.compile(setup.regex), route))
         self._prefixes = Prefixes(prefixes)
 
-    def find(self, number: str) -> Route | None:
+    def find(self, number: str, patterns: bool = True) -> Route | None:
         found = self._prefixes.longest(number)
-        return found if found is not None else self.find_name(number)
+        return found if found is not None else self.find_name(number, patterns)
 
-    def find_name(self, name: str) -> Route | None:
+    def find_name(self, name: str, patterns: bool = True) -> Route | None:
+        """By the patterns, which are the operator's: a bad one takes for ever over a long name, and strangers may not
+        ask."""
+        if not patterns or len(name) > LONGEST_NAME:
+            return None
         return next((route for pattern, route in self._patterns if pattern.fullmatch(name)), None)
 
 
@@ -100,12 +106,11 @@ class DialPlan:
 
     def route(self, request: Request) -> Plan | None:
         """What the dial plan says of a request outside a dialog. None: nothing, it is not about its Request-URI."""
-        found = self._way(request.uri, request.own, request.known)
+        may = request.trusted or request.authenticated
+        found = self._way(request.uri, request.own, request.known, may)
         if not isinstance(found, Way):
             return found
-        if not (request.trusted or request.authenticated):
-            return reject(403)
-        return self._over(found)
+        return self._over(found) if may else reject(403)
 
     def steps(self, uri: str) -> tuple[Step, ...] | None:
         """The steps to where somebody who lives here has his calls sent, which takes no rights of the caller's. None:
@@ -151,7 +156,7 @@ class DialPlan:
         uri = chosen.uri if number is None else chosen.at(number)
         return Target(uri, try_time=chosen.try_time, gateway=chosen.slot)
 
-    def _way(self, uri: Uri, own: bool, known: bool) -> Way | Plan | None:
+    def _way(self, uri: Uri, own: bool, known: bool, patterns: bool = True) -> Way | Plan | None:
         if uri.scheme != "tel" and not own:
             return self._domain(uri)
         if known or not self._contexts:
@@ -159,20 +164,20 @@ class DialPlan:
         number = number_of(uri)
         if number is None:
             plain = self._contexts.get(None)
-            route = plain.find_name(uri.user) if plain is not None and uri.user else None
+            route = plain.find_name(uri.user, patterns) if plain is not None and uri.user else None
             return self._way_by(route, uri, None) if route is not None else None
-        return self._way_of(uri, number)
+        return self._way_of(uri, number, patterns)
 
     def _domain(self, uri: Uri) -> Way | None:
         route = self._domains.get(in_uri((uri.host or "").lower()))
         return Way(route, lambda gateway: str(uri), True) if route is not None else None
 
-    def _way_of(self, uri: Uri, number: Number) -> Way | Plan | None:
+    def _way_of(self, uri: Uri, number: Number, patterns: bool) -> Way | Plan | None:
         if user := self._user(uri, number):
             return user
         here = number.context is None or number.context in self._own
         context = self._contexts.get(None if here else number.context)
-        route = context.find(number.digits) if context is not None else None
+        route = context.find(number.digits, patterns) if context is not None else None
         if route is None:
             if context is not None and number.digits in context.beginnings:
                 return reject(484)
