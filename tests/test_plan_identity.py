@@ -119,3 +119,26 @@ def test_privacy_of_who_said_his_password(callee: str, shown: list[str]) -> None
         calls_with_password(s, alice, "Privacy: id", CLAIM)
         s.engine.advance(1)
         assert headers(bob.invites[0], "P-Asserted-Identity") == shown
+
+
+@pytest.mark.parametrize(("caller", "callee", "privacy", "kept"), [
+    ("127.0.0.2", "127.0.0.3", "", True),
+    ("127.0.0.2", "127.0.0.3", "Privacy: id", True),
+    ("127.0.0.1", "127.0.0.3", "", True),
+    ("127.0.0.1", "127.0.0.3", "Privacy: id", False),
+    ("127.0.0.2", "127.0.0.1", "", False),
+])  # fmt: skip
+@pytest.mark.parametrize("status", ["183 Session Progress", "200 OK", "486 Busy Here"])
+def test_responses_too(caller: str, callee: str, privacy: str, kept: bool, status: str) -> None:
+    """RFC 3325 5: what a callee says of himself is believed of the trusted, and told to whom may know."""
+    lines = [CLAIM, "Subject: untouched"] + ([privacy] if privacy else [])
+    with scene(**CLOSED) as s:
+        bob = s.phone("bob", callee)
+        s.engine.bind("bob@example.com", bob.contact)
+        bob.does((0, status, *lines), *([(0.1, "486 Busy Here")] if status.startswith("183") else []))
+        alice = s.phone("alice", caller)
+        alice.calls(BOB, from_="<sip:x@else.invalid>")
+        s.engine.advance(2)
+        (got,) = alice.got(status[:3])[:1]
+        assert headers(got, "P-Asserted-Identity") == (["<sip:boss@example.com>"] if kept else [])
+        assert headers(got, "Subject") == ["untouched"]

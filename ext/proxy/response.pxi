@@ -49,8 +49,9 @@ cdef void respond_planned(Proxy* p, ResponseContext* ctx, const PlanHead* plan) 
     buffer_release(p.pool, buffer)
 
 
-cdef Buffer* upstream_copy(Proxy* p, const Message* m) noexcept nogil:
-    # A response without its topmost via-parm (16.7 step 3); NULL if that was the only one: it was for us.
+cdef Buffer* upstream_copy(Proxy* p, const Message* m, const Address* below, const Address* above) noexcept nogil:
+    # A response without its topmost via-parm (16.7 step 3); NULL if that was the only one: it was for us. It came from
+    # `below` and goes to `above`.
     cdef const Header* top = &m.headers[m.first[<int>HDR_VIA]]
     cdef uint32_t cut, cut_end, i, later = 0
     cdef Buffer* buffer
@@ -70,7 +71,30 @@ cdef Buffer* upstream_copy(Proxy* p, const Message* m) noexcept nogil:
     memcpy(buffer.data, m.data, cut)
     memcpy(buffer.data + cut, m.data + cut_end, m.size - cut_end)
     buffer.length = m.size - (cut_end - cut)
+    if has_header(m, HDR_P_ASSERTED_IDENTITY) and hides_identity(p, m, below, above):
+        drop_identity(buffer, m, cut_end, cut_end - cut)
     return buffer
+
+
+cdef bint hides_identity(const Proxy* p, const Message* m, const Address* below, const Address* above) noexcept nogil:
+    # RFC 3325 5: of nobody is believed who he says he is unless the sender is trusted, and who wants to be hidden is
+    # hidden from whom that is not.
+    if p.settings.open_relay:
+        return False
+    return not is_trusted_address(p, below) or (asks_privacy(m, b"id", 2) and not is_trusted_address(p, above))
+
+
+cdef void drop_identity(Buffer* buffer, const Message* m, uint32_t cut_end, uint32_t gone) noexcept nogil:
+    # Out of a copy that lacks `gone` bytes before `cut_end`.
+    cdef uint32_t i, start, end
+    for i in range(m.header_count, 0, -1):
+        if m.headers[i - 1].id != HDR_P_ASSERTED_IDENTITY:
+            continue
+        start, end = m.headers[i - 1].name, line_end(m, i - 1)
+        if start >= cut_end:
+            start, end = start - gone, end - gone
+        memmove(buffer.data + start, buffer.data + end, buffer.length - end)
+        buffer.length -= end - start
 
 
 cdef bint send_upstream(Proxy* p, Transaction* server, Buffer* response, int status) noexcept nogil:
@@ -113,7 +137,7 @@ cdef void consider(Proxy* p, ResponseContext* ctx, Target* target, int status, c
         status = 408
     ctx.best_status = <uint16_t>status
     buffer_release(p.pool, ctx.best)
-    ctx.best = upstream_copy(p, m) if m != NULL else NULL
+    ctx.best = upstream_copy(p, m, &target.flow.remote, &ctx.source.remote) if m != NULL else NULL
     if m != NULL and ctx.best == NULL:
         ctx.best_status = 502    # without a Via line for the way up (16.7 step 3)
 
@@ -227,13 +251,13 @@ cdef void proxy_on_response(void* self, Transaction* client, const Message* m) n
         return                   # of a branch whose caller has its answer
     if client.branch == LINKED:
         if 200 <= m.status < 300:
-            pass_copy(p, <Transaction*>client.user, m)
+            pass_copy(p, client, <Transaction*>client.user, m)
         return
     ctx = <ResponseContext*>client.user
     target = &ctx.plan.targets[client.branch]
     if target.state == TARGET_ANSWERED:
         if 200 <= m.status < 300 and ctx.server != NULL:
-            pass_copy(p, ctx.server, m)
+            pass_copy(p, client, ctx.server, m)
         return
     if is_gateway(p, target):
         gateway_heard(p, target, m)
@@ -245,9 +269,9 @@ cdef void proxy_on_response(void* self, Transaction* client, const Message* m) n
         on_refusal(p, ctx, target, m)
 
 
-cdef void pass_copy(Proxy* p, Transaction* server, const Message* m) noexcept nogil:
+cdef void pass_copy(Proxy* p, const Transaction* client, Transaction* server, const Message* m) noexcept nogil:
     # A 2xx that was sent again goes up again (RFC 6026 7.1).
-    cdef Buffer* response = upstream_copy(p, m)
+    cdef Buffer* response = upstream_copy(p, m, &client.flow.remote, &server.flow.remote)
     send_upstream(p, server, response, m.status)
     buffer_release(p.pool, response)
 
@@ -255,7 +279,7 @@ cdef void pass_copy(Proxy* p, Transaction* server, const Message* m) noexcept no
 cdef void on_success(Proxy* p, ResponseContext* ctx, Target* target, Transaction* client,
                      const Message* m) noexcept nogil:
     # Every 2xx to an INVITE goes up at once; to other requests the first one (16.7 step 5).
-    cdef Buffer* response = upstream_copy(p, m)
+    cdef Buffer* response = upstream_copy(p, m, &target.flow.remote, &ctx.source.remote)
     cdef bint first = not ctx.final_sent, counted = target.counted, told
     target.counted = 0           # still a call of its gateway, until that is handed over
     end_target(p, ctx, target)
@@ -360,7 +384,7 @@ cdef void on_provisional(Proxy* p, ResponseContext* ctx, Target* target, Transac
         timer_arm(p.layer.wheel, &target.timer_c, p.layer.now, p.settings.timer_c)
     if m.status == 100 or ctx.final_sent or (target.cancel_sent and target.step == NO_STEP):
         return
-    response = upstream_copy(p, m)
+    response = upstream_copy(p, m, &target.flow.remote, &ctx.source.remote)
     send_upstream(p, ctx.server, response, m.status)
     show_response(p, ctx, response)
     buffer_release(p.pool, response)

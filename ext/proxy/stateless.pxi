@@ -177,7 +177,7 @@ cdef bint pass_response(Proxy* p, const Message* m, const Packet* packet) noexce
             break
     if not transport_route(p.transport, &came, &sender, &flow):
         return False
-    buffer = upstream_copy(p, m)
+    buffer = upstream_copy(p, m, &packet.flow.remote, &sender)
     if buffer != NULL and transport_send(p.transport, &flow, buffer) == 0:
         count_add(p.block, COUNT_responses_out, 1)
     buffer_release(p.pool, buffer)
