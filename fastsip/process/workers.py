@@ -103,7 +103,7 @@ class Workers:
             if not child.ready:
                 if child.age > START_LIMIT:
                     child.kill(f"did not serve after {START_LIMIT:g} s")
-            elif self._hangs(index, child, now - self._shared.control.heartbeat(index) / 1000):
+            elif self._hangs(index, child, now):
                 child.kill(f"hangs (no turn of its loop for {HUNG_AFTER:g} s)")
         for index in [index for index, due in self._retry_at.items() if due <= now]:
             if self.draining:
@@ -111,12 +111,16 @@ class Workers:
             else:
                 self._try_start(index, now)
 
-    def _hangs(self, index: int, child: Child, silent: float) -> bool:
-        if silent < SILENT_AFTER:
+    def _hangs(self, index: int, child: Child, now: float) -> bool:
+        beat = self._shared.control.heartbeat(index)
+        if now - beat / 1000 < SILENT_AFTER:
             self._silence.pop(index, None)
             return False
         silence = self._silence.setdefault(index, Silence(child.pid))
-        return silent > HUNG_AFTER and not silence.starved()
+        if now - beat / 1000 < HUNG_AFTER or silence.starved():
+            return False
+        # Where all had stood still it may have had its turn since, and sleep by now.
+        return self._shared.control.heartbeat(index) == beat
 
     def died(self, index: int) -> None:
         """Worker `index` was waited for: clear what it left, keep what it had in hand, see to its successor."""

@@ -207,8 +207,8 @@ class Stage:
         self.kind: type[Server] = Kamailio if through == "kamailio" else Server
         self._plays: dict[tuple[House, Flow], Future[Played]] = {}
         self._endings: dict[House, Future[None]] = {}
-        self._houses = ThreadPoolExecutor(6)
-        self._phones = threading.Semaphore(12)
+        self._houses = ThreadPoolExecutor(4)
+        self._phones = threading.Semaphore(6)
 
     def announce(self, wanted: Iterable[tuple[House, Flow]]) -> None:
         """Start playing all of these."""
