@@ -32,7 +32,7 @@ cdef bint must_ask(Proxy* p, const Message* m, const Routing* r) noexcept nogil:
         if has_services(p, aor, sender_aor(p, m, r, aor)):
             return True
     if r.own:
-        return asks & ASK_NUMBERS and (r.own == OWN_NUMBER or not (first_binding(p, m, r) != NULL or is_user(p, m, r)))
+        return asks & ASK_NUMBERS and (r.own == OWN_NUMBER or not is_user(p, m, r))
     return (asks & ASK_DOMAINS) != 0
 
 
@@ -63,7 +63,7 @@ cdef void begin_question(Proxy* p, Writer* w, Question* q, const Message* m, con
     q.aor = <uint16_t>own_address_of_record(p, m.data, &r.target, r.own, aor, AOR_SIZE) if r.own else 0
     q.caller = <uint16_t>sender_aor(p, m, r, caller)
     q.length = m.size
-    if r.own and (first_binding(p, m, r) != NULL or is_user(p, m, r)):
+    if r.own and is_user(p, m, r):
         q.rights |= RIGHT_KNOWN
     writer_init(w, p.fact, SCRATCH_SIZE)
     put(w, q, sizeof(Question))

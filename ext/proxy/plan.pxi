@@ -207,8 +207,6 @@ cdef const Message* kept_request(Proxy* p, const ResponseContext* ctx) noexcept 
 cdef const Message* reopen(Proxy* p, ResponseContext* ctx, Routing* r) noexcept nogil:
     # The request a context waits with, and what 16.3 and 16.4 found out about it, once more. NULL when it is gone.
     cdef const Message* m = kept_request(p, ctx)
-    cdef NameAddr sender
-    cdef Uri uri
     if m == NULL:
         return NULL
     r.source = ctx.source
@@ -221,9 +219,8 @@ cdef const Message* reopen(Proxy* p, ResponseContext* ctx, Routing* r) noexcept 
     r.aor_length = r.binding_length = r.bindings = 0
     if not parse_uri(m.data, m.uri, &r.target) or read_routes(p, m, r):
         return NULL
-    if (r.authenticated and parse_name_addr(m.data, header_value(m, HDR_FROM), &sender)
-            and parse_uri(m.data, sender.uri, &uri)):
-        r.aor_length = address_of_record(p, m.data, &uri, &r.source, r.aor, AOR_SIZE)
+    if r.authenticated:
+        r.aor_length = sender_aor(p, m, r, r.aor)
     return m
 
 
