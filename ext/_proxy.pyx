@@ -5,7 +5,7 @@ One function per section of chapter 16, in `ext/proxy/`: validation and Route pr
 admit.pxi, targets in target.pxi, questions to the policy in ask.pxi, execution of plans in plan.pxi, the table of
 gateways in gateway.pxi, what is not proxied with a transaction in role.pxi, redirect.pxi and stateless.pxi, forwarding
 in forward.pxi, responses, Timer C and CANCEL in response.pxi, the 100 in trying.pxi, responses that lead astray in
-astray.pxi, REGISTER in register.pxi, the answers made here in answer.pxi, and the context that joins them in context.pxi.
+astray.pxi, REGISTER in register.pxi, ways and connections in flow.pxi, the answers made here in answer.pxi, and the context that joins them in context.pxi.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
@@ -35,7 +35,7 @@ cdef enum:
     AOR_SIZE = 512
     MAX_CONTACTS = 64            # in one REGISTER
     TOKEN_HALF = 12              # hexadecimal digits
-    RECORDED_LENGTH = 5 + 7 + 2 * TOKEN_HALF + 1     # of a Record-Route value, but for host and port
+    RECORDED_LENGTH = 5 + 7 + 2 * TOKEN_HALF + 1     # of a Record-Route value, but for host, port and transport
     TIMER_C = TIMER_USER
     TIMER_WAIT_STATE = TIMER_USER + 1
     TIMER_TRYING = TIMER_USER + 2
@@ -54,6 +54,7 @@ include "proxy/answer.pxi"
 include "proxy/route.pxi"
 include "proxy/admit.pxi"
 include "proxy/context.pxi"
+include "proxy/flow.pxi"
 include "proxy/forward.pxi"
 include "proxy/target.pxi"
 include "proxy/gateway.pxi"
@@ -212,6 +213,9 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
 cdef void proxy_receive(Proxy* p, Packet* packet) noexcept nogil:
     cdef Message* m = p.request
     p.call = 0
+    if packet.kind != PACKET_RECEIVED:
+        receive_other(p, m, packet)
+        return
     if parse_message(m, packet.data, packet.length, DATAGRAM) <= 0:
         on_malformed(p, m, packet)
         return

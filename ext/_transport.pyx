@@ -1,23 +1,29 @@
-"""UDP sockets in batches, rings between workers, one epoll (fastsip/_transport.pxd is the contract).
+"""UDP sockets in batches, connections, rings between workers, one epoll (fastsip/_transport.pxd is the contract).
 
 One turn of a worker: transport_wait sleeps; transport_receive gives batch after batch until 0; what the batches caused is
 queued by transport_send; transport_flush lets it go and wakes the neighbours that got something. All of it belongs to one
 thread. Sockets, rings and slots belong to the master and outlive the worker.
 """
-from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastsip._address cimport (
-    Address, Flow, address_from_sockaddr, address_is_loopback, address_is_sendable, address_to_sockaddr,
-    sockaddr_storage)
+    FLOW_REGISTERED, FLOW_RELIABLE, Address, Flow, address_equal, address_from_sockaddr, address_is_loopback,
+    address_is_sendable, address_same_ip, address_to_sockaddr, sockaddr_storage)
 from fastsip._control cimport (
-    COUNT_bytes_in, COUNT_bytes_out, COUNT_datagrams_in, COUNT_datagrams_out, COUNT_dropped_ring, COUNT_dropped_send,
-    COUNT_dropped_socket, COUNT_dropped_unsendable, COUNT_handoffs_in, COUNT_handoffs_out, COUNT_keepalives,
-    COUNT_waits, COUNT_wakeups, Control, WorkerBlock, count_add, owner_by)
-from fastsip._memory cimport Buffer, BufferPool, buffer_copy, buffer_hold, buffer_release, pool_init, pool_live, pool_trim
+    COUNT_bytes_in, COUNT_bytes_out, COUNT_connections, COUNT_connections_failed, COUNT_connections_idle, COUNT_connections_in,
+    COUNT_connections_out, COUNT_connections_refused, COUNT_connections_slow, COUNT_datagrams_in, COUNT_datagrams_out,
+    COUNT_dropped_ring, COUNT_dropped_send, COUNT_dropped_socket, COUNT_dropped_unsendable, COUNT_handoffs_in,
+    COUNT_handoffs_out, COUNT_keepalives, COUNT_messages_in, COUNT_messages_out, COUNT_stream_errors, COUNT_waits,
+    COUNT_wakeups, Control, WorkerBlock, count_add, count_set, owner_by)
+from fastsip._memory cimport (
+    Buffer, BufferPool, buffer_copy, buffer_hold, buffer_new, buffer_release, pool_init, pool_live, pool_trim)
 from fastsip._hash cimport siphash
 from fastsip._message cimport TRANSPORT_UDP, Slice, find_call_id, slice_length
 
 include "transport/system.pxi"
+include "transport/connection.pxi"
+include "transport/framing.pxi"
+include "transport/stream.pxi"
 include "transport/state.pxi"
 include "transport/receive.pxi"
 include "transport/send.pxi"

@@ -21,6 +21,7 @@ from fastsip._control cimport *
 from fastsip._digest cimport *
 from fastsip._location cimport *
 from fastsip._memory cimport *
+from fastsip._message cimport TRANSPORT_TCP, TRANSPORT_UDP
 from fastsip._plan cimport *
 from fastsip._proxy cimport *
 from fastsip._queue cimport *
@@ -60,6 +61,7 @@ cdef struct Order:
     uint32_t retry_after
     int32_t fd
     int32_t index
+    int32_t transport
     Address advertise
     void* settings
     void* plan                   # PlanHead, the hot thread's to free; NULL: as without a policy
@@ -91,6 +93,8 @@ cdef void* map_shared(int fd, size_t size) except NULL:
 
 
 include "worker/question.pxi"
+
+cdef dict TRANSPORTS = {"udp": TRANSPORT_UDP, "tcp": TRANSPORT_TCP}
 
 
 cdef class Worker:
@@ -239,7 +243,8 @@ cdef class Worker:
     cdef int add_listener(self, listener) except -1:
         cdef Address advertise
         self.read_advertise(listener, &advertise)
-        if transport_listen(self.transport, listener.fd, listener.index, &advertise, False) < 0:
+        if transport_listen(self.transport, listener.fd, TRANSPORTS[listener.transport], listener.index, &advertise,
+                            False) < 0:
             raise OSError(f"cannot use the socket of {listener.host}:{listener.port}")
         return 0
 
@@ -367,7 +372,7 @@ cdef class Worker:
                 self.running = 0
 
     cdef void listen_too(self, const Order* order) noexcept nogil:
-        cdef int number = transport_listen(self.transport, order.fd, order.index, &order.advertise, True)
+        cdef int number = transport_listen(self.transport, order.fd, order.transport, order.index, &order.advertise, True)
         if number < 0:
             close_fd(order.fd)
         elif transport_listener(self.transport, number).fd != order.fd:
@@ -499,6 +504,7 @@ cdef class Worker:
         order.token = neighbour
         order.fd = listener.fd
         order.index = listener.index
+        order.transport = TRANSPORTS[listener.transport]
         self.read_advertise(listener, &order.advertise)
         self.give(&order)
 

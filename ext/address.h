@@ -176,6 +176,11 @@ static inline int address_is_sendable(const Address *a) {
     return 0;
 }
 
+enum {
+    FLOW_RELIABLE = 1,
+    FLOW_REGISTERED = 2      /* somebody has registered through this connection */
+};
+
 /* Where a message came from and how an answer or a request gets there. UDP uses `listener` (which of the server's
  * sockets) with `local` (the address it came to, from IP_PKTINFO on wildcard listeners); stream transports add a
  * connection. A flow is a value: it owns nothing. */
@@ -184,7 +189,7 @@ typedef struct Flow {
     Address local;           /* family 0: let the kernel choose */
     uint16_t listener;
     uint8_t transport;       /* TRANSPORT_* of _message */
-    uint8_t reliable;        /* 1 for stream transports: no retransmission timers */
+    uint8_t reliable;        /* FLOW_*; 0 for datagrams, which have retransmission timers */
     uint32_t connection;     /* 0 for datagrams */
 } Flow;
 

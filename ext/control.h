@@ -11,7 +11,7 @@
 #include "siphash.h"
 
 #define CONTROL_MAGIC 0x6c6f72746e6f6366ULL
-#define CONTROL_LAYOUT 2
+#define CONTROL_LAYOUT 3
 #define MAX_WORKERS 64
 #define BUCKETS 1024
 #define EPOCH_IDLE UINT64_MAX
@@ -29,7 +29,9 @@
     X(calls_cancelled) X(registers_ok) X(registers_failed)                                                             \
     X(auth_challenges) X(auth_failures) X(auth_replays) X(relay_denied) X(loops)                                       \
     X(facts_sent) X(facts_acknowledged) X(wakeups_service)                                                              \
-    X(policy_asked) X(policy_late) X(policy_refused) X(wakeups_policy)
+    X(policy_asked) X(policy_late) X(policy_refused) X(wakeups_policy)                                                 \
+    X(messages_in) X(messages_out) X(connections) X(connections_in) X(connections_out) X(connections_failed)           \
+    X(connections_refused) X(connections_idle) X(connections_slow) X(stream_errors)
 
 enum Counter {
 #define X(name) COUNT_##name,

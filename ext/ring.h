@@ -2,7 +2,7 @@
  *
  * One ring per ordered pair of workers, all in one block of memory that the master makes, zeroed, and every worker maps.
  * A ring has one writer and one reader, each a process that may be killed at any instruction and replaced by another that
- * maps the same memory. It is a byte ring: records of {length, flow, bytes} one behind another, each padded to a cache
+ * maps the same memory. It is a byte ring: records of {length, kind, flow, bytes} one behind another, each padded to a cache
  * line, so a record's head never wraps while its bytes may. `tail` counts the bytes ever written, `head` the bytes ever
  * read; both only grow and their difference is what lies in the ring.
  *
@@ -39,7 +39,7 @@
 #include <string.h>
 #include "address.h"
 
-#define RING_LAYOUT 1
+#define RING_LAYOUT 2
 #define RING_MESSAGE 65507u                        /* largest UDP payload */
 #define RING_GRID 64u                              /* records start on these */
 #define RING_SMALLEST (128u << 10)                 /* the power of two that holds the largest record */
@@ -47,9 +47,16 @@
 
 typedef struct RingRecord {
     uint32_t length;
-    uint32_t reserved;
+    uint32_t kind;
     Flow flow;                                     /* `listener` is the listen address's index, the same in all workers */
 } RingRecord;
+
+enum RingKind {
+    RING_RECEIVED,                                 /* for the owner of its call */
+    RING_TO_SEND,                                  /* for the worker that has the connection */
+    RING_UNDELIVERED,                              /* for the owner of its call: it could not be sent */
+    RING_KEEP                                      /* for the worker that has the connection: ms it may be silent */
+};
 
 typedef struct Ring {                              /* shared; the bytes follow */
     _Alignas(128) _Atomic uint64_t tail;           /* stored by the writer */
@@ -144,7 +151,7 @@ static inline void ring_reader(RingReader *r, Ring *ring, uint64_t capacity) {
 }
 
 /* Append one record, unseen by the reader until ring_publish. 0 if there is no room. */
-static inline int ring_write(RingWriter *w, const Flow *flow, const void *data, uint32_t length) {
+static inline int ring_write(RingWriter *w, uint32_t kind, const Flow *flow, const void *data, uint32_t length) {
     uint64_t size = ring_record_size(length);
     if (length > RING_MESSAGE) return 0;
     if (w->tail + size - w->head > w->capacity) {
@@ -154,7 +161,7 @@ static inline int ring_write(RingWriter *w, const Flow *flow, const void *data, 
     uint64_t mask = w->capacity - 1, start = (w->tail + sizeof(RingRecord)) & mask, first = w->capacity - start;
     RingRecord *record = (RingRecord *)(w->bytes + (w->tail & mask));
     record->length = length;
-    record->reserved = 0;
+    record->kind = kind;
     record->flow = *flow;
     if (length <= first) {
         memcpy(w->bytes + start, data, length);
@@ -170,7 +177,7 @@ static inline void ring_publish(RingWriter *w) { atomic_store_explicit(&w->ring-
 
 /* Copy the next record out; `out` holds RING_MESSAGE bytes. 1, 0 if there is none, -1 if the ring made no sense and was
  * emptied. The writer may use the room only after ring_release. */
-static inline int ring_read(RingReader *r, Flow *flow, void *out, uint32_t *length) {
+static inline int ring_read(RingReader *r, uint32_t *kind, Flow *flow, void *out, uint32_t *length) {
     if (r->head == r->tail) {
         r->tail = atomic_load_explicit(&r->ring->tail, memory_order_acquire);
         if (r->head == r->tail) return 0;
@@ -183,6 +190,7 @@ static inline int ring_read(RingReader *r, Flow *flow, void *out, uint32_t *leng
         return -1;
     }
     uint64_t start = (r->head + sizeof(RingRecord)) & mask, first = r->capacity - start;
+    *kind = record->kind;
     *flow = record->flow;
     *length = bytes;
     if (bytes <= first) {

@@ -189,10 +189,11 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     uint32_t aor_length          # of the sender who authenticated, 0 for none
     uint8_t aor[512]
 
-cdef struct SentBy:              # how this server writes itself in Via and Record-Route: "host:port"
+cdef struct SentBy:              # how this server writes itself: in Via "host:port", in Record-Route the transport behind it
     Address address
     uint32_t length
-    uint8_t text[80]
+    uint32_t route_length
+    uint8_t text[96]
 
 cdef struct Held:                # a 100 that was not sent yet
     Transaction* server

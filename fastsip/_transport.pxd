@@ -1,4 +1,4 @@
-# Transport: UDP sockets in batches, rings between workers, one epoll. (Streams come later: Flow and Framing are ready.)
+# Transport: UDP sockets in batches, connections, rings between workers, one epoll.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastsip._address cimport Address, Flow
@@ -11,10 +11,17 @@ cdef enum:
     RECEIVE_SLOT = 65600     # bytes per receive slot: any datagram, with room behind it
     MAX_LISTENERS = 32
 
-cdef struct Packet:          # one received datagram, valid until the next transport_receive
+cdef enum PacketKind:
+    PACKET_RECEIVED = 0
+    PACKET_NO_LENGTH = 1     # the header section of a message whose Content-Length is missing or wrong: 400, the end of its
+    PACKET_TOO_LARGE = 2     # connection; of one that is too large: 513
+    PACKET_UNDELIVERED = 3   # not received: it was to be sent by `flow` and could not be
+
+cdef struct Packet:          # one received message, valid until the next transport_receive
     uint8_t* data            # in a receive slot
     uint32_t length
     uint32_t slot            # receive slot + 1; what came by ring is copied into one, so that the crash file covers it
+    uint8_t kind             # PacketKind
     uint8_t claimed          # it is known to be this worker's; else transport_claim says, once the Call-ID is known
     uint64_t call            # hash of its Call-ID by Control.owner_key, 0 while nobody needed it
     Flow flow
@@ -45,13 +52,17 @@ cdef struct TransportState   # opaque
 cpdef size_t rings_size(uint32_t workers, size_t budget) noexcept nogil
 cdef TransportState* transport_new(const TransportSetup* setup) noexcept nogil       # NULL with errno
 cdef void transport_free(TransportState* t) noexcept nogil
-# Add a bound, non-blocking socket; returns its listener number or -1 with errno. A socket that is there already, by
+# Add a bound, non-blocking socket of a transport (TRANSPORT_*), listening if that is one of streams; returns its listener number or -1 with errno. A socket that is there already, by
 # whatever descriptor, is not added twice: if the listener returned has another fd, the one given may be closed.
-cdef int transport_listen(TransportState* t, int fd, int index, const Address* advertise, bint adopted) noexcept nogil
+cdef int transport_listen(TransportState* t, int fd, int transport, int index, const Address* advertise,
+                          bint adopted) noexcept nogil
 # Read an adopted socket no longer: its own worker is back. The number is free for the next; the descriptor stays open.
 cdef void transport_forget(TransportState* t, uint32_t number) noexcept nogil
 cdef uint32_t transport_listeners(TransportState* t) noexcept nogil
 cdef Listener* transport_listener(TransportState* t, uint32_t number) noexcept nogil
+# The listener number of a listen address, -1 if none; whether there is one of a transport.
+cdef int transport_numbered(const TransportState* t, int index) noexcept nogil
+cdef bint transport_has(const TransportState* t, int transport) noexcept nogil
 # Watch one more descriptor (the service thread's eventfd); transport_wait says when it is readable.
 cdef int transport_watch(TransportState* t, int fd) noexcept nogil
 # Sleep until something is readable or `ms` from `now` (CLOCK_MONOTONIC, ns) passed, give or take one. Handles the `sleeping` word (set, re-check rings, sleep, clear).
@@ -68,7 +79,9 @@ cdef int transport_receive(TransportState* t, Packet** packets) noexcept nogil
 cdef bint transport_claim(TransportState* t, Packet* packet, const uint8_t* call_id, uint32_t length) noexcept nogil
 # Mark which packet is being worked on, for the crash file; NULL for none.
 cdef void transport_in_hand(TransportState* t, const Packet* packet) noexcept nogil
-# Queue for sending; takes a reference. -1 if it can never leave: larger than a datagram, no such listener, family
+# Queue for sending; takes a reference. By a stream's flow without a connection: on one that was opened to that peer
+# before, or is opened now; what cannot be delivered comes back as PACKET_UNDELIVERED. With a connection: through its
+# worker, and if it is gone, back. -1 if it can never leave: larger than a datagram, no such listener, family
 # mismatch or an address that is not sendable; then it is counted as dropped_unsendable here.
 cdef int transport_send(TransportState* t, const Flow* flow, Buffer* buffer) noexcept nogil
 # From now on a flush lets runs of datagrams to one address, of one length but for a shorter last one, leave in one piece
@@ -76,8 +89,10 @@ cdef int transport_send(TransportState* t, const Flow* flow, Buffer* buffer) noe
 cdef int transport_pack(TransportState* t) noexcept nogil
 # One sendmmsg per socket for all that was queued, then wake the workers whose rings got something and who sleep.
 cdef void transport_flush(TransportState* t) noexcept nogil
-# The listener through which to reach `remote`: the one `like` came by if the family fits, else the first that fits.
+# The listener through which to reach `remote` by a transport: the one `like` came by if it fits, else the first that does.
 # Fills `out` (remote, local, listener, transport); 0 if none fits.
-cdef int transport_route(TransportState* t, const Flow* like, const Address* remote, Flow* out) noexcept nogil
+cdef int transport_route(TransportState* t, const Flow* like, const Address* remote, int transport, Flow* out) noexcept nogil
+# A connection, any worker's, may be silent for so long from now, whatever the limit: somebody is reached through it.
+cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms) noexcept nogil
 # The host to write in Via and Record-Route for messages leaving by `flow`: advertised, else local, else bound.
 cdef void transport_sent_by(TransportState* t, const Flow* flow, Address* out) noexcept nogil

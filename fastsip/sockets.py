@@ -20,13 +20,17 @@ _ADVICE = {
 }
 
 
-def _name(host: str, port: int) -> str:
-    return f"udp:[{host}]:{port}" if ":" in host else f"udp:{host}:{port}"
+BACKLOG = 4096
+"""Connections the kernel may hold until a worker takes them, as far as net.core.somaxconn allows."""
 
 
-def _fail(error: OSError, host: str, port: int) -> OSError:
+def _name(host: str, port: int, transport: str = "udp") -> str:
+    return f"{transport}:[{host}]:{port}" if ":" in host else f"{transport}:{host}:{port}"
+
+
+def _fail(error: OSError, host: str, port: int, transport: str = "udp") -> OSError:
     advice = _ADVICE.get(error.errno or 0)
-    text = f"cannot listen on {_name(host, port)}: {error.strerror or error}"
+    text = f"cannot listen on {_name(host, port, transport)}: {error.strerror or error}"
     return OSError(error.errno, f"{text}; {advice}" if advice else text)
 
 
@@ -92,6 +96,48 @@ def bind_udp(host: str, port: int, reuseport: bool = True) -> socket.socket:
         sock.close()
         raise _fail(error, host, port) from None
     return sock
+
+
+def bind_stream(host: str, port: int, reuseport: bool = True, transport: str = "tcp") -> socket.socket:
+    """Return a listening, non-blocking TCP socket. `transport` is what to call it where the address cannot be had.
+
+    `reuseport` and errors as in `bind_udp`; the kernel shares connections out among the sockets of an address.
+    """
+    family, address = _resolve(host, port)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        raise _fail(error, host, port, transport) from None
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a predecessor linger on the port
+        if reuseport:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise _fail(error, host, port, transport) from None
+    return sock
+
+
+def bind_group(transport: str, host: str, port: int, count: int) -> list[socket.socket]:
+    """`bind_udp_group` for the sockets of any transport."""
+    if transport == "udp":
+        return bind_udp_group(host, port, count)
+    bind_stream(host, port, False, transport).close()
+    group: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            group.append(bind_stream(host, port, True, transport))
+            port = group[0].getsockname()[1]
+    except OSError:
+        for sock in group:
+            sock.close()
+        raise
+    return group
 
 
 def bind_udp_group(host: str, port: int, count: int) -> list[socket.socket]:

@@ -188,9 +188,9 @@ MISTAKES = {
 
 # Valid, and refused as long as this version cannot do it.
 LATER = {
-    "tcp": (
-        '[server]\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]',
-        "server.listen[1]: not supported in this version: tcp",
+    "tls": (
+        '[server]\nlisten = ["udp:127.0.0.1:5060", "tls:127.0.0.1:5061"]',
+        "server.listen[1]: not supported in this version: tls",
     ),
     "gateway by tcp": (
         '[gateways.a]\nuri = "sip:192.0.2.7;transport=tcp"',

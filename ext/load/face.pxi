@@ -60,8 +60,8 @@ cdef class Engine:
                 if not address_parse(&advertise, host, <uint32_t>len(host), source.advertise[1]):
                     raise ValueError(f"advertise: {source.advertise[0]!r} is not a numeric address")
             number = transport_listen(
-                self.l.transport, source.fd, min(index, 255), &advertise if source.advertise is not None else NULL,
-                False)
+                self.l.transport, source.fd, TRANSPORT_UDP, min(index, 255),
+                &advertise if source.advertise is not None else NULL, False)
             if number < 0:
                 raise OSError(errno, f"cannot use the socket of {host_port(source.host, source.port)}")
             numbers.append(number)

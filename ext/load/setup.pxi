@@ -112,7 +112,7 @@ cdef bint read_place(Load* l, Place* place, int number, str address, int port, c
     if target.family == 0:
         place.flow = like
         return True
-    if not transport_route(l.transport, &like, target, &place.flow) or place.flow.listener != number:
+    if not transport_route(l.transport, &like, target, TRANSPORT_UDP, &place.flow) or place.flow.listener != number:
         return False
     place.name_length = address_host(&place.flow.local, text, False)
     memcpy(place.name, text, place.name_length)

@@ -106,18 +106,3 @@ cdef uint8_t* plan_new(Proxy* p, ResponseContext* ctx, uint32_t targets, uint32_
         target.context = ctx
         target.q = 1000
     return memory + head
-
-
-cdef bint next_hop(Proxy* p, const uint8_t* data, const Uri* uri, const Flow* like, Flow* out) noexcept nogil:
-    # The address a URI names, as far as it can be told without DNS: a numeric host or maddr, over UDP (RFC 3263 4).
-    cdef Slice maddr
-    cdef Address remote
-    cdef uint16_t port = uri.port if uri.port else 5060
-    if uri.scheme != SCHEME_SIP or (uri.transport != TRANSPORT_UNKNOWN and uri.transport != TRANSPORT_UDP):
-        return False
-    if find_parameter(data, uri.parameters, b"maddr", &maddr) and maddr.end > maddr.start:
-        if not address_parse(&remote, data + maddr.start, slice_length(maddr), port):
-            return False
-    elif not address_parse(&remote, data + uri.host.start, slice_length(uri.host), port):
-        return False
-    return address_is_sendable(&remote) and transport_route(p.transport, like, &remote, out)

@@ -1,5 +1,9 @@
 # Request forwarding (RFC 3261 16.6): the received bytes, copied once with the lines a proxy may touch exchanged.
 
+cdef const char** TRANSPORT_NAME = [b"UDP", b"UDP", b"TCP", b"TLS", b"SCTP", b"WS", b"WSS"]
+cdef const char** TRANSPORT_VALUE = [b"udp", b"udp", b"tcp", b"tls", b"sctp", b"ws", b"ws"]
+
+
 cdef const SentBy* sent_by(Proxy* p, const Flow* flow) noexcept nogil:
     # What to write for messages by this flow. A listener's is nearly always the same.
     cdef SentBy* by = &p.sent_by[flow.listener & 31]
@@ -13,16 +17,24 @@ cdef const SentBy* sent_by(Proxy* p, const Flow* flow) noexcept nogil:
         put(&w, text, address_host(&address, text, True))
         put(&w, b":", 1)
         put_number(&w, address.port)
-        by.length = <uint32_t>(w.at - w.start)
+        by.length = by.route_length = <uint32_t>(w.at - w.start)
+        if flow.transport > TRANSPORT_UDP:
+            put_text(&w, b";transport=")
+            put_text(&w, TRANSPORT_VALUE[flow.transport])
+            by.route_length = <uint32_t>(w.at - w.start)
     return by
 
 
 cdef void put_record_route(Proxy* p, Writer* w, const Message* m, const Routing* r, const Flow* out,
                            const Flow* side) noexcept nogil:
-    # What is_recorded knows again.
+    # What is_recorded knows again, but for those with a flow.
     cdef const SentBy* by = sent_by(p, side)
-    put(w, b"Record-Route: <sip:", 19)
-    put(w, by.text, by.length)
+    cdef bint secure = m.data[m.uri.start + 3] | 0x20 == c's'
+    put_text(w, b"Record-Route: <sips:" if secure else b"Record-Route: <sip:")
+    if is_recorded_flow(side):
+        put_flow_token(p, w, side)
+        put(w, b"@", 1)
+    put(w, by.text, by.length if secure and side.transport == TRANSPORT_TLS else by.route_length)
     put(w, b";lr;rt=", 7)
     put_token(p, w, m, r, out)
     put(w, b">\r\n", 3)
@@ -32,7 +44,7 @@ cdef bint same_sent_by(Proxy* p, const Flow* a, const Flow* b) noexcept nogil:
     cdef Address first, second
     transport_sent_by(p.transport, a, &first)
     transport_sent_by(p.transport, b, &second)
-    return address_equal(&first, &second)
+    return address_equal(&first, &second) and a.transport == b.transport
 
 
 cdef bint is_listed(const PlanHead* head, PlanText names, const uint8_t* name, uint32_t length) noexcept nogil:
@@ -111,15 +123,21 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
         put_slice(w, data, r.next_hop.whole)
     else:
         put(w, uri, uri_length)
-    put(w, b" SIP/2.0\r\nVia: SIP/2.0/UDP ", 27)
+    if out.transport == TRANSPORT_UDP:
+        put(w, b" SIP/2.0\r\nVia: SIP/2.0/UDP ", 27)
+    else:
+        put(w, b" SIP/2.0\r\nVia: SIP/2.0/", 23)
+        put_text(w, TRANSPORT_NAME[out.transport])
+        put(w, b" ", 1)
     put(w, by.text, by.length)
     put(w, b";branch=", 8)
     put(w, branch, branch_length)
     put(w, b"\r\n", 2)
     if record_route:
-        # Each side is given an address it can reach; where that is not one and the same, both (RFC 5658 3).
+        # Each side is given an address it can reach; where that is not one and the same, both (RFC 5658 3). Of two the
+        # one a request comes to last says by which flow it goes on.
         put_record_route(p, w, m, r, out, out)
-        if not same_sent_by(p, out, &r.source):
+        if not same_sent_by(p, out, &r.source) or is_recorded_flow(out) or is_recorded_flow(&r.source):
             put_record_route(p, w, m, r, out, &r.source)
     if m.max_forwards < 0:
         put(w, b"Max-Forwards: 70\r\n", 18)

@@ -187,7 +187,7 @@ cdef int pack_register(Proxy* p, Writer* w, const Message* m, const Routing* r, 
     pack_uint(w, r.source.remote.family)
     pack_bytes(w, r.source.remote.ip, 16)
     pack_uint(w, r.source.remote.port)
-    pack_uint(w, r.source.listener)
+    pack_uint(w, transport_listener(p.transport, r.source.listener).index)
     pack_uint(w, r.source.transport)
     pack_uint(w, r.source.connection)
     pack_bytes(w, b"", 0)
@@ -386,6 +386,8 @@ cdef void proxy_registered(Proxy* p, uint64_t token, int status, uint32_t retry_
     if status == 200:
         put_bindings(p, &w, aor, length)
         count_add(p.block, COUNT_registers_ok, 1)
+        if server.flow.connection:
+            transport_keep(p.transport, &server.flow, p.settings.max_expires * 1000)
     else:
         count_add(p.block, COUNT_registers_failed, 1)
     if status == 503:

@@ -420,7 +420,8 @@ cdef void proxy_on_timeout(void* self, Transaction* t) noexcept nogil:
 
 cdef void proxy_on_failure(void* self, Transaction* t) noexcept nogil:
     if t.machine == INVITE_CLIENT or t.machine == NON_INVITE_CLIENT:
-        branch_failed(<Proxy*>self, t, 503)
+        # Nobody else is at a flow (RFC 5626 5.3): who was registered through it is away.
+        branch_failed(<Proxy*>self, t, 480 if t.flow.reliable & FLOW_REGISTERED else 503)
 
 
 cdef void proxy_on_terminated(void* self, Transaction* t) noexcept nogil:

@@ -149,9 +149,17 @@ cdef bint route_is_own(Proxy* p, const Message* m, const Uri* uri, Routing* r) n
     cdef Slice token
     if not own_host(p, m.data, uri, &r.source):
         return False
-    if (uri.user.end == uri.user.start and find_parameter(m.data, uri.parameters, b"rt", &token)
-            and slice_length(token) == 2 * TOKEN_HALF):
+    if (find_parameter(m.data, uri.parameters, b"rt", &token) and slice_length(token) == 2 * TOKEN_HALF
+            and (uri.user.end == uri.user.start or take_flow(p, m, uri, r))):
         r.token = token
+    return True
+
+
+cdef bint take_flow(Proxy* p, const Message* m, const Uri* uri, Routing* r) noexcept nogil:
+    # The user part of our URI may say by which flow the request goes on; the last one counts.
+    if not read_flow_token(p, m.data, uri.user, &r.hop):
+        return False
+    r.hop_sought = r.hop_found = True
     return True
 
 
@@ -159,10 +167,10 @@ cdef bint is_recorded(Proxy* p, const Message* m, const Header* h, Routing* r) n
     # A Route line that is nothing but our Record-Route URI as put_record_route wrote it: known without parsing it.
     cdef const SentBy* own = sent_by(p, &r.source)
     cdef const uint8_t* value = m.data + h.value
-    if (h.end - h.value != RECORDED_LENGTH + own.length or memcmp(value, b"<sip:", 5) != 0
-            or memcmp(value + 5, own.text, own.length) != 0):
+    if (h.end - h.value != RECORDED_LENGTH + own.route_length or memcmp(value, b"<sip:", 5) != 0
+            or memcmp(value + 5, own.text, own.route_length) != 0):
         return False
-    value += 5 + own.length
+    value += 5 + own.route_length
     if memcmp(value, b";lr;rt=", 7) != 0 or value[7 + 2 * TOKEN_HALF] != c'>':
         return False
     if memchr(value + 7, c'>', 2 * TOKEN_HALF) != NULL:
@@ -178,11 +186,16 @@ cdef void drop_route(Routing* r) noexcept nogil:
     r.rewrite_routes = True
 
 
-cdef bint is_twin(const Message* m, const Routing* r, const Uri* uri) noexcept nogil:
+cdef bint is_twin(Proxy* p, const Message* m, Routing* r, const Uri* uri) noexcept nogil:
     # The other one of two Record-Route URIs that went into one request (RFC 5658): it has the same token.
     cdef Slice token
-    return (r.token.end and uri.user.end == uri.user.start and find_parameter(m.data, uri.parameters, b"rt", &token)
-            and bytes_equal(m.data + token.start, slice_length(token), m.data + r.token.start, slice_length(r.token)))
+    if (not r.token.end or not find_parameter(m.data, uri.parameters, b"rt", &token)
+            or not bytes_equal(m.data + token.start, slice_length(token), m.data + r.token.start, slice_length(r.token))):
+        return False
+    if uri.user.end == uri.user.start:
+        r.hop_sought = False     # to the address the next one names
+        return True
+    return take_flow(p, m, uri, r)
 
 
 cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
@@ -229,7 +242,7 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     while r.route_count:
         if not parse_name_addr(m.data, r.routes[0], &address) or not parse_uri(m.data, address.uri, &r.next_hop):
             return 400
-        if not is_twin(m, r, &r.next_hop):
+        if not is_twin(p, m, r, &r.next_hop):
             break
         drop_route(r)
     if r.route_count:
@@ -249,7 +262,9 @@ cdef void strip_maddr(const Proxy* p, const Message* m, Routing* r) noexcept nog
     cdef Slice maddr, rest = r.target.parameters, name, value
     cdef Uri named = r.target
     cdef Writer w
-    if r.target.scheme != SCHEME_SIP or (r.target.transport != TRANSPORT_UNKNOWN and r.target.transport != TRANSPORT_UDP):
+    if r.target.scheme != SCHEME_SIP and r.target.scheme != SCHEME_SIPS:
+        return
+    if r.target.transport != TRANSPORT_UNKNOWN and not transport_has(p.transport, r.target.transport):
         return
     if not find_parameter(m.data, rest, b"maddr", &maddr) or maddr.end == maddr.start:
         return
@@ -336,8 +351,10 @@ cdef int validate(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     if not parse_uri(m.data, m.uri, &r.target):
         return 400
     drop_headers(&r.target)
-    if r.target.scheme != SCHEME_SIP and not (r.target.scheme == SCHEME_TEL and p.settings.asks & ASK_TEL):
-        return 416               # sips asks for TLS on every hop (RFC 5630 3): it is not here yet
+    if (r.target.scheme != SCHEME_SIP and not (r.target.scheme == SCHEME_TEL and p.settings.asks & ASK_TEL)
+            and not (r.target.scheme == SCHEME_SIPS and (transport_has(p.transport, TRANSPORT_TLS)
+                                                         or transport_has(p.transport, TRANSPORT_WSS)))):
+        return 416               # sips asks for TLS on every hop (RFC 5630 3)
     if m.to_tag.end and m.to_tag.start == m.to_tag.end:
         return 400               # a dialog to one reader, none to the next
     if m.max_forwards == 0 and m.method != METHOD_OPTIONS and m.method != METHOD_REGISTER:

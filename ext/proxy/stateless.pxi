@@ -175,7 +175,7 @@ cdef bint pass_response(Proxy* p, const Message* m, const Packet* packet) noexce
                 came.listener = <uint16_t>i
                 came.local = listener.address
             break
-    if not transport_route(p.transport, &came, &sender, &flow):
+    if not transport_route(p.transport, &came, &sender, TRANSPORT_UDP, &flow):
         return False
     buffer = upstream_copy(p, m, &packet.flow.remote, &sender)
     if buffer != NULL and transport_send(p.transport, &flow, buffer) == 0:

@@ -19,8 +19,10 @@ cdef uint32_t ringable(Proxy* p, const Routing* r, const Binding* b, Flow* flow)
     if b.expires <= p.wall or b.uri_length >= MAX_URI:
         return 0
     text.start, text.end = 0, b.uri_length
-    if not parse_uri(binding_uri(b), text, &contact) or not next_hop(p, binding_uri(b), &contact, &r.source, flow):
+    if not parse_uri(binding_uri(b), text, &contact) or not binding_flow(p, b, &contact, &r.source, flow):
         return 0
+    if r.target.scheme == SCHEME_SIPS and not is_secure(flow.transport):
+        return 0                 # RFC 5630 5.3: nobody is reached less safely than was asked for
     # Headers of a URI mean nothing in a Request-URI (19.1.1, table 1).
     return contact.headers.start - 1 if contact.headers.end else b.uri_length
 

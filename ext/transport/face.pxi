@@ -60,12 +60,12 @@ cdef class Endpoint:
         transport_free(self.state)
         pool_trim(&self.pool)
 
-    def listen(self, int fd, int index=0, advertise=None, bint adopted=False):
+    def listen(self, int fd, int index=0, advertise=None, bint adopted=False, int transport=TRANSPORT_UDP):
         cdef Address address
         cdef int number
         if advertise is not None:
             address = address_of(advertise)
-        number = transport_listen(self.state, fd, index, &address if advertise is not None else NULL, adopted)
+        number = transport_listen(self.state, fd, transport, index, &address if advertise is not None else NULL, adopted)
         if number < 0:
             raise OSError(errno, "transport_listen")
         return number
@@ -134,7 +134,7 @@ cdef class Endpoint:
         with nogil:
             transport_flush(self.state)
 
-    def route(self, remote, like=None):
+    def route(self, remote, like=None, int transport=TRANSPORT_UDP):
         # `like` is (listener, local) of the flow a request came by.
         cdef Flow flow, out
         cdef Address target = address_of(remote)
@@ -143,7 +143,7 @@ cdef class Endpoint:
             flow.listener = <uint16_t>like[0]
             if like[1] is not None:
                 flow.local = address_of(like[1])
-        if not transport_route(self.state, &flow if like is not None else NULL, &target, &out):
+        if not transport_route(self.state, &flow if like is not None else NULL, &target, transport, &out):
             return None
         return out.listener, pair_of(&out.local), pair_of(&out.remote)
 
@@ -168,7 +168,7 @@ cdef class Endpoint:
         cdef bint done
         memset(&flow, 0, sizeof(flow))
         flow.listener = <uint16_t>index
-        done = ring_write(&self.state.writers[worker], &flow, &view[0], <uint32_t>view.shape[0])
+        done = ring_write(&self.state.writers[worker], RING_RECEIVED, &flow, &view[0], <uint32_t>view.shape[0])
         if done:
             ring_publish(&self.state.writers[worker])
             self.state.touched |= 1ull << worker
@@ -189,7 +189,7 @@ cdef class Endpoint:
         with nogil:
             while done < count:
                 if first or done:
-                    ring_write(&self.state.writers[worker], &flow, &word, sizeof(word))
+                    ring_write(&self.state.writers[worker], RING_RECEIVED, &flow, &word, sizeof(word))
                     ring_publish(&self.state.writers[worker])
                     self.state.touched |= 1ull << worker
                     transport_flush(self.state)
@@ -212,7 +212,7 @@ cdef class Endpoint:
                 word += 1
                 done += 1
             if not first and done == count:
-                ring_write(&self.state.writers[worker], &flow, &word, sizeof(word))
+                ring_write(&self.state.writers[worker], RING_RECEIVED, &flow, &word, sizeof(word))
                 ring_publish(&self.state.writers[worker])
                 self.state.touched |= 1ull << worker
                 transport_flush(self.state)
@@ -229,7 +229,7 @@ cdef class Endpoint:
             while done < count:
                 started = clock_ns(CLOCK_THREAD_CPUTIME_ID)
                 n = 0
-                while n < batch and ring_write(&self.state.writers[worker], &flow, &view[0], <uint32_t>view.shape[0]):
+                while n < batch and ring_write(&self.state.writers[worker], RING_RECEIVED, &flow, &view[0], <uint32_t>view.shape[0]):
                     n += 1
                 ring_publish(&self.state.writers[worker])
                 if n:

@@ -49,36 +49,48 @@ cdef int transport_wait_ns(TransportState* t, uint64_t ns) noexcept nogil:
 
 
 cdef int wait_for(TransportState* t, uint64_t ns) noexcept nogil:
-    cdef epoll_event events[MAX_LISTENERS + 3]
+    cdef epoll_event events[EVENTS]
+    cdef uint32_t tag
     cdef bint announced = False
     cdef int found, i, watched = 0
     cdef uint64_t value
+    if t.streams != NULL and (t.streams.undelivered_count or t.streams.readable_count):
+        ns = 0
     if ns and t.workers > 1:
         wake_announce(t.block)
         announced = True
         if rings_pending(t):
             ns = 0
     if ns == 0:
-        found = epoll_wait(t.epoll, events, MAX_LISTENERS + 3, 0)
+        found = epoll_wait(t.epoll, events, EVENTS, 0)
     else:
         count_add(t.block, COUNT_waits, 1)
-        found = (epoll_wait(t.epoll, events, MAX_LISTENERS + 3, -1) if ns == <uint64_t>FOREVER
-                 else epoll_wait_ns(t.epoll, events, MAX_LISTENERS + 3, ns))
+        found = (epoll_wait(t.epoll, events, EVENTS, -1) if ns == <uint64_t>FOREVER
+                 else epoll_wait_ns(t.epoll, events, EVENTS, ns))
     if announced:
         wake_clear(t.block)
     t.ring_batches = 0
     t.ready = 0
     for i in range(found):
-        if events[i].data.u32 < MAX_LISTENERS:
-            t.ready |= 1u << events[i].data.u32
-            t.batches[events[i].data.u32] = 0
-        elif events[i].data.u32 == EVENT_WATCHED:
+        tag = events[i].data.u32
+        if tag >= EVENT_CONNECTION:
+            note_event(t, tag - EVENT_CONNECTION, events[i].events)
+        elif tag < MAX_LISTENERS:
+            if t.queues[tag] == NULL or t.listeners[tag].transport != TRANSPORT_UDP:
+                t.streams.accepting |= 1u << tag
+                continue
+            t.ready |= 1u << tag
+            t.batches[tag] = 0
+        elif tag == EVENT_WATCHED:
             watched = 1
             read(t.watched, &value, sizeof(value))
+    if t.streams != NULL:
+        t.streams.now = clock_ns(CLOCK_MONOTONIC) // 1000000
+        expire_connections(t)
     if t.ready == 0 and ns >= 1000000 and not watched:
         # Nothing came: the drops at the end of a burst, which no later datagram will report.
         for i in range(<int>t.listener_count):
-            if t.listeners[i].fd >= 0:
+            if t.listeners[i].fd >= 0 and t.listeners[i].transport == TRANSPORT_UDP:
                 note_drops(t, &t.listeners[i], socket_drops(t.listeners[i].fd))
     return watched
 
@@ -151,6 +163,7 @@ cdef int receive_batch(TransportState* t, uint32_t number) noexcept nogil:
         if is_keepalive(data, length):
             keepalives += 1
             continue
+        packet.kind = PACKET_RECEIVED
         packet.call = 0
         packet.claimed = t.workers == 1 or t.own_in_a_row < TRUST
         if t.workers > 1 and packet.claimed and find_call_id(data, length, &call_id):
@@ -159,7 +172,7 @@ cdef int receive_batch(TransportState* t, uint32_t number) noexcept nogil:
             if owner != t.worker and owner < t.workers:
                 t.own_in_a_row = 0
                 packet.flow.listener = listener.index
-                if ring_write(&t.writers[owner], &packet.flow, data, length):
+                if ring_write(&t.writers[owner], RING_RECEIVED, &packet.flow, data, length):
                     handoffs += 1
                     written |= 1ull << owner
                 else:
@@ -200,7 +213,7 @@ cdef bint transport_claim(TransportState* t, Packet* packet, const uint8_t* call
         return True
     t.own_in_a_row = 0
     packet.flow.listener = t.listeners[packet.flow.listener].index
-    if ring_write(&t.writers[owner], &packet.flow, packet.data, packet.length):
+    if ring_write(&t.writers[owner], RING_RECEIVED, &packet.flow, packet.data, packet.length):
         ring_publish(&t.writers[owner])
         t.touched |= 1ull << owner
         count_add(t.block, COUNT_handoffs_out, 1)
@@ -211,7 +224,7 @@ cdef bint transport_claim(TransportState* t, Packet* packet, const uint8_t* call
 
 cdef int drain_rings(TransportState* t) noexcept nogil:
     # One batch from all rings, each in turn the first; copied to the receive slots, so that the crash file covers them.
-    cdef uint32_t i, source, length = 0, kept = 0, lost = 0
+    cdef uint32_t i, source, length = 0, kept = 0, lost = 0, kind = 0
     cdef RingReader* reader
     cdef Packet* packet
     cdef int got
@@ -223,13 +236,21 @@ cdef int drain_rings(TransportState* t) noexcept nogil:
         got = 0
         while kept < RECEIVE_BATCH:
             packet = &t.packets[kept]
-            got = ring_read(reader, &packet.flow, t.pieces[kept].iov_base, &length)
+            got = ring_read(reader, &kind, &packet.flow, t.pieces[kept].iov_base, &length)
             if got <= 0:
                 break
             if packet.flow.listener > 255 or t.by_index[packet.flow.listener] < 0:
                 lost += 1
                 continue
             packet.flow.listener = <uint16_t>t.by_index[packet.flow.listener]
+            if kind == RING_TO_SEND:
+                send_for_neighbour(t, &packet.flow, t.pieces[kept].iov_base, length)
+                continue
+            if kind == RING_KEEP:
+                if length == sizeof(uint32_t) and connection_worker(packet.flow.connection) == t.worker:
+                    transport_keep(t, &packet.flow, (<uint32_t*>t.pieces[kept].iov_base)[0])
+                continue
+            packet.kind = PACKET_UNDELIVERED if kind == RING_UNDELIVERED else PACKET_RECEIVED
             packet.data = <uint8_t*>t.pieces[kept].iov_base
             packet.length = length
             packet.slot = kept + 1
@@ -249,9 +270,25 @@ cdef int drain_rings(TransportState* t) noexcept nogil:
     return <int>kept
 
 
+cdef void send_for_neighbour(TransportState* t, const Flow* flow, const void* data, uint32_t length) noexcept nogil:
+    # The connection is ours, the call another worker's.
+    cdef Buffer* buffer
+    if connection_worker(flow.connection) != t.worker:
+        return                               # nobody's: rings are shared memory, and records may be damaged
+    buffer = buffer_copy(t.pool, data, length)
+    if buffer == NULL or stream_send(t, flow, buffer) < 0:
+        count_add(t.block, COUNT_dropped_send, 1)
+    buffer_release(t.pool, buffer)
+
+
 cdef int transport_receive(TransportState* t, Packet** packets) noexcept nogil:
     cdef int kept
+    cdef uint32_t i
     packets[0] = t.packets
+    if t.streams != NULL:
+        forget_shown(t)
+        if t.streams.undelivered_count:
+            return show_undelivered(t)
     while t.ready:
         while not (t.ready >> t.next_listener & 1):
             t.next_listener = (t.next_listener + 1) % MAX_LISTENERS
@@ -259,6 +296,18 @@ cdef int transport_receive(TransportState* t, Packet** packets) noexcept nogil:
         t.next_listener = (t.next_listener + 1) % MAX_LISTENERS
         if kept:
             return kept
+    if t.streams != NULL:
+        while t.streams.accepting:
+            for i in range(t.listener_count):
+                if t.streams.accepting >> i & 1:
+                    t.streams.accepting &= ~(1u << i)
+                    accept_from(t, i)
+        while t.streams.readable_count:
+            kept = receive_streams(t)
+            if kept:
+                return kept
+        if t.streams.undelivered_count:
+            return show_undelivered(t)
     if t.workers > 1 and t.ring_batches < RING_BATCHES_PER_TURN:
         t.ring_batches += 1
         return drain_rings(t)
@@ -269,4 +318,6 @@ cdef void transport_in_hand(TransportState* t, const Packet* packet) noexcept no
     if packet == NULL:
         mark_in_hand(t.block, 0, 0)
     else:
-        mark_in_hand(t.block, packet.slot, packet.length)
+        # Of a read that brought several messages, all to the end of this one.
+        mark_in_hand(t.block, packet.slot, packet.length + <uint32_t>(packet.data - <uint8_t*>t.pieces[packet.slot - 1].iov_base)
+                     if packet.slot else 0)

@@ -17,32 +17,35 @@ cdef bint ask_kernel(TransportState* t, const Address* remote, Address* local) n
     return local.family == remote.family
 
 
-cdef bint listener_reaches(const Listener* listener, const Address* remote) noexcept nogil:
+cdef bint listener_reaches(const Listener* listener, const Address* remote, int transport) noexcept nogil:
     # A socket bound to loopback reaches loopback only.
-    return listener.fd >= 0 and listener.address.family == remote.family and (
-        listener.wildcard or not address_is_loopback(&listener.address) or address_is_loopback(remote))
+    return (listener.fd >= 0 and listener.transport == transport and listener.address.family == remote.family
+            and (listener.wildcard or not address_is_loopback(&listener.address) or address_is_loopback(remote)))
 
 
-cdef int transport_route(TransportState* t, const Flow* like, const Address* remote, Flow* out) noexcept nogil:
+cdef int transport_route(TransportState* t, const Flow* like, const Address* remote, int transport, Flow* out) noexcept nogil:
     cdef const Listener* listener = NULL
     cdef Address local, target = remote[0]
     cdef uint32_t i, number = 0
     if like != NULL and like.listener < t.listener_count:
         number = like.listener
-        if listener_reaches(&t.listeners[number], remote):
+        if listener_reaches(&t.listeners[number], remote, transport):
             listener = &t.listeners[number]
     if listener == NULL:
+        # The first that fits, but rather one at the address the request came to.
         for i in range(t.listener_count):
-            if not t.listeners[i].adopted and listener_reaches(&t.listeners[i], remote):
+            if t.listeners[i].adopted or not listener_reaches(&t.listeners[i], remote, transport):
+                continue
+            if listener == NULL or (like != NULL and address_same_ip(&t.listeners[i].address, &like.local)
+                                    and not address_same_ip(&listener.address, &like.local)):
                 number = i
                 listener = &t.listeners[i]
-                break
     if listener == NULL:
         return 0
     local = listener.address
     if listener.wildcard:
         # The address the request came to, unless it cannot lead there: no one answers 127.0.0.1 from outside.
-        if (like != NULL and number == like.listener and like.local.family == remote.family
+        if (like != NULL and like.local.family == remote.family
                 and not is_unspecified(&like.local)
                 and address_is_loopback(&like.local) == address_is_loopback(remote)):
             local = like.local
@@ -54,6 +57,7 @@ cdef int transport_route(TransportState* t, const Flow* like, const Address* rem
     out.local = local
     out.listener = <uint16_t>number
     out.transport = listener.transport
+    out.reliable = FLOW_RELIABLE if listener.transport != TRANSPORT_UDP else 0
     return 1
 
 

@@ -30,6 +30,8 @@ cdef int transport_send(TransportState* t, const Flow* flow, Buffer* buffer) noe
     cdef SendQueue* queue
     cdef msghdr* message
     cdef uint32_t at
+    if flow.reliable:
+        return stream_send(t, flow, buffer)
     if (flow.listener >= t.listener_count or t.listeners[flow.listener].fd < 0 or buffer.length > RING_MESSAGE or not address_is_sendable(&flow.remote)
             or flow.remote.family != t.listeners[flow.listener].address.family):
         count_add(t.block, COUNT_dropped_unsendable, 1)
@@ -160,8 +162,10 @@ cdef void transport_flush(TransportState* t) noexcept nogil:
     cdef uint32_t i
     cdef uint64_t one = 1
     for i in range(t.listener_count):
-        if t.queues[i].count:
+        if t.queues[i] != NULL and t.queues[i].count:
             flush_queue(t, &t.listeners[i], t.queues[i])
+    if t.streams != NULL and t.streams.writable_count:
+        flush_streams(t)
     if t.touched == 0:
         return
     for i in range(t.workers):

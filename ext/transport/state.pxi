@@ -8,6 +8,10 @@ cdef enum:
     EVENT_WAKE = 64          # epoll tags; below are listener numbers
     EVENT_WATCHED = 65
     EVENT_ALARM = 66
+    EVENT_CONNECTION = 128   # and above: slots of connections
+    EVENTS = 256             # of one wait
+    STREAM_PACKETS = 256     # of one batch; one read may bring many
+    WRITE_PIECES = 32
     ALARM_SLACK = 1000000    # ns
     TRUST = 256              # datagrams in a row that were this worker's own
     PACK_SEGMENTS = 64       # what every kernel that segments takes at once
@@ -54,6 +58,7 @@ cdef struct TransportState:
     uint64_t cookies[MAX_LISTENERS]      # the kernel's name of the socket, the same for every descriptor of it
     SendQueue* queues[MAX_LISTENERS]
     SendPacks* packs         # NULL: every datagram leaves by itself
+    Streams* streams         # NULL: nothing but datagrams
     RingWriter writers[64]   # by target worker
     RingReader readers[64]   # by source worker
     # the receive batch, wired to the slots once
@@ -61,7 +66,7 @@ cdef struct TransportState:
     iovec pieces[RECEIVE_BATCH]
     sockaddr_storage names[RECEIVE_BATCH]
     uint64_t controls[RECEIVE_BATCH][16]
-    Packet packets[RECEIVE_BATCH]
+    Packet packets[STREAM_PACKETS]
 
 
 cpdef size_t rings_size(uint32_t workers, size_t budget) noexcept nogil:
@@ -136,6 +141,7 @@ cdef void transport_free(TransportState* t) noexcept nogil:
     cdef uint32_t i, k
     if t == NULL:
         return
+    streams_free(t)
     for i in range(MAX_LISTENERS):
         if t.queues[i] == NULL:
             continue
@@ -164,6 +170,15 @@ cdef SendQueue* send_queue_new() noexcept nogil:
     return queue
 
 
+cdef bint streams_new(TransportState* t) noexcept nogil:
+    t.streams = <Streams*>calloc(1, sizeof(Streams))
+    if t.streams == NULL:
+        return False
+    t.streams.now = clock_ns(CLOCK_MONOTONIC) // 1000000
+    streams_init(t.streams)
+    return True
+
+
 cdef bint is_unspecified(const Address* address) noexcept nogil:
     cdef uint32_t i
     for i in range(16):
@@ -172,7 +187,8 @@ cdef bint is_unspecified(const Address* address) noexcept nogil:
     return True
 
 
-cdef int transport_listen(TransportState* t, int fd, int index, const Address* advertise, bint adopted) noexcept nogil:
+cdef int transport_listen(TransportState* t, int fd, int transport, int index, const Address* advertise,
+                          bint adopted) noexcept nogil:
     cdef uint32_t i, number = t.listener_count
     cdef Listener* listener
     cdef sockaddr_storage name
@@ -182,8 +198,10 @@ cdef int transport_listen(TransportState* t, int fd, int index, const Address* a
     cdef epoll_event event
     if getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind, &length) < 0:
         return -1
-    if kind != SOCK_DGRAM:
+    if kind != (SOCK_DGRAM if transport == TRANSPORT_UDP else SOCK_STREAM):
         (&errno)[0] = EPROTOTYPE
+        return -1
+    if transport != TRANSPORT_UDP and t.streams == NULL and not streams_new(t):
         return -1
     length = sizeof(cookie)
     if getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) < 0:
@@ -208,25 +226,26 @@ cdef int transport_listen(TransportState* t, int fd, int index, const Address* a
         return -1
     listener.index = <uint8_t>index
     listener.adopted = adopted
-    listener.transport = TRANSPORT_UDP
+    listener.transport = <uint8_t>transport
     listener.wildcard = is_unspecified(&listener.address)
     if advertise != NULL:
         listener.advertise = advertise[0]
         if listener.advertise.family and not listener.advertise.port:
             listener.advertise.port = listener.address.port
-    if listener.wildcard:
+    if listener.wildcard and transport == TRANSPORT_UDP:
         if listener.address.family == 4:
             if setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) < 0:
                 return -1
         elif setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)) < 0:
             return -1
-    setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on))
-    listener.overflow = socket_drops(fd)     # what came before is counted by whoever had the socket then
-    if t.queues[number] == NULL:
-        t.queues[number] = send_queue_new()
+    if transport == TRANSPORT_UDP:
+        setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof(on))
+        listener.overflow = socket_drops(fd)     # what came before is counted by whoever had the socket then
+        if t.queues[number] == NULL:
+            t.queues[number] = send_queue_new()
     event.events = EPOLLIN
     event.data.u32 = number
-    if t.queues[number] == NULL or epoll_ctl(t.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+    if (transport == TRANSPORT_UDP and t.queues[number] == NULL) or epoll_ctl(t.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
         return -1
     listener.fd = fd
     t.cookies[number] = cookie
@@ -242,7 +261,11 @@ cdef void transport_forget(TransportState* t, uint32_t number) noexcept nogil:
     if number >= t.listener_count or not t.listeners[number].adopted or t.listeners[number].fd < 0:
         return
     listener = &t.listeners[number]
-    flush_queue(t, listener, t.queues[number])
+    if listener.transport == TRANSPORT_UDP:
+        flush_queue(t, listener, t.queues[number])
+    else:
+        t.streams.accepting &= ~(1u << number)
+        t.streams.deaf &= ~(1u << number)
     epoll_ctl(t.epoll, EPOLL_CTL_DEL, listener.fd, NULL)
     t.ready &= ~(1u << number)
     if t.by_index[listener.index] == <int16_t>number:
@@ -256,6 +279,18 @@ cdef uint32_t transport_listeners(TransportState* t) noexcept nogil:
 
 cdef Listener* transport_listener(TransportState* t, uint32_t number) noexcept nogil:
     return &t.listeners[number] if number < t.listener_count else NULL
+
+
+cdef int transport_numbered(const TransportState* t, int index) noexcept nogil:
+    return t.by_index[index] if 0 <= index < 256 else -1
+
+
+cdef bint transport_has(const TransportState* t, int transport) noexcept nogil:
+    cdef uint32_t i
+    for i in range(t.listener_count):
+        if t.listeners[i].transport == transport:
+            return True
+    return False
 
 
 cdef int transport_watch(TransportState* t, int fd) noexcept nogil:

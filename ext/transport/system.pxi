@@ -1,7 +1,8 @@
-# What Linux gives us, as far as UDP needs it.
-from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOSPC, EOPNOTSUPP, EPROTOTYPE, errno
-from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memset
+# What Linux gives us.
+from libc.errno cimport (
+    EAGAIN, EINPROGRESS, EINTR, EINVAL, EIO, EMFILE, EMSGSIZE, ENFILE, ENOBUFS, ENOMEM, ENOSPC, EOPNOTSUPP, EPROTOTYPE, errno)
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, itimerspec, timespec
 from posix.types cimport clockid_t, time_t
 
@@ -17,9 +18,11 @@ cdef extern from *:
     #include <arpa/inet.h>
     #include <linux/sock_diag.h>
     #include <netinet/in.h>
+    #include <netinet/tcp.h>
     #include <sys/epoll.h>
     #include <sys/socket.h>
     #include <sys/timerfd.h>
+    #include <sys/uio.h>
     #include <time.h>
     #include <sys/syscall.h>
     #include <time.h>
@@ -71,10 +74,16 @@ cdef extern from "<sys/socket.h>" nogil:
         int cmsg_type
     struct sockaddr:
         pass
-    int AF_INET, AF_INET6, SOCK_DGRAM, SOCK_CLOEXEC
-    int SOL_SOCKET, SO_TYPE, SO_RXQ_OVFL, SO_MEMINFO, SO_COOKIE, MSG_DONTWAIT
+    struct linger:
+        int l_onoff
+        int l_linger
+    int AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM, SOCK_CLOEXEC, SOCK_NONBLOCK
+    int SOL_SOCKET, SO_TYPE, SO_ERROR, SO_LINGER, SO_RXQ_OVFL, SO_MEMINFO, SO_COOKIE, MSG_DONTWAIT
     int socket(int domain, int kind, int protocol)
     int connect(int fd, const sockaddr* address, socklen_t length)
+    int bind(int fd, const sockaddr* address, socklen_t length)
+    int accept4(int fd, sockaddr* address, socklen_t* length, int flags)
+    ssize_t recv(int fd, void* data, size_t length, int flags)
     int getsockname(int fd, sockaddr* address, socklen_t* length)
     int getsockopt(int fd, int level, int name, void* value, socklen_t* length)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t length)
@@ -90,7 +99,7 @@ cdef extern from "<linux/sock_diag.h>" nogil:
     enum: SK_MEMINFO_DROPS, SK_MEMINFO_VARS
 
 cdef extern from "<netinet/in.h>" nogil:
-    int IPPROTO_IP, IPPROTO_IPV6, IP_PKTINFO, IPV6_PKTINFO, IPV6_RECVPKTINFO
+    int IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IP_PKTINFO, IPV6_PKTINFO, IPV6_RECVPKTINFO
     struct in_addr:
         pass
     struct in6_addr:
@@ -103,7 +112,7 @@ cdef extern from "<netinet/in.h>" nogil:
         unsigned int ipi6_ifindex
 
 cdef extern from "<sys/epoll.h>" nogil:
-    enum: EPOLLIN, EPOLLET, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
+    enum: EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLET, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
     ctypedef union epoll_data_t:
         uint32_t u32
     struct epoll_event:
@@ -113,8 +122,21 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_ctl(int epoll, int operation, int fd, epoll_event* event)
     int epoll_wait(int epoll, epoll_event* events, int capacity, int timeout)
 
+cdef extern from "<netinet/tcp.h>" nogil:
+    int TCP_NODELAY
+
+cdef extern from "<sys/uio.h>" nogil:
+    ssize_t writev(int fd, const iovec* pieces, int count)
+
+cdef extern from "<string.h>" nogil:
+    void* memmem(const void* data, size_t length, const void* sought, size_t sought_length)
+
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char* a, const char* b, size_t length)
+
 cdef extern from * nogil:
     enum: SOL_UDP, UDP_SEGMENT
+    int IP_BIND_ADDRESS_NO_PORT
     int epoll_wait_ns(int epoll, epoll_event* events, int capacity, uint64_t ns) noexcept
 
 cdef extern from "<sys/timerfd.h>" nogil:
@@ -128,7 +150,7 @@ cdef extern from "<unistd.h>" nogil:
     int close(int fd)
 
 cdef extern from "ring.h" nogil:
-    enum: RING_MESSAGE
+    enum: RING_MESSAGE, RING_RECEIVED, RING_TO_SEND, RING_UNDELIVERED, RING_KEEP
     ctypedef struct Ring:
         pass
     ctypedef struct RingBlock:
@@ -146,9 +168,9 @@ cdef extern from "ring.h" nogil:
     Ring* rings_at(RingBlock* block, uint64_t size, uint32_t workers, uint32_t source, uint32_t target) noexcept
     void ring_writer(RingWriter* writer, Ring* ring, uint64_t capacity) noexcept
     void ring_reader(RingReader* reader, Ring* ring, uint64_t capacity) noexcept
-    bint ring_write(RingWriter* writer, const Flow* flow, const void* data, uint32_t length) noexcept
+    bint ring_write(RingWriter* writer, uint32_t kind, const Flow* flow, const void* data, uint32_t length) noexcept
     void ring_publish(RingWriter* writer) noexcept
-    int ring_read(RingReader* reader, Flow* flow, void* out, uint32_t* length) noexcept
+    int ring_read(RingReader* reader, uint32_t* kind, Flow* flow, void* out, uint32_t* length) noexcept
     void ring_release(RingReader* reader) noexcept
     bint ring_pending(RingReader* reader) noexcept
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fastsip.config import Listen
 from fastsip.launch import ListenerSetup
-from fastsip.sockets import bind_udp_group
+from fastsip.sockets import bind_group
 
 from .problems import CannotStart
 
@@ -58,9 +58,12 @@ class Listeners:
         return [sock.fileno() for sock in self._of(worker)]
 
     @property
-    def groups(self) -> list[list[socket.socket]]:
-        """The workers' sockets of each of `bound`, by worker."""
-        return self._groups
+    def datagrams(self) -> tuple[list[list[socket.socket]], list[Listen]]:
+        """The workers' sockets, by worker, of each listen address for UDP, and those addresses."""
+        found = [
+            (group, listen) for group, listen in zip(self._groups, self.bound, strict=True) if listen.transport == "udp"
+        ]
+        return [group for group, _listen in found], [listen for _group, listen in found]
 
     def _of(self, worker: int) -> list[socket.socket]:
         return [group[worker] for group in self._groups]
@@ -74,7 +77,7 @@ class Listeners:
 def _group(listen: Listen, workers: int, deadline: float) -> list[socket.socket]:
     while True:
         try:
-            return bind_udp_group(listen.host, listen.port, workers)
+            return bind_group(listen.transport, listen.host, listen.port, workers)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                 raise CannotStart(_reason(listen, error)) from None
@@ -83,7 +86,8 @@ def _group(listen: Listen, workers: int, deadline: float) -> list[socket.socket]
 
 def _reason(listen: Listen, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"cannot listen on {listen}: address already in use{holder(listen.port)}"
+        kind = "udp" if listen.transport == "udp" else "tcp"
+        return f"cannot listen on {listen}: address already in use{holder(listen.port, kind)}"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"cannot listen on {listen}: this machine has no interface with the address {listen.host}"
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -92,10 +96,10 @@ def _reason(listen: Listen, error: OSError) -> str:
     return error.strerror or f"cannot listen on {listen}"
 
 
-def holder(port: int) -> str:
-    """ " by <program> (pid N)" for whoever has the UDP port, as far as /proc tells."""
+def holder(port: int, kind: str = "udp") -> str:
+    """ " by <program> (pid N)" for whoever has the port, as far as /proc tells."""
     inodes = set()
-    for table in ("/proc/net/udp", "/proc/net/udp6"):
+    for table in (f"/proc/net/{kind}", f"/proc/net/{kind}6"):
         try:
             lines = Path(table).read_text().splitlines()[1:]
         except OSError:

@@ -109,7 +109,7 @@ class Master:
         self.shared = Shared(tables.server.workers, keys)
         defer(self.shared.close)
         owner_key = self.shared.control.keys[:16]
-        self.steering = steer(self.listeners.groups, self.listeners.bound, owner_key, tables.server.steering)
+        self.steering = steer(*self.listeners.datagrams, owner_key, tables.server.steering)
         try:
             self.control_server = ControlServer(control_path(self.configuration), self)
             defer(self.control_server.close)

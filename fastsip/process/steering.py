@@ -44,7 +44,7 @@ def steer(groups: Sequence[Group], listens: Sequence[Listen], key: bytes, wanted
 
     `key` is the owner key. Raises CannotStart if a kind was asked for by name and cannot be had.
     """
-    if wanted == "off" or len(groups[0]) < 2:
+    if wanted == "off" or not groups or len(groups[0]) < 2:
         return "off"
     refusals = []
     for kind in ("ebpf", "cbpf"):

@@ -75,7 +75,7 @@ static void die(const char *text, uint64_t a, uint64_t b) {
 
 static int put_one(RingWriter *writer) {
     Flow flow = flow_at(writer->tail);
-    return ring_write(writer, &flow, bytes_at(writer->tail), length_at(writer->tail));
+    return ring_write(writer, RING_RECEIVED, &flow, bytes_at(writer->tail), length_at(writer->tail));
 }
 
 static void *write_all(void *unused) {
@@ -103,9 +103,9 @@ static void *read_all(void *unused) {
     ring_reader(&reader, ring, capacity);
     for (uint64_t n = 0; n < limit;) {
         Flow flow;
-        uint32_t length;
+        uint32_t length, kind;
         uint64_t position = reader.head, value;
-        int got = ring_read(&reader, &flow, out, &length);
+        int got = ring_read(&reader, &kind, &flow, out, &length);
         if (got < 0) die("nonsense in a healthy ring", position, reader.tail);
         if (got) {
             if (!right(position, &flow, out, length)) die("wrong record", position, length);
@@ -156,10 +156,11 @@ static int reading_step(RingReader *reader, int *fresh) {
     static uint64_t positions[65];
     static Flow flows[64];
     static uint32_t lengths[64];
+    uint32_t kind;
     int n = 0, got = 0;
     for (; n < 64; n++) {
         positions[n] = reader->head;
-        got = ring_read(reader, &flows[n], out[n], &lengths[n]);
+        got = ring_read(reader, &kind, &flows[n], out[n], &lengths[n]);
         if (got <= 0) break;
     }
     if (got < 0) die("nonsense in a healthy ring", reader->head, reader->tail);
@@ -246,9 +247,9 @@ static void damage(int rounds) {
         if (luck >> 60 & 1) ring_publish(&writer);
         for (uint64_t n = luck >> 32 & 63; n; n--) {
             Flow flow;
-            uint32_t length = 0;
+            uint32_t length = 0, kind;
             uint64_t position = reader.head;
-            int got = ring_read(&reader, &flow, out, &length);
+            int got = ring_read(&reader, &kind, &flow, out, &length);
             if (got > 0 && length > RING_MESSAGE) die("too long", length, 0);
             if (got > 0) healthy += (uint64_t)right(position, &flow, out, length);
         }
@@ -257,19 +258,19 @@ static void damage(int rounds) {
         /* No more damage: two turns of each side, and everything that is written arrives. */
         for (int turn = 0; turn < 2; turn++) {
             Flow flow;
-            uint32_t length;
+            uint32_t length, kind;
             ring_publish(&writer);
             (void)ring_pending(&reader);
-            while (ring_read(&reader, &flow, out, &length)) {}
+            while (ring_read(&reader, &kind, &flow, out, &length)) {}
             ring_release(&reader);
         }
         for (int n = 0; n < 20; n++) {
             Flow flow;
-            uint32_t length = 0;
+            uint32_t length = 0, kind;
             uint64_t position = writer.tail;
             if (!put_one(&writer)) die("no room after the damage", writer.tail, writer.head);
             ring_publish(&writer);
-            if (ring_read(&reader, &flow, out, &length) != 1 || !right(position, &flow, out, length))
+            if (ring_read(&reader, &kind, &flow, out, &length) != 1 || !right(position, &flow, out, length))
                 die("not recovered", position, reader.head);
             ring_release(&reader);
         }

@@ -1,0 +1,487 @@
+# Connections of one worker: how they come about, how long they may be silent, how they end.
+#
+# A connection belongs to the worker that accepted or opened it. Its name, Flow.connection, says which worker, which of
+# its slots, and how often that slot was used; whoever has an old name finds nobody. A name is 32 bits, so after a
+# thousand uses of a slot it comes again, and the peer's address, which is in every flow beside it, has to be right too.
+#
+# Every connection stands in one of four queues, ordered by when it entered or was last heard: those being opened, those
+# that have yet to say something, those in use, those that only have something left to send. The first of a queue is
+# always the next whose time is up, so a look at four places is all that idle connections ever cost.
+
+cdef enum:
+    CONNECTIONS = 65535          # of one worker: 16 bits of the name
+    CONNECTION_BUCKETS = 4096    # of those we opened, by peer
+    ACCEPTS_PER_TURN = 64
+    OUT_MOST = 1 << 20           # bytes that may wait for a peer that does not read
+    PARTIAL_MOST = 64 << 20      # bytes of unfinished messages, of all connections of a worker
+    LINGER = 500                 # ms for answers that are on their way from other workers, and for the peer to read them
+
+cdef enum ConnectionQueue:
+    QUEUE_OPENING, QUEUE_SILENT, QUEUE_OPEN, QUEUE_ENDING, QUEUES
+
+cdef struct Connection:
+    int fd                       # -1: a free slot
+    uint32_t slot
+    uint32_t generation          # 1 to 1023
+    uint32_t next                # slot + 1: of the same bucket, or the next free
+    uint32_t before, after       # slot + 1: neighbours in the queue
+    uint8_t queue
+    uint8_t transport
+    uint8_t outgoing             # we opened it: requests to its peer may take it
+    uint8_t listed               # in `readable`
+    uint8_t dirty                # in `writable`
+    uint8_t blocked              # epoll tells when it can be written to
+    uint8_t crlf                 # CR and LF seen in a row between messages
+    uint8_t finishing            # nothing more is read; it ends when everything is sent
+    uint16_t listener
+    uint32_t events
+    Address remote
+    Address local
+    uint64_t since               # ms: entered its queue, or was last heard
+    uint64_t kept                # ms: may be silent until then, whatever the limit
+    Buffer* partial              # the beginning of a message
+    uint32_t needed              # bytes of the whole message, 0 while unknown
+    uint32_t scanned             # bytes without the end of the header section
+    Buffer** out                 # a ring of what is to be sent
+    uint32_t out_first
+    uint32_t out_count
+    uint32_t out_room
+    uint32_t out_sent            # bytes of the first
+    uint32_t out_bytes
+
+cdef struct Undelivered:
+    Flow flow
+    Buffer* buffer
+
+cdef struct Streams:
+    uint32_t count               # slots ever used
+    uint32_t room
+    uint32_t live
+    uint32_t free                # slot + 1
+    Connection** slots
+    uint32_t first[4]            # slot + 1, by queue
+    uint32_t last[4]
+    uint32_t limits[4]           # ms
+    uint64_t now                 # ms
+    uint64_t partial_bytes
+    uint32_t* readable           # slots that epoll named and nobody has looked at
+    uint32_t readable_first
+    uint32_t readable_count
+    uint32_t* writable           # slots that have something new to send
+    uint32_t writable_count
+    uint32_t accepting           # bit per listener
+    uint32_t deaf                # bit per listener: not watched until a connection goes
+    Undelivered* undelivered
+    uint32_t undelivered_count
+    uint32_t undelivered_room
+    Buffer* shown[RECEIVE_BATCH]
+    uint32_t shown_count
+    uint32_t buckets[CONNECTION_BUCKETS]
+
+
+cdef void streams_init(Streams* s) noexcept nogil:
+    s.limits[<int>QUEUE_OPENING] = 4000
+    s.limits[<int>QUEUE_SILENT] = 10000
+    s.limits[<int>QUEUE_OPEN] = 600000
+    s.limits[<int>QUEUE_ENDING] = LINGER
+
+
+cdef inline Connection* connection_in(Streams* s, uint32_t place) noexcept nogil:
+    # By slot + 1.
+    return s.slots[place - 1] if place else NULL
+
+
+cdef inline uint32_t connection_name(const TransportState* t, const Connection* c) noexcept nogil:
+    return t.worker << 26 | c.generation << 16 | c.slot
+
+
+cdef inline uint32_t connection_worker(uint32_t name) noexcept nogil:
+    return name >> 26
+
+
+cdef Connection* connection_named(TransportState* t, const Flow* flow) noexcept nogil:
+    # The connection of a flow of this worker, NULL if it is gone.
+    cdef uint32_t slot = flow.connection & 0xFFFF
+    cdef Connection* c
+    if slot >= t.streams.count:
+        return NULL
+    c = t.streams.slots[slot]
+    if c.fd < 0 or c.generation != (flow.connection >> 16 & 0x3FF) or not address_equal(&c.remote, &flow.remote):
+        return NULL
+    return c
+
+
+cdef void queue_leave(Streams* s, Connection* c) noexcept nogil:
+    cdef Connection* before = connection_in(s, c.before)
+    cdef Connection* after = connection_in(s, c.after)
+    if before != NULL:
+        before.after = c.after
+    else:
+        s.first[c.queue] = c.after
+    if after != NULL:
+        after.before = c.before
+    else:
+        s.last[c.queue] = c.before
+
+
+cdef void queue_enter(Streams* s, Connection* c, int queue) noexcept nogil:
+    cdef Connection* last = connection_in(s, s.last[queue])
+    c.queue = <uint8_t>queue
+    c.since = s.now
+    c.before, c.after = s.last[queue], 0
+    if last != NULL:
+        last.after = c.slot + 1
+    else:
+        s.first[queue] = c.slot + 1
+    s.last[queue] = c.slot + 1
+
+
+cdef inline void queue_move(Streams* s, Connection* c, int queue) noexcept nogil:
+    if c.queue == queue and (c.since == s.now or s.last[queue] == c.slot + 1):
+        c.since = s.now
+        return
+    queue_leave(s, c)
+    queue_enter(s, c, queue)
+
+
+cdef bint make_room(Streams* s) noexcept nogil:
+    # For twice as many slots, and for each of them in the lists.
+    cdef uint32_t room = min(max(s.room * 2, 64u), <uint32_t>CONNECTIONS)
+    cdef void* slots = realloc(s.slots, room * sizeof(Connection*))
+    cdef void* readable
+    cdef void* writable
+    if slots == NULL:
+        return False
+    s.slots = <Connection**>slots
+    writable = realloc(s.writable, room * sizeof(uint32_t))
+    if writable == NULL:
+        return False
+    s.writable = <uint32_t*>writable
+    readable = malloc(room * sizeof(uint32_t))
+    if readable == NULL:
+        return False
+    if s.readable_count:                     # a ring: its two halves, in order
+        copy_ring(<uint32_t*>readable, s)
+    free(s.readable)
+    s.readable = <uint32_t*>readable
+    s.readable_first = 0
+    s.room = room
+    return True
+
+
+cdef void copy_ring(uint32_t* out, const Streams* s) noexcept nogil:
+    cdef uint32_t i
+    for i in range(s.readable_count):
+        out[i] = s.readable[(s.readable_first + i) % s.room]
+
+
+cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, const Address* remote) noexcept nogil:
+    # NULL when there is no room for it; then the descriptor is still the caller's.
+    cdef Streams* s = t.streams
+    cdef Connection* c
+    cdef epoll_event event
+    cdef uint32_t slot
+    if s.free:
+        c = connection_in(s, s.free)
+        s.free = c.next
+    else:
+        if s.count == CONNECTIONS or (s.count == s.room and not make_room(s)):
+            return NULL
+        c = <Connection*>calloc(1, sizeof(Connection))
+        if c == NULL:
+            return NULL
+        c.slot = s.count
+        c.generation = 1 + <uint32_t>(s.now & 0xFF)      # not those of a predecessor that used as few
+        c.fd = -1
+        s.slots[s.count] = c
+        s.count += 1
+    c.next = 0
+    c.transport = t.listeners[listener].transport
+    c.outgoing = c.listed = c.dirty = c.blocked = c.crlf = c.finishing = 0
+    c.listener = <uint16_t>listener
+    c.events = 0
+    c.remote = remote[0]
+    c.local = t.listeners[listener].address
+    c.kept = 0
+    event.events = EPOLLIN
+    event.data.u32 = EVENT_CONNECTION + c.slot
+    if epoll_ctl(t.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+        c.next = s.free
+        s.free = c.slot + 1
+        return NULL
+    c.fd = fd
+    s.live += 1
+    count_set(t.block, COUNT_connections, s.live)
+    return c
+
+
+cdef void connection_watch(TransportState* t, Connection* c, bint writing) noexcept nogil:
+    cdef epoll_event event
+    event.events = EPOLLIN | (EPOLLOUT if writing else 0)
+    event.data.u32 = EVENT_CONNECTION + c.slot
+    c.blocked = writing
+    epoll_ctl(t.epoll, EPOLL_CTL_MOD, c.fd, &event)
+
+
+cdef inline uint32_t bucket_of(const Address* remote, int transport) noexcept nogil:
+    cdef uint64_t word[2]
+    memcpy(word, remote.ip, 16)
+    word[0] = (word[0] ^ word[1] ^ <uint64_t>remote.port << 32 ^ <uint64_t>transport << 56) * <uint64_t>0x9E3779B97F4A7C15
+    return <uint32_t>(word[0] >> 52)
+
+
+cdef void connection_offer(Streams* s, Connection* c) noexcept nogil:
+    # Let requests to its peer find it.
+    cdef uint32_t bucket = bucket_of(&c.remote, c.transport)
+    c.outgoing = 1
+    c.next = s.buckets[bucket]
+    s.buckets[bucket] = c.slot + 1
+
+
+cdef Connection* connection_to(TransportState* t, const Flow* flow) noexcept nogil:
+    # One that we opened there before, from the same listen address.
+    cdef Streams* s = t.streams
+    cdef Connection* c = connection_in(s, s.buckets[bucket_of(&flow.remote, flow.transport)])
+    while c != NULL:
+        if (c.transport == flow.transport and c.listener == flow.listener and not c.finishing
+                and address_equal(&c.remote, &flow.remote)):
+            return c
+        c = connection_in(s, c.next)
+    return NULL
+
+
+cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
+    # It is over. What nobody has begun to send goes back to whoever wanted it sent.
+    cdef Streams* s = t.streams
+    cdef uint32_t* at
+    cdef uint32_t i
+    cdef Buffer* buffer
+    cdef Flow flow
+    if c.outgoing:
+        at = &s.buckets[bucket_of(&c.remote, c.transport)]
+        while at[0] != c.slot + 1:
+            at = &s.slots[at[0] - 1].next
+        at[0] = c.next
+    queue_leave(s, c)
+    close(c.fd)
+    c.fd = -1
+    connection_flow(t, c, &flow)
+    for i in range(c.out_count):
+        buffer = c.out[(c.out_first + i) % c.out_room]
+        if i or c.out_sent == 0:
+            give_back(t, &flow, buffer)
+        buffer_release(t.pool, buffer)
+    free(c.out)
+    c.out = NULL
+    c.out_first = c.out_count = c.out_room = c.out_sent = c.out_bytes = 0
+    drop_partial(t, c)
+    c.generation = c.generation + 1 if c.generation < 1023 else 1
+    c.next = s.free
+    s.free = c.slot + 1
+    s.live -= 1
+    count_set(t.block, COUNT_connections, s.live)
+    if s.deaf:
+        listen_again(t)
+
+
+cdef void drop_partial(TransportState* t, Connection* c) noexcept nogil:
+    if c.partial != NULL:
+        t.streams.partial_bytes -= c.partial.capacity
+        buffer_release(t.pool, c.partial)
+        c.partial = NULL
+    c.needed = c.scanned = 0
+
+
+cdef void connection_flow(const TransportState* t, const Connection* c, Flow* out) noexcept nogil:
+    out.remote = c.remote
+    out.local = c.local
+    out.listener = c.listener
+    out.transport = c.transport
+    out.reliable = FLOW_RELIABLE | (FLOW_REGISTERED if c.kept else 0)
+    out.connection = connection_name(t, c)
+
+
+cdef void connection_finish(TransportState* t, Connection* c) noexcept nogil:
+    # Nothing more is read from it; it ends when the peer has what there is to say.
+    c.finishing = 1
+    queue_move(t.streams, c, QUEUE_ENDING)
+    soon(t, c)
+
+
+cdef inline void soon(TransportState* t, Connection* c) noexcept nogil:
+    # Written to at the next flush.
+    if not c.dirty:
+        c.dirty = 1
+        t.streams.writable[t.streams.writable_count] = c.slot
+        t.streams.writable_count += 1
+
+
+# Coming in.
+
+cdef void stop_listening(TransportState* t, uint32_t number) noexcept nogil:
+    epoll_ctl(t.epoll, EPOLL_CTL_DEL, t.listeners[number].fd, NULL)
+    t.streams.deaf |= 1u << number
+
+
+cdef void listen_again(TransportState* t) noexcept nogil:
+    cdef epoll_event event
+    cdef uint32_t i
+    for i in range(t.listener_count):
+        if t.streams.deaf >> i & 1:
+            event.events = EPOLLIN
+            event.data.u32 = i
+            epoll_ctl(t.epoll, EPOLL_CTL_ADD, t.listeners[i].fd, &event)
+    t.streams.deaf = 0
+
+
+cdef bint evict(TransportState* t) noexcept nogil:
+    # Make room: whoever has said nothing for longest goes.
+    cdef Connection* c = connection_in(t.streams, t.streams.first[<int>QUEUE_SILENT])
+    if c == NULL:
+        c = connection_in(t.streams, t.streams.first[<int>QUEUE_ENDING])
+    if c == NULL:
+        return False
+    count_add(t.block, COUNT_connections_refused, 1)
+    connection_close(t, c)
+    return True
+
+
+cdef void accept_from(TransportState* t, uint32_t number) noexcept nogil:
+    cdef Listener* listener = &t.listeners[number]
+    cdef sockaddr_storage name
+    cdef socklen_t length
+    cdef Address remote
+    cdef Connection* c
+    cdef int fd, i, on = 1
+    for i in range(ACCEPTS_PER_TURN):
+        length = sizeof(name)
+        fd = accept4(listener.fd, <sockaddr*>&name, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd < 0:
+            if errno != EMFILE and errno != ENFILE and errno != ENOBUFS and errno != ENOMEM:
+                return
+            if not evict(t):
+                stop_listening(t, number)
+                return
+            continue
+        address_from_sockaddr(&remote, &name)
+        c = connection_new(t, fd, number, &remote)
+        if c == NULL and evict(t):
+            c = connection_new(t, fd, number, &remote)
+        if c == NULL:
+            close(fd)
+            count_add(t.block, COUNT_connections_refused, 1)
+            continue
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
+        if listener.wildcard:
+            length = sizeof(name)
+            if getsockname(fd, <sockaddr*>&name, &length) == 0:
+                address_from_sockaddr(&c.local, &name)
+        queue_enter(t.streams, c, QUEUE_SILENT)
+        count_add(t.block, COUNT_connections_in, 1)
+
+
+# Going out.
+
+cdef Connection* connection_open(TransportState* t, const Flow* flow) noexcept nogil:
+    # On its way to flow.remote, from the address a peer knows us by; NULL if it cannot even be tried.
+    cdef Listener* listener = &t.listeners[flow.listener]
+    cdef sockaddr_storage name
+    cdef socklen_t length
+    cdef Address local = flow.local if flow.local.family == flow.remote.family else listener.address
+    cdef Connection* c
+    cdef int on = 1
+    cdef int fd = socket(AF_INET if flow.remote.family == 4 else AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+    if fd < 0:
+        return NULL
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
+    if not is_unspecified(&local):
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on))
+        local.port = 0
+        length = address_to_sockaddr(&local, &name)
+        if bind(fd, <sockaddr*>&name, length) < 0:
+            close(fd)
+            return NULL
+    length = address_to_sockaddr(&flow.remote, &name)
+    if connect(fd, <sockaddr*>&name, length) < 0 and errno != EINPROGRESS:
+        close(fd)
+        return NULL
+    c = connection_new(t, fd, flow.listener, &flow.remote)
+    if c == NULL:
+        close(fd)
+        return NULL
+    if flow.local.family == flow.remote.family:
+        c.local = flow.local
+    queue_enter(t.streams, c, QUEUE_OPENING)
+    connection_offer(t.streams, c)
+    connection_watch(t, c, True)
+    count_add(t.block, COUNT_connections_out, 1)
+    return c
+
+
+cdef bint connection_opened(TransportState* t, Connection* c) noexcept nogil:
+    # epoll says that it can be written to, or that something is wrong.
+    cdef int error = 0
+    cdef socklen_t length = sizeof(error)
+    if getsockopt(c.fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 or error:
+        count_add(t.block, COUNT_connections_failed, 1)
+        connection_close(t, c)
+        return False
+    queue_move(t.streams, c, QUEUE_OPEN)
+    connection_watch(t, c, False)
+    soon(t, c)
+    return True
+
+
+# Time.
+
+cdef void expire_connections(TransportState* t) noexcept nogil:
+    cdef Streams* s = t.streams
+    cdef Connection* c
+    cdef int queue
+    for queue in range(QUEUES):
+        while s.first[queue]:
+            c = connection_in(s, s.first[queue])
+            if c.since + s.limits[queue] > s.now:
+                break
+            if queue == QUEUE_OPEN and c.kept > s.now:
+                queue_move(s, c, QUEUE_OPEN)
+                if s.first[queue] == c.slot + 1:
+                    break
+                continue
+            count_add(t.block, COUNT_connections_failed if queue == QUEUE_OPENING else COUNT_connections_idle, 1)
+            connection_close(t, c)
+
+
+cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms) noexcept nogil:
+    cdef Flow handed = flow[0]
+    cdef Connection* c
+    if flow.connection == 0 or t.streams == NULL:
+        return
+    if connection_worker(flow.connection) == t.worker:
+        c = connection_named(t, flow)
+        if c != NULL:
+            c.kept = max(c.kept, t.streams.now + ms)
+    elif connection_worker(flow.connection) < t.workers:
+        handed.listener = t.listeners[flow.listener].index
+        hand_over(t, connection_worker(flow.connection), RING_KEEP, &handed, &ms, sizeof(ms))
+
+
+cdef void streams_free(TransportState* t) noexcept nogil:
+    cdef Streams* s = t.streams
+    cdef uint32_t i
+    if s == NULL:
+        return
+    for i in range(s.count):
+        if s.slots[i].fd >= 0:
+            connection_close(t, s.slots[i])
+    for i in range(s.count):
+        free(s.slots[i])
+    for i in range(s.undelivered_count):
+        buffer_release(t.pool, s.undelivered[i].buffer)
+    for i in range(s.shown_count):
+        buffer_release(t.pool, s.shown[i])
+    free(s.slots)
+    free(s.readable)
+    free(s.writable)
+    free(s.undelivered)
+    free(s)

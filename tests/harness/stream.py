@@ -1,0 +1,168 @@
+"""A telephone on one TCP connection, or anything that sends and receives as a socket does: what `Phone` is for UDP."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+import socket
+import time
+from types import TracebackType
+
+from .wire import Message, tag
+
+_LENGTH = re.compile(rb"^(?:content-length|l)[ \t]*:[ \t]*(\d+)", re.I | re.M)
+
+
+class StreamPhone:
+    """One connection to `server`. `user` is who it is; `listen` gives it a port of its own, which its Contact names."""
+
+    transport = "TCP"
+
+    def __init__(
+        self,
+        server: tuple[str, int],
+        user: str = "phone",
+        domain: str = "example.com",
+        host: str = "127.0.0.1",
+        timeout: float = 3.0,
+    ) -> None:
+        self.server, self.user, self.domain, self.timeout = server, user, domain, timeout
+        self.socket = self.connect(server, host)
+        self.host, self.port = self.socket.getsockname()[:2]
+        self.pending = b""
+        self.tag = secrets.token_hex(4)
+        self._cseq = itertools.count(1)
+
+    def connect(self, server: tuple[str, int], host: str) -> socket.socket:
+        return socket.create_connection(server, timeout=self.timeout, source_address=(host, 0))
+
+    def __enter__(self) -> StreamPhone:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.socket.close()
+
+    @property
+    def uri(self) -> str:
+        return f"sip:{self.user}@{self.domain}"
+
+    @property
+    def contact(self) -> str:
+        """Its Contact: the port of the connection, where nobody listens."""
+        return f"sip:{self.user}@{self.host}:{self.port};transport={self.transport.lower()}"
+
+    def request(
+        self,
+        method: str,
+        uri: str,
+        *,
+        to: str | None = None,
+        call_id: str | None = None,
+        cseq: int | None = None,
+        headers: str = "",
+        body: bytes = b"",
+        length: str | None = None,
+    ) -> bytes:
+        """The bytes of a request. `headers` are whole lines, `length` is a Content-Length line that is wrong."""
+        line = f"Content-Length: {len(body)}\r\n" if length is None else length
+        return (
+            f"{method} {uri} SIP/2.0\r\n"
+            f"Via: SIP/2.0/{self.transport} {self.host}:{self.port};branch=z9hG4bK{secrets.token_hex(8)}\r\n"
+            f"Max-Forwards: 70\r\nFrom: <{self.uri}>;tag={self.tag}\r\nTo: {to or f'<{uri}>'}\r\n"
+            f"Call-ID: {call_id or secrets.token_hex(12)}\r\nCSeq: {cseq or next(self._cseq)} {method}\r\n"
+            f"Contact: <{self.contact}>\r\n{headers}{line}\r\n"
+        ).encode() + body
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def receive(self, timeout: float | None = None) -> Message | None:
+        """The next message of the stream, None if none comes within `timeout` seconds or the stream has ended."""
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
+        while True:
+            found = self.take()
+            if found is not None:
+                return Message(found, time=time.monotonic())
+            self.socket.settimeout(max(deadline - time.monotonic(), 0.001))
+            try:
+                data = self.socket.recv(65536)
+            except (TimeoutError, ConnectionError, OSError):
+                return None
+            if not data:
+                return None
+            self.pending += data
+
+    def take(self) -> bytes | None:
+        """A whole message out of what has come."""
+        self.pending = self.pending.lstrip(b"\r\n")
+        head, gap, rest = self.pending.partition(b"\r\n\r\n")
+        if not gap:
+            return None
+        match = _LENGTH.search(head)
+        length = int(match.group(1)) if match else 0
+        if len(rest) < length:
+            return None
+        self.pending = rest[length:]
+        return head + gap + rest[:length]
+
+    def expect(self, name: str, timeout: float | None = None) -> Message:
+        """The next message that is called so ("INVITE", "200"), passing over 100s. Raises AssertionError."""
+        message = self.receive(timeout)
+        while message is not None and message.name == "100" and name != "100":
+            message = self.receive(timeout)
+        assert message is not None, f"{self.user} waited for {name}: nothing came"
+        assert message.name == name, f"{self.user} waited for {name}:\n{message}"
+        return message
+
+    def closed(self, timeout: float = 3.0) -> bool:
+        """Whether the server closes the connection in that time."""
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                if not self.socket.recv(65536):
+                    return True
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+        return False
+
+    def register(self, expires: int = 600) -> Message:
+        self.send(self.request("REGISTER", f"sip:{self.domain}", to=f"<{self.uri}>", headers=f"Expires: {expires}\r\n"))
+        return self.expect("200")
+
+    def respond(self, request: Message, status: int, headers: str = "", body: bytes = b"") -> None:
+        """Answer a request, with a Contact and a To tag of its own."""
+        copied = "".join(
+            f"{name}: {value}\r\n"
+            for name in ("Via", "Record-Route", "From", "Call-ID", "CSeq")
+            for value in request.all(name)
+        )
+        to = request.get("To")
+        to = to if tag(to) else f"{to};tag={self.tag}"
+        self.send(
+            (
+                f"SIP/2.0 {status} X\r\n{copied}To: {to}\r\nContact: <{self.contact}>\r\n{headers}"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            ).encode()
+            + body
+        )
+
+    def within(self, method: str, dialog: Message, cseq: int = 2, own: bool = False, headers: str = "") -> bytes:
+        """A request inside the dialog that `dialog` made: a 2xx that came, or (`own`) an INVITE that came and was
+        answered with `respond`."""
+        if own:
+            routes, to = dialog.all("Record-Route"), dialog.get("From")
+        else:
+            routes, to = dialog.all("Record-Route")[::-1], dialog.get("To")
+        target = re.search(r"<([^>]+)>", dialog.get("Contact"))
+        assert target
+        lines = "".join(f"Route: {route}\r\n" for route in routes)
+        data = self.request(method, target[1], to=to, call_id=dialog.call_id, cseq=cseq, headers=lines + headers)
+        if own:  # this end is the one the To of the dialog names
+            mine = dialog.get("To")
+            mine = mine if tag(mine) else f"{mine};tag={self.tag}"
+            return re.sub(rb"From: [^\r]*", f"From: {mine}".encode(), data, count=1)
+        return re.sub(rb"From: [^\r]*", f"From: {dialog.get('From')}".encode(), data, count=1)

@@ -1,0 +1,262 @@
+"""SIP over TCP against the running server: framing, keep-alives, connections of other workers, registered flows."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from harness import Phone, Server
+from harness.ports import free_port
+from harness.stream import StreamPhone
+
+DOMAIN = "example.com"
+
+
+class StreamServer(Server):
+    """A server on UDP and TCP of one port."""
+
+    def configuration(self) -> str:
+        text = super().configuration()
+        return text.replace(f'["udp:{self.hostport}"]', f'["udp:{self.hostport}", "tcp:{self.hostport}"]')
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with StreamServer(workers=2, domains=[DOMAIN], trusted=["127.0.0.1/32"]) as running:
+        yield running
+
+
+def phone(server: Server, user: str = "alice") -> StreamPhone:
+    return StreamPhone(server.address, user)
+
+
+def options(one: StreamPhone, **rest: object) -> bytes:
+    return one.request("OPTIONS", f"sip:{DOMAIN}", **rest)  # type: ignore[arg-type]
+
+
+def test_answers_come_on_the_connection_of_their_request(server: Server) -> None:
+    with phone(server) as alice:
+        for _ in range(20):  # some are another worker's
+            alice.send(options(alice))
+            alice.expect("200")
+
+
+def test_several_messages_in_one_segment(server: Server) -> None:
+    with phone(server) as alice:
+        alice.send(b"".join(options(alice, body=b"x" * n) for n in range(40)))
+        cseqs = sorted(alice.expect("200").cseq for _ in range(40))
+        assert cseqs == list(range(1, 41))
+
+
+def test_one_byte_at_a_time(server: Server) -> None:
+    with phone(server) as alice:
+        alice.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in options(alice, body=b"0123456789"):
+            alice.send(bytes([byte]))
+        alice.expect("200")
+
+
+@pytest.mark.parametrize("cut", [1, 7, 100, 250, -1, -4, -12])
+def test_a_message_in_two_pieces(server: Server, cut: int) -> None:
+    with phone(server) as alice:
+        data = options(alice, body=b"0123456789") + options(alice)
+        alice.send(data[:cut])
+        time.sleep(0.05)
+        alice.send(data[cut:])
+        alice.expect("200")
+        alice.expect("200")
+
+
+def test_a_large_message(server: Server) -> None:
+    with phone(server) as alice:
+        alice.send(options(alice, body=b"y" * 60000))
+        alice.expect("200")
+
+
+def test_a_double_crlf_is_answered_with_a_single_one(server: Server) -> None:
+    with phone(server) as alice:
+        alice.send(b"\r\n\r\n")
+        assert alice.socket.recv(100) == b"\r\n"
+        alice.send(b"\r\n")
+        time.sleep(0.05)
+        alice.send(b"\r\n")
+        assert alice.socket.recv(100) == b"\r\n"
+        alice.send(b"\r\n" + options(alice) + b"\r\n\r\n")
+        alice.expect("200")
+
+
+@pytest.mark.parametrize(
+    "length",
+    ["", "Content-Length: x\r\n", "Content-Length: -5\r\n", "Content-Length: 0\r\nl: 3\r\n", "Content-Length: 5 5\r\n"],
+    ids=["none", "no number", "negative", "two", "two numbers"],
+)
+def test_a_wrong_content_length_is_answered_with_400_and_the_end(server: Server, length: str) -> None:
+    with phone(server) as alice:
+        alice.send(options(alice) + options(alice, length=length) + options(alice))
+        answers = [alice.receive(), alice.receive()]
+        assert sorted(answer.name for answer in answers if answer) == ["200", "400"]
+        assert alice.closed()
+
+
+def test_a_message_too_large_is_answered_with_513_and_the_end(server: Server) -> None:
+    with phone(server) as alice:
+        alice.send(options(alice, length="Content-Length: 70000\r\n"))
+        alice.expect("513")
+        assert alice.closed()
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00" * 4000, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["TLS", "HTTP"]
+)
+def test_what_is_no_sip_ends_its_connection(server: Server, garbage: bytes) -> None:
+    with phone(server) as alice, phone(server) as other:
+        alice.send(garbage)
+        assert alice.closed()
+        other.send(options(other))
+        other.expect("200")
+
+
+def test_a_reset_in_the_middle_of_a_message_hurts_nobody(server: Server) -> None:
+    with phone(server) as other:
+        for _ in range(20):
+            alice = phone(server)
+            alice.send(options(alice)[:100])
+            alice.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            alice.socket.close()
+        other.send(options(other))
+        other.expect("200")
+
+
+def call(alice: StreamPhone, bob: StreamPhone, transports: set[str]) -> None:
+    """A call from the one to the other, and a request of each inside it."""
+    alice.send(alice.request("INVITE", f"sip:{bob.user}@{DOMAIN}", call_id=secrets.token_hex(12), cseq=1))
+    invite = bob.expect("INVITE")
+    assert {via.split("/")[2].split()[0] for via in invite.all("Via")} == transports
+    bob.respond(invite, 180)
+    alice.expect("180")
+    bob.respond(invite, 200)
+    answer = alice.expect("200")
+    alice.send(alice.within("ACK", answer, cseq=1))
+    bob.expect("ACK")
+    alice.send(alice.within("INFO", answer, cseq=2))
+    bob.respond(bob.expect("INFO"), 200)
+    alice.expect("200")
+    bob.send(bob.within("BYE", invite, cseq=1, own=True))
+    alice.respond(alice.expect("BYE"), 200)
+    bob.expect("200")
+
+
+def test_calls_between_connections(server: Server) -> None:
+    """Both have registered, nobody listens anywhere: every request reaches them through their own connection."""
+    with phone(server, "alice") as alice, phone(server, "bob") as bob:
+        alice.register()
+        bob.register()
+        for _ in range(12):  # calls and connections of either worker
+            call(alice, bob, {"TCP"})
+            call(bob, alice, {"TCP"})
+
+
+def test_a_binding_whose_connection_is_gone_is_answered_at_once(server: Server) -> None:
+    with phone(server, "alice") as alice:
+        with phone(server, "carol") as carol:
+            carol.register()
+        time.sleep(0.1)
+        started = time.monotonic()
+        for _ in range(6):
+            alice.send(alice.request("INVITE", f"sip:carol@{DOMAIN}"))
+            answer = alice.expect("480")
+            alice.send(
+                alice.request(
+                    "ACK", f"sip:carol@{DOMAIN}", to=answer.get("To"), call_id=answer.call_id, cseq=answer.cseq
+                )
+            )
+        assert time.monotonic() - started < 2
+
+
+class Listening(StreamPhone):
+    """A phone that others connect to: its Contact is where it listens."""
+
+    def connect(self, server: tuple[str, int], host: str) -> socket.socket:
+        self.door = socket.create_server((host, free_port(host)))
+        self.place = self.door.getsockname()
+        return super().connect(server, host)
+
+    @property
+    def contact(self) -> str:
+        return f"sip:{self.user}@{self.place[0]}:{self.place[1]};transport=tcp"
+
+    def accept(self) -> None:
+        self.socket.close()
+        self.door.settimeout(self.timeout)
+        self.socket = self.door.accept()[0]
+        self.pending = b""
+
+
+def test_a_contact_is_connected_to(server: Server) -> None:
+    """Registered by UDP, reached by TCP because its Contact says so; the call itself comes by UDP."""
+    with Listening(server.address, "dave") as dave, Phone(server.address) as udp:
+        data = udp.request(
+            "REGISTER", f"sip:{DOMAIN}", sender=dave.uri, to=dave.uri, headers=f"Contact: <{dave.contact}>\r\n"
+        )
+        answer = udp.ask(data)
+        assert answer and answer.status == 200
+        udp.send(udp.request("INVITE", dave.uri, headers=f"Contact: <sip:u@{udp.host}:{udp.port}>\r\n"))
+        dave.accept()
+        invite = dave.expect("INVITE")
+        assert invite.all("Via")[0].startswith("SIP/2.0/TCP ")
+        routes = invite.all("Record-Route")
+        assert len(routes) == 2 and "transport=tcp" in routes[0] and "transport" not in routes[1]
+        dave.respond(invite, 200)
+        answers = [udp.receive(), udp.receive()]
+        ok = next(answer for answer in answers if answer and answer.status == 200)
+        dave.send(dave.within("BYE", invite, cseq=1, own=True))
+        bye = udp.receive()
+        assert bye is not None and bye.method == "BYE" and bye.all("Via")[0].startswith("SIP/2.0/UDP ")
+        assert ok.all("Record-Route") == routes
+
+
+def test_a_refused_connection_fails_at_once(server: Server) -> None:
+    with phone(server, "alice") as alice:
+        nobody = free_port("127.0.0.1")
+        started = time.monotonic()
+        alice.send(alice.request("OPTIONS", f"sip:x@127.0.0.1:{nobody};transport=tcp"))
+        alice.expect("500")
+        assert time.monotonic() - started < 1
+
+
+def test_a_response_whose_connection_is_gone_goes_to_where_its_via_says(server: Server) -> None:
+    """RFC 3261 18.2.2."""
+    with Listening(server.address, "erin") as erin, phone(server, "frank") as frank:
+        frank.register()
+        for _ in range(4):
+            request = erin.request("OPTIONS", f"sip:frank@{DOMAIN}")
+            request = request.replace(
+                f"{erin.host}:{erin.port};branch".encode(), f"{erin.host}:{erin.place[1]};branch".encode()
+            )
+            erin.send(request)
+            asked = frank.expect("OPTIONS")
+            erin.socket.close()
+            time.sleep(0.05)
+            frank.respond(asked, 200)
+            erin.accept()
+            erin.expect("200")
+            erin.socket.close()
+            erin.socket = StreamPhone.connect(erin, server.address, erin.host)
+            erin.pending = b""
+
+
+def test_a_peer_that_does_not_read_is_cut_off(server: Server) -> None:
+    with phone(server, "alice") as alice, phone(server, "greta") as greta:
+        greta.register()
+        greta.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        alice.timeout = 0.01
+        for _ in range(400):
+            alice.send(alice.request("MESSAGE", greta.uri, body=b"z" * 50000))
+        print(server.stats())
+        with phone(server, "heidi") as heidi:
+            heidi.send(options(heidi))
+            heidi.expect("200")
+        assert greta.closed(10)
