@@ -5,7 +5,7 @@ SOURCES := $(shell find ext -name '*.pyx' -o -name '*.pxi' -o -name '*.h' -o -na
 ARGS ?=
 JOBS ?= 4
 
-.PHONY: setup build demo test lint bench perf fuzz debug clean
+.PHONY: setup build demo test browser lint bench perf fuzz debug clean
 .DEFAULT_GOAL := build
 
 setup: .venv/.ready
@@ -39,6 +39,18 @@ ifeq ($(ARGS),)
 else
 	@$(BIN)/python -m pytest $(ARGS)
 endif
+
+# JsSIP in one file, for the tests that drive a browser.
+browser: build/browser/jssip.js
+
+build/browser/jssip.js: tests/browser/package.json
+	@command -v npm >/dev/null || { echo "npm is not there; on Debian: apt-get install npm" >&2; exit 2; }
+	@echo "setting up JsSIP"
+	@mkdir -p $(@D)
+	@cp $< $(@D)
+	@npm install --prefix $(@D) --silent --no-audit --no-fund --no-package-lock
+	@$(@D)/node_modules/.bin/esbuild $(@D)/node_modules/jssip/lib/JsSIP.js --bundle --global-name=JsSIP \
+		--log-level=warning --outfile=$@
 
 lint: .venv/.ready
 	@$(BIN)/ruff check .

@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from fastsip.process import bpf
+
+JSSIP = Path(__file__).parents[2] / "build" / "browser" / "jssip.js"
 
 PEERS = {
     "sipp": ("sipp", "apt-get install sip-tester"),
@@ -21,9 +24,11 @@ PEERS = {
     "gcc": ("gcc", "apt-get install gcc libc6-dev"),
     "aarch64": ("aarch64-linux-gnu-gcc", "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross"),
     "qemu-aarch64": ("qemu-aarch64", "apt-get install qemu-user"),
+    "chromium": ("chromium", "apt-get install chromium"),
+    "jssip": ("JsSIP", "make browser, which needs npm"),
     "bpf": ("the right to load BPF programs", "run them as root"),
 }
-"""Peer: the program that has to be on PATH, and how a Debian system gets it; "bpf" is a capability."""
+"""Peer: the program that has to be on PATH, and how a Debian system gets it; "bpf" is a capability, "jssip" a file."""
 
 _left_out: Counter[str] = Counter()
 
@@ -40,6 +45,8 @@ def _reason(name: str) -> str:
 
 
 def _there(name: str) -> bool:
+    if name == "jssip":
+        return JSSIP.exists()
     if name != "bpf":
         return shutil.which(PEERS[name][0]) is not None
     try:
