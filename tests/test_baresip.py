@@ -1,0 +1,70 @@
+"""Telephones of other people's making through a whole server: Digest, a call with sound, a refusal."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from baresip import Baresip
+from harness import Message, Server, requires_peer
+
+pytestmark = requires_peer("baresip")
+
+DOMAIN = "example.com"
+USERS = [("alice", "wonder", DOMAIN), ("bob", "builder", DOMAIN)]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(domains=[DOMAIN], users=USERS, required=["*"]) as made:
+        yield made
+
+
+def test_a_wrong_password_does_not_register(server: Server) -> None:
+    with Baresip() as phone:
+        phone.register("sip:alice@example.com", server.hostport, password="wrong")
+        assert "401" in phone.until("REGISTER_OK", "REGISTER_FAIL")["param"]
+
+
+def test_two_phones_register_talk_and_hang_up(server: Server) -> None:
+    with Baresip() as alice, Baresip() as bob:
+        for phone, (name, password, _) in ((alice, USERS[0]), (bob, USERS[1])):
+            phone.register(f"sip:{name}@{DOMAIN}", server.hostport, password=password)
+            assert phone.until("REGISTER_OK", "REGISTER_FAIL")["type"] == "REGISTER_OK", phone.log
+        alice.dial(f"sip:bob@{DOMAIN}")
+        assert bob.until("CALL_INCOMING")["peeruri"].startswith(f"sip:alice@{DOMAIN}")
+        alice.until("CALL_RINGING", "CALL_PROGRESS")
+        bob.accept()
+        alice.until("CALL_ESTABLISHED")
+        bob.until("CALL_ESTABLISHED")
+        deadline = time.monotonic() + 15
+        while not (alice.heard() > 0.2 and bob.heard() > 0.2):
+            assert time.monotonic() < deadline, f"heard {alice.heard()} and {bob.heard()} s\n{bob.log}"
+            time.sleep(0.2)
+        assert "Record-Route: <sip:" in bob.log
+        bob.hang_up()
+        bob.until("CALL_CLOSED")
+        alice.until("CALL_CLOSED")
+
+        alice.dial(f"sip:bob@{DOMAIN}")
+        bob.until("CALL_INCOMING")
+        bob.hang_up()
+        assert "486" in alice.until("CALL_CLOSED")["param"]
+
+
+def test_a_phone_uses_tcp_if_told_to() -> None:
+    """What the phone can do, as long as the server cannot."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, Baresip(transport="tcp") as phone:
+        listener.settimeout(10)
+        phone.register("sip:alice@example.com", f"127.0.0.1:{listener.getsockname()[1]}")
+        peer, _ = listener.accept()
+        with peer:
+            peer.settimeout(10)
+            request = Message(peer.recv(65536))
+            assert request.method == "REGISTER" and request.one("Via").startswith("SIP/2.0/TCP ")
+            lines = ["SIP/2.0 200 OK"]
+            lines += [f"{name}: {request.one(name)}" for name in ("Via", "From", "To", "Call-ID", "CSeq", "Contact")]
+            peer.sendall(("\r\n".join([*lines, "Content-Length: 0"]) + "\r\n\r\n").encode())
+            phone.until("REGISTER_OK")
