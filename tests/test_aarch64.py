@@ -63,3 +63,7 @@ def test_segment(run: Run) -> None:
 
 def test_binding_sets(run: Run) -> None:
     assert "taken for a set" in run("binding_fuzz", "20000")
+
+
+def test_websocket_frames(run: Run) -> None:
+    assert "1000 streams" in run("websocket_fuzz", "1000")

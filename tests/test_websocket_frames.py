@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 import struct
+import subprocess
+from pathlib import Path
 
 import pytest
 from frames import BINARY, CLOSE, CONTINUATION, MASK, PING, PONG, TEXT, close, frame, masked
+from harness import requires_peer
 from harness.report import measured
 from wsproto import ConnectionType
 from wsproto.connection import Connection, ConnectionState
@@ -22,6 +25,7 @@ from fastsip._testing import (
     measure_frames,
 )
 
+ROOT = Path(__file__).parent.parent
 MOST = 65507
 OPTIONS = b"OPTIONS sip:example.com SIP/2.0\r\nCall-ID: 1\r\n\r\n"
 Found = tuple[str, bytes, int, bool]
@@ -388,6 +392,20 @@ def test_garbage_ends_one_way_or_the_other() -> None:
         whole = [event[:3] for event in found(bytes(stream))]
         cut = rng.randrange(1, len(stream) + 1)
         assert in_pieces(bytes(stream), cut) == whole, "in pieces as in one"
+
+
+@requires_peer("gcc")
+def test_nothing_outside_the_bytes_is_touched(tmp_path: Path) -> None:
+    program = tmp_path / "websocket_fuzz"
+    command = ["gcc", "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Wno-unused-function", "-Werror"]
+    command += ["-fsanitize=address,undefined", "-fno-sanitize-recover", "-I", str(ROOT / "ext")]
+    command += [str(ROOT / "tests/c/websocket_fuzz.c"), "-o", str(program)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    if built.returncode and "cannot find" in built.stderr:
+        pytest.skip("the compiler has no sanitizers")
+    assert built.returncode == 0, built.stderr
+    done = subprocess.run([program, "4000", "7"], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0 and "4000 streams" in done.stdout, done.stdout + done.stderr
 
 
 # --- figures ---
