@@ -137,6 +137,7 @@ def test_origins() -> None:
     assert refused(ASKED, rules) == (403, "pages of this origin may not connect")
     assert refused(instead("Origin", "null"), rules)[0] == 403
     assert opened(instead("Origin", "https://Phone.example.com"), rules).accepted
+    assert opened(ASKED, Rules(origins=frozenset({"HTTP://www.Example.com"}))).accepted
     assert opened(without("Origin"), rules).accepted, "a program that is no browser"
     twice = instead("Origin", "https://phone.example.com\r\nOrigin: https://evil.example")
     assert refused(twice, rules) == (400, "origin more than once")

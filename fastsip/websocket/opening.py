@@ -34,6 +34,9 @@ class Rules:
     size: int = 8192
     seconds: float = 5.0
 
+    def admits(self, origin: str | None) -> bool:
+        return self.origins is None or origin is None or origin.lower() in {each.lower() for each in self.origins}
+
 
 class _Refused(Exception):
     def __init__(self, status: int, reason: str, headers: Headers | None = None) -> None:
@@ -41,44 +44,41 @@ class _Refused(Exception):
         self.status, self.reason, self.headers = status, reason, headers or []
 
 
-def _request(head: bytes) -> h11.Request:
-    reader = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head) + 1)
-    reader.receive_data(head)
-    try:
-        event = reader.next_event()
-    except h11.RemoteProtocolError as error:
-        raise _Refused(400, f"not HTTP/1.1: {error}") from None
-    if not isinstance(event, h11.Request):
-        raise _Refused(400, "not an HTTP request")
-    return event
-
-
-def _one(request: h11.Request, name: bytes) -> bytes | None:
+def _one(headers: Headers, name: bytes) -> bytes | None:
     """The value of a header that may be there once."""
-    found = [value for each, value in request.headers if each == name]
+    found = [value for each, value in headers if each == name]
     if len(found) > 1:
         raise _Refused(400, f"{name.decode()} more than once")
     return found[0] if found else None
 
 
-def _check_http(request: h11.Request) -> None:
-    if request.http_version != b"1.1":
-        raise _Refused(505, "HTTP/1.1 is needed")
-    if request.method != b"GET":
-        raise _Refused(405, "the method of a WebSocket handshake is GET", [(b"Allow", b"GET")])
-    if _one(request, b"upgrade") is None:
-        raise _Refused(426, "this is a WebSocket server", [(b"Upgrade", b"websocket"), (b"Connection", b"upgrade")])
-    if _one(request, b"transfer-encoding") is not None or _one(request, b"content-length") not in (None, b"0"):
-        raise _Refused(400, "a body is not allowed")
-
-
-def _check_key(request: h11.Request) -> None:
-    key = _one(request, b"sec-websocket-key")
+def _check_key(headers: Headers) -> None:
+    key = _one(headers, b"sec-websocket-key") or b""
     try:
-        if key is not None and len(base64.b64decode(key, validate=True)) != 16:
+        if len(base64.b64decode(key, validate=True)) != 16:
             raise ValueError
     except (binascii.Error, ValueError):
         raise _Refused(400, "Sec-WebSocket-Key is not 16 bytes in base64") from None
+
+
+def _why(head: bytes, error: Exception) -> _Refused:
+    """What to answer to a head that wsproto did not like: it does not tell one reason from another."""
+    reader = h11.Connection(h11.SERVER)
+    reader.receive_data(head)
+    try:
+        request = reader.next_event()
+    except h11.RemoteProtocolError as wrong:
+        return _Refused(400, f"not HTTP/1.1: {wrong}")
+    if not isinstance(request, h11.Request):
+        return _Refused(400, "not an HTTP request")
+    if request.method != b"GET":
+        return _Refused(405, "the method of a WebSocket handshake is GET", [(b"Allow", b"GET")])
+    if not any(name == b"upgrade" for name, _ in request.headers):
+        return _Refused(426, "this is a WebSocket server", [(b"Upgrade", b"websocket"), (b"Connection", b"upgrade")])
+    hint = getattr(error, "event_hint", None)
+    if isinstance(hint, RejectConnection):
+        return _Refused(hint.status_code, str(error), list(hint.headers))
+    return _Refused(400, str(error))
 
 
 class Opening:
@@ -108,36 +108,38 @@ class Opening:
         return self._refuse(_Refused(408, f"no handshake in {self.rules.seconds:g} s"))
 
     def _decide(self, head: bytes, rest: bytes) -> Answer:
-        request = _request(head)
-        _check_http(request)
-        _check_key(request)
-        _one(request, b"sec-websocket-version")
-        origin_header = _one(request, b"origin")
         handshake = H11Handshake(ConnectionType.SERVER)
         try:
-            handshake.initiate_upgrade_connection(list(request.headers), request.target)
-        except RemoteProtocolError as error:
-            hint = error.event_hint
-            if isinstance(hint, RejectConnection):
-                raise _Refused(hint.status_code, str(error), list(hint.headers)) from None
-            raise _Refused(400, str(error)) from None
-        except h11.LocalProtocolError as error:
-            raise _Refused(400, str(error)) from None
-        asked = next(handshake.events())
-        assert isinstance(asked, Request)
+            handshake.receive_data(head)
+            asked = next(handshake.events(), None)
+            if not isinstance(asked, Request):
+                raise _Refused(400, "not an HTTP request")
+            if not head.partition(b"\r\n")[0].endswith(b" HTTP/1.1"):
+                raise _Refused(505, "HTTP/1.1 is needed")
+            path, origin = self._check(asked)
+            response = handshake.send(AcceptConnection(subprotocol=SUBPROTOCOL))
+        except (RemoteProtocolError, LocalProtocolError, h11.LocalProtocolError) as error:
+            raise _why(head, error) from None
+        return Answer(101, "", response, rest, path, origin)
+
+    def _check(self, asked: Request) -> tuple[str, str | None]:
+        """Path and origin of a request that is in order."""
+        headers = list(asked.extra_headers)
+        for name in (b"upgrade", b"sec-websocket-version"):
+            _one(headers, name)
+        _check_key(headers)
+        if _one(headers, b"transfer-encoding") is not None or _one(headers, b"content-length") not in (None, b"0"):
+            raise _Refused(400, "a body is not allowed")
         path = asked.target.partition("?")[0]
-        origin = origin_header.decode("latin-1") if origin_header is not None else None
         if self.rules.paths is not None and path not in self.rules.paths:
             raise _Refused(404, "there is no WebSocket at this path")
-        if self.rules.origins is not None and origin is not None and origin.lower() not in self.rules.origins:
+        value = _one(headers, b"origin")
+        origin = value.decode("latin-1") if value is not None else None
+        if not self.rules.admits(origin):
             raise _Refused(403, "pages of this origin may not connect")
         if SUBPROTOCOL not in asked.subprotocols:
             raise _Refused(400, "Sec-WebSocket-Protocol has to offer sip (RFC 7118 4.1)")
-        try:
-            response = handshake.send(AcceptConnection(subprotocol=SUBPROTOCOL))
-        except (LocalProtocolError, h11.LocalProtocolError) as error:
-            raise _Refused(400, str(error)) from None
-        return Answer(101, "", response, rest, path, origin)
+        return path, origin
 
     @staticmethod
     def _refuse(refused: _Refused) -> Answer:
