@@ -27,7 +27,7 @@ BASE |= {"errors", "events", "names"}
 """Declarations of C headers, the counters all processes share, exceptions and protocol names: below everything."""
 LAYERS: list[set[str]] = [
     {"_message", "_plan"},
-    {"_timer"},
+    {"_timer", "_tls"},
     {"_transaction"},
     {"_transport", "_location", "_digest", "_table", "_layout"},
     {"_proxy", "_facts", "_load"},
