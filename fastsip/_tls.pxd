@@ -3,8 +3,6 @@
 #
 # A Tls belongs to one thread at a time: the door's until it is taken, then the taker's. A TlsStore may be used by all.
 # A write to a closed connection raises no SIGPIPE.
-#
-# Not there yet: the mechanism (ext/_tls.pyx).
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastsip._address cimport Address
@@ -28,15 +26,16 @@ cdef Tls* tls_connect(TlsStore* store, int fd, const uint8_t* server_name, uint3
 # TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, or TLS_FAILED and tls_reason.
 cdef int tls_handshake(Tls* tls) noexcept nogil
 # How many bytes; 0: the peer closed (an end without close_notify counts: SIP has framing of its own); -TLS_WANT_READ,
-# -TLS_WANT_WRITE or -TLS_FAILED. Fewer than `size` means that a further call needs the socket to be readable; as many
-# as `size` means call again, since poll and epoll do not know of bytes that were read and not yet taken. For the same
-# reason read once when a connection comes from the door: its first request may have come with the handshake.
+# -TLS_WANT_WRITE or -TLS_FAILED. It takes all records that came with one system call, as far as they fit. Then ask
+# tls_pending: where that is not 0 read again, for poll and epoll do not know of it; where it is 0 wait for the socket.
+# Read once when a connection comes from the door: its first request may have come with the handshake.
 cdef ssize_t tls_read(Tls* tls, void* out, size_t size) noexcept nogil
 # How many bytes went out or into the record under way; fewer than `length` means that the socket is full. What did not
 # go must be offered again from its first byte on, with at least as many bytes (the buffer may have moved). -TLS_WANT_WRITE
-# (-TLS_WANT_READ never comes of it), -TLS_FAILED. One record holds 16 KiB: gather small messages, a record costs more.
+# if none, or -TLS_FAILED. One record holds 16 KiB: gather small messages, a record costs more.
 cdef ssize_t tls_write(Tls* tls, const void* data, size_t length) noexcept nogil
-# Bytes decrypted and not taken; 1 if there are only bytes not yet decrypted, which may be less than a record.
+# Not 0 if tls_read would find something though the socket has nothing: the bytes decrypted and not taken, or 1 for bytes
+# not yet decrypted, for an end, or for a failure that came behind what was read.
 cdef int tls_pending(Tls* tls) noexcept nogil
 # Say close_notify, once, without waiting for an answer. The socket stays open.
 cdef void tls_shutdown(Tls* tls) noexcept nogil

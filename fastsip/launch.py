@@ -73,6 +73,21 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Listen addresses, by their place, where whatever comes is forwarded statelessly."""
 
 
+class TlsSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What _tls.TlsContexts is made of; its stub says what each means."""
+
+    certificates: list[tuple[str, str]] = []
+    ca_file: str | None = None
+    verify_client: str = "no"
+    verify_server: bool = True
+    minimum: str = "1.2"
+    ciphers: str = ""
+    suites: str = ""
+    tickets: bool = True
+    ticket_secret: bytes = b""
+    ticket_lifetime: int = 7200
+
+
 class GatewaySetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One gateway, by its slot in the target table (ext/targets.h), which it keeps while the server runs."""
 

@@ -1,0 +1,608 @@
+# The door: a thread that accepts, connects and shakes hands, so that the hot thread never computes a signature.
+#
+#     taker's thread                                   door's thread
+#     door_connect, door_listen   -> orders, bell ->   take_orders
+#                                                      accept_some, advance, expire: a Knock goes from list to list
+#     door_take                   <- news, chime <-    deliver
+#
+# A Knock is one connection on its way. It is in `arriving` or `leaving` (incoming and outgoing, each in the order of the
+# deadlines, which is that of their coming) and at last in `ready` until there is room for its news.
+cdef extern from "<sys/epoll.h>" nogil:
+    enum: EPOLLIN, EPOLLOUT, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLL_CLOEXEC
+    ctypedef union epoll_data_t:
+        void* ptr
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags) noexcept
+    int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept
+    int epoll_wait(int epoll, epoll_event* events, int count, int ms) noexcept
+
+cdef extern from "<sys/eventfd.h>" nogil:
+    enum: EFD_NONBLOCK, EFD_CLOEXEC
+    int eventfd(unsigned int value, int flags) noexcept
+    int eventfd_read(int fd, uint64_t* value) noexcept
+    int eventfd_write(int fd, uint64_t value) noexcept
+
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
+    struct sockaddr:
+        pass
+    enum: AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR
+    int accept4(int fd, sockaddr* address, socklen_t* length, int flags) noexcept
+    int socket(int family, int kind, int protocol) noexcept
+    int bind(int fd, const sockaddr* address, socklen_t length) noexcept
+    int connect(int fd, const sockaddr* address, socklen_t length) noexcept
+    int getsockname(int fd, sockaddr* address, socklen_t* length) noexcept
+    int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept
+    int setsockopt(int fd, int level, int name, const void* value, socklen_t length) noexcept
+
+cdef extern from "<netinet/tcp.h>" nogil:
+    enum: IPPROTO_TCP, TCP_NODELAY
+
+cdef extern from "<fcntl.h>" nogil:
+    enum: F_DUPFD_CLOEXEC
+    int fcntl(int fd, int command, ...) noexcept
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd) noexcept
+
+cdef extern from * nogil:
+    """
+    #define word_set(word, value) __atomic_store_n(word, value, __ATOMIC_RELEASE)
+    #define word_get(word) __atomic_load_n(word, __ATOMIC_ACQUIRE)
+    """
+    void word_set(uint32_t* word, uint32_t value) noexcept
+    uint32_t word_get(uint32_t* word) noexcept
+
+cdef enum:
+    ACCEPT_AT_ONCE = 32      # per listener and turn; handshakes go on between
+    EVENTS = 64
+    STARVED_MS = 50          # without a free descriptor; and how soon room for news is looked for again
+    FULL_MS = 5
+    NEWS_ROOM = 1 << 20
+    ORDERS_ROOM = 1 << 18
+
+cdef enum:
+    IS_BELL, IS_LISTENER, IS_KNOCK
+
+cdef enum:
+    ORDER_CONNECT, ORDER_LISTEN, ORDER_FORGET
+
+cdef struct Listener:
+    uint8_t kind             # IS_LISTENER
+    bint used
+    uint16_t index
+    int fd                   # a duplicate of our own
+    int given                # the number the taker knows it by
+
+cdef struct Knock:
+    uint8_t kind             # IS_KNOCK
+    bint incoming
+    bint connected           # TCP is there
+    uint32_t events          # what epoll waits for
+    uint64_t deadline
+    Knock* next
+    Knock* previous
+    DoorNews news            # what will be said of it
+
+cdef struct Knocks:
+    Knock* first
+    Knock* last
+
+cdef struct Order:
+    uint8_t kind
+    int fd
+    int given
+    uint16_t index
+    uint64_t tag
+    Address remote
+    Address local
+    uint32_t length
+    uint8_t name[DOOR_NAME]
+
+cdef struct DoorState:
+    DoorSetup setup
+    DoorCounters counters
+    int epoll
+    int bell                 # orders for the door
+    int chime                # news for the taker
+    uint32_t stopped
+    uint8_t kind             # IS_BELL: what epoll says when the bell rings
+    Queue* orders
+    Queue* news
+    Knocks arriving
+    Knocks leaving
+    Knocks ready
+    uint32_t outgoing        # knocks in `leaving`
+    uint64_t starved_until   # ms; listeners are not watched; 0: they are
+    Listener listeners[DOOR_LISTENERS]
+    Sources sources
+
+
+cdef void knocks_add(Knocks* list, Knock* knock) noexcept nogil:
+    knock.next = NULL
+    knock.previous = list.last
+    if list.last != NULL:
+        list.last.next = knock
+    else:
+        list.first = knock
+    list.last = knock
+
+
+cdef void knocks_remove(Knocks* list, Knock* knock) noexcept nogil:
+    if knock.previous != NULL:
+        knock.previous.next = knock.next
+    else:
+        list.first = knock.next
+    if knock.next != NULL:
+        knock.next.previous = knock.previous
+    else:
+        list.last = knock.previous
+
+
+cdef DoorState* door_new(const DoorSetup* setup) noexcept nogil:
+    cdef DoorState* door = <DoorState*>calloc(1, sizeof(DoorState))
+    cdef epoll_event event
+    cdef int error
+    if door == NULL:
+        return NULL
+    door.setup = setup[0]
+    if door.setup.accept_ms == 0:
+        door.setup.accept_ms = 5000
+    if door.setup.connect_ms == 0:
+        door.setup.connect_ms = 5000
+    if door.setup.unfinished == 0:
+        door.setup.unfinished = 4096
+    if door.setup.per_source == 0:
+        door.setup.per_source = 64
+    door.kind = IS_BELL
+    door.epoll = epoll_create1(EPOLL_CLOEXEC)
+    door.bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+    door.chime = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+    door.orders = queue_new(ORDERS_ROOM)
+    door.news = queue_new(NEWS_ROOM)
+    if (door.epoll >= 0 and door.bell >= 0 and door.chime >= 0 and door.orders != NULL and door.news != NULL and
+            sources_open(&door.sources, door.setup.unfinished)):
+        event.events = EPOLLIN
+        event.data.ptr = &door.kind
+        if epoll_ctl(door.epoll, EPOLL_CTL_ADD, door.bell, &event) == 0:
+            return door
+    error = errno
+    door_free(door)
+    say_errno(error if error else ENOMEM)
+    return NULL
+
+
+cdef void drop_news(DoorNews* news) noexcept nogil:
+    tls_free(news.tls)
+    if news.fd >= 0:
+        close(news.fd)
+
+
+cdef void drop_all(DoorState* door, Knocks* list) noexcept nogil:
+    cdef Knock* knock
+    while list.first != NULL:
+        knock = list.first
+        knocks_remove(list, knock)
+        if knock.incoming:
+            source_leave(&door.sources, &knock.news.remote)
+        drop_news(&knock.news)
+        free(knock)
+
+
+cdef void door_free(DoorState* door) noexcept nogil:
+    cdef DoorNews news
+    cdef Order order
+    cdef int i
+    if door == NULL:
+        return
+    drop_all(door, &door.arriving)
+    drop_all(door, &door.leaving)
+    drop_all(door, &door.ready)
+    if door.sources.buckets != NULL:
+        sources_close(&door.sources)
+    while door.news != NULL and queue_peek(door.news) >= 0:
+        queue_take(door.news, &news, sizeof(news))
+        drop_news(&news)
+    while door.orders != NULL and queue_peek(door.orders) >= 0:
+        queue_take(door.orders, &order, <uint32_t>queue_peek(door.orders))
+        if order.kind == ORDER_LISTEN:
+            close(order.fd)
+    for i in range(DOOR_LISTENERS):
+        if door.listeners[i].used:
+            close(door.listeners[i].fd)
+    if door.epoll >= 0:
+        close(door.epoll)
+    if door.bell >= 0:
+        close(door.bell)
+    if door.chime >= 0:
+        close(door.chime)
+    queue_free(door.orders)
+    queue_free(door.news)
+    free(door)
+
+
+# --- the taker's side --------------------------------------------------------------------------------------------------
+
+cdef int give_order(DoorState* door, const Order* order) noexcept nogil:
+    cdef uint32_t size = <uint32_t>(sizeof(Order) - DOOR_NAME + order.length)
+    if not queue_put(door.orders, order, size):
+        say_errno(EAGAIN)
+        return -1
+    eventfd_write(door.bell, 1)
+    return 0
+
+
+cdef int door_listen(DoorState* door, int fd, uint16_t index) noexcept nogil:
+    cdef Order order
+    memset(&order, 0, sizeof(order))
+    order.kind = ORDER_LISTEN
+    order.index = index
+    order.given = fd
+    order.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)
+    if order.fd < 0:
+        return -1
+    if give_order(door, &order) < 0:
+        close(order.fd)
+        return -1
+    return 0
+
+
+cdef void door_forget(DoorState* door, int fd) noexcept nogil:
+    cdef Order order
+    memset(&order, 0, sizeof(order))
+    order.kind = ORDER_FORGET
+    order.given = fd
+    give_order(door, &order)
+
+
+cdef int door_connect(DoorState* door, const Address* remote, const Address* local, const uint8_t* name, uint32_t length,
+                      uint64_t tag) noexcept nogil:
+    cdef Order order
+    if length > DOOR_NAME:
+        say_errno(EINVAL)
+        return -1
+    memset(&order, 0, sizeof(order) - DOOR_NAME)
+    order.kind = ORDER_CONNECT
+    order.tag = tag
+    order.remote = remote[0]
+    if local != NULL:
+        order.local = local[0]
+    order.length = length
+    memcpy(order.name, name, length)
+    return give_order(door, &order)
+
+
+cdef void door_stop(DoorState* door) noexcept nogil:
+    word_set(&door.stopped, 1)
+    eventfd_write(door.bell, 1)
+
+
+cdef int door_fd(DoorState* door) noexcept nogil:
+    return door.chime
+
+
+cdef bint door_take(DoorState* door, DoorNews* news) noexcept nogil:
+    cdef uint64_t rung
+    if queue_peek(door.news) < 0:
+        eventfd_read(door.chime, &rung)
+        if queue_peek(door.news) < 0:
+            return False
+    queue_take(door.news, news, sizeof(DoorNews))
+    return True
+
+
+cdef DoorCounters* door_counters(DoorState* door) noexcept nogil:
+    return &door.counters
+
+
+# --- the door's thread -------------------------------------------------------------------------------------------------
+
+cdef int watch(DoorState* door, int operation, int fd, uint32_t events, void* what) noexcept nogil:
+    cdef epoll_event event
+    event.events = events
+    event.data.ptr = what
+    return epoll_ctl(door.epoll, operation, fd, &event)
+
+
+cdef void finish(DoorState* door, Knock* knock, const char* reason) noexcept nogil:
+    # It leaves its list: for `ready` if somebody wants to know, else for good. `reason` is why it failed, or NULL.
+    cdef DoorNews* news = &knock.news
+    knocks_remove(&door.arriving if knock.incoming else &door.leaving, knock)
+    if reason != NULL:
+        snprintf(news.reason, DOOR_REASON, "%s", reason)
+        tls_free(news.tls)
+        if news.fd >= 0:
+            close(news.fd)                                   # epoll forgets it
+        news.tls = NULL
+        news.fd = -1
+        news.kind = DOOR_FAILED
+    else:
+        watch(door, EPOLL_CTL_DEL, news.fd, 0, NULL)
+        news.kind = DOOR_ACCEPTED if knock.incoming else DOOR_CONNECTED
+    if not knock.incoming:
+        door.outgoing -= 1
+    elif reason != NULL:
+        source_leave(&door.sources, &news.remote)
+        door.counters.unfinished -= 1
+        free(knock)
+        return
+    knocks_add(&door.ready, knock)
+
+
+cdef void fail(DoorState* door, Knock* knock, const char* reason) noexcept nogil:
+    if knock.incoming:
+        door.counters.failed += 1
+    else:
+        door.counters.connect_failed += 1
+    finish(door, knock, reason)
+
+
+cdef void expire(DoorState* door, Knocks* list, uint64_t now) noexcept nogil:
+    cdef Knock* knock
+    while list.first != NULL and list.first.deadline <= now:
+        knock = list.first
+        if knock.incoming:
+            door.counters.timed_out += 1
+            finish(door, knock, "too slow")
+        else:
+            door.counters.connect_timed_out += 1
+            fail(door, knock, "no TLS within the time" if knock.connected else "no TCP within the time")
+
+
+cdef void await_events(DoorState* door, Knock* knock, uint32_t events) noexcept nogil:
+    if knock.events != events:
+        knock.events = events
+        watch(door, EPOLL_CTL_MOD, knock.news.fd, events, knock)
+
+
+cdef void advance(DoorState* door, Knock* knock) noexcept nogil:
+    cdef DoorNews* news = &knock.news
+    cdef int outcome, error = 0
+    cdef socklen_t length = sizeof(error)
+    cdef char text[DOOR_REASON]
+    if not knock.connected:
+        if getsockopt(news.fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0:
+            error = errno
+        if error:
+            error_text(error, text, DOOR_REASON)
+            fail(door, knock, text)
+            return
+        knock.connected = True
+        local_address(news)
+    outcome = tls_handshake(news.tls)
+    if outcome == TLS_WANT_READ:
+        await_events(door, knock, EPOLLIN)
+    elif outcome == TLS_WANT_WRITE:
+        await_events(door, knock, EPOLLOUT)
+    elif outcome == TLS_DONE:
+        if knock.incoming:
+            door.counters.done += 1
+        else:
+            door.counters.connected += 1
+        finish(door, knock, NULL)
+    else:
+        snprintf(text, DOOR_REASON, "%s", tls_reason(news.tls))
+        fail(door, knock, text)
+
+
+cdef void local_address(DoorNews* news) noexcept nogil:
+    cdef sockaddr_storage storage
+    cdef socklen_t length = sizeof(storage)
+    if getsockname(news.fd, <sockaddr*>&storage, &length) == 0:
+        address_from_sockaddr(&news.local, &storage)
+
+
+cdef Knock* knock_new(DoorState* door, int fd, const Address* remote, bint incoming, uint64_t now) noexcept nogil:
+    cdef Knock* knock = <Knock*>calloc(1, sizeof(Knock))
+    if knock == NULL:
+        return NULL
+    knock.kind = IS_KNOCK
+    knock.incoming = incoming
+    knock.deadline = now + (door.setup.accept_ms if incoming else door.setup.connect_ms)
+    knock.news.fd = fd
+    knock.news.remote = remote[0]
+    knocks_add(&door.arriving if incoming else &door.leaving, knock)
+    if not incoming:
+        door.outgoing += 1
+    return knock
+
+
+cdef void welcome(DoorState* door, Listener* listener, int fd, const Address* remote, uint64_t now) noexcept nogil:
+    # A connection that was just accepted: shake hands, or close it.
+    cdef int one = 1
+    cdef Knock* knock
+    if door.counters.unfinished >= door.setup.unfinished:
+        door.counters.refused_total += 1
+        close(fd)
+        return
+    if not source_enter(&door.sources, remote, door.setup.per_source):
+        door.counters.refused_source += 1
+        close(fd)
+        return
+    knock = knock_new(door, fd, remote, True, now)
+    if knock == NULL:
+        source_leave(&door.sources, remote)
+        door.counters.failed += 1
+        close(fd)
+        return
+    door.counters.unfinished += 1
+    knock.connected = True
+    knock.events = EPOLLIN
+    knock.news.listener = listener.index
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    local_address(&knock.news)
+    knock.news.tls = tls_accept(door.setup.store, fd)
+    if knock.news.tls == NULL or watch(door, EPOLL_CTL_ADD, fd, EPOLLIN, knock) < 0:
+        fail(door, knock, "out of memory")
+
+
+cdef void accept_some(DoorState* door, Listener* listener, uint64_t now) noexcept nogil:
+    cdef sockaddr_storage storage
+    cdef socklen_t length
+    cdef Address remote
+    cdef int fd, i
+    for i in range(ACCEPT_AT_ONCE):
+        length = sizeof(storage)
+        fd = accept4(listener.fd, <sockaddr*>&storage, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+        if fd >= 0:
+            door.counters.accepted += 1
+            address_from_sockaddr(&remote, &storage)
+            welcome(door, listener, fd, &remote, now)
+        elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
+            door.counters.starved += 1
+            watch_listeners(door, 0)
+            door.starved_until = now + STARVED_MS
+            return
+        elif errno != ECONNABORTED and errno != EINTR and errno != EPROTO:
+            return
+
+
+cdef void watch_listeners(DoorState* door, uint32_t events) noexcept nogil:
+    cdef int i
+    for i in range(DOOR_LISTENERS):
+        if door.listeners[i].used:
+            watch(door, EPOLL_CTL_MOD, door.listeners[i].fd, events, &door.listeners[i])
+
+
+cdef void begin_connect(DoorState* door, const Order* order, uint64_t now) noexcept nogil:
+    cdef sockaddr_storage storage
+    cdef socklen_t length
+    cdef char text[DOOR_REASON]
+    cdef int one = 1, fd
+    cdef Knock* knock
+    door.counters.ordered += 1
+    fd = socket(AF_INET6 if order.remote.family == 6 else AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    error_text(errno if fd < 0 else 0, text, DOOR_REASON)
+    knock = knock_new(door, fd, &order.remote, False, now)
+    if knock == NULL:                    # then nobody hears of it
+        door.counters.connect_failed += 1
+        if fd >= 0:
+            close(fd)
+        return
+    knock.news.tag = order.tag
+    if fd < 0:
+        fail(door, knock, text)
+        return
+    if door.outgoing > door.setup.unfinished:
+        fail(door, knock, "too many connections are being made")
+        return
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
+    knock.news.tls = tls_connect(door.setup.store, fd, order.name, order.length)
+    if knock.news.tls == NULL:
+        fail(door, knock, "no TLS for this name")
+        return
+    if order.local.family:
+        length = address_to_sockaddr(&order.local, &storage)
+        if bind(fd, <sockaddr*>&storage, length) < 0:
+            error_text(errno, text, DOOR_REASON)
+            fail(door, knock, text)
+            return
+    length = address_to_sockaddr(&order.remote, &storage)
+    if connect(fd, <sockaddr*>&storage, length) < 0 and errno != EINPROGRESS:
+        error_text(errno, text, DOOR_REASON)
+        fail(door, knock, text)
+        return
+    knock.events = EPOLLOUT
+    if watch(door, EPOLL_CTL_ADD, fd, EPOLLOUT, knock) < 0:
+        fail(door, knock, "out of memory")
+
+
+cdef void begin_listen(DoorState* door, const Order* order) noexcept nogil:
+    cdef Listener* listener = NULL
+    cdef int i
+    for i in range(DOOR_LISTENERS):
+        if not door.listeners[i].used:
+            listener = &door.listeners[i]
+            break
+    if listener == NULL:
+        close(order.fd)
+        return
+    listener.kind = IS_LISTENER
+    listener.index = order.index
+    listener.fd = order.fd
+    listener.given = order.given
+    listener.used = watch(door, EPOLL_CTL_ADD, order.fd, 0 if door.starved_until else EPOLLIN, listener) == 0
+    if not listener.used:
+        close(order.fd)
+
+
+cdef void end_listen(DoorState* door, int given) noexcept nogil:
+    cdef int i
+    for i in range(DOOR_LISTENERS):
+        if door.listeners[i].used and door.listeners[i].given == given:
+            # The duplicate may not be the last of its socket, so epoll has to be told.
+            watch(door, EPOLL_CTL_DEL, door.listeners[i].fd, 0, NULL)
+            close(door.listeners[i].fd)
+            door.listeners[i].used = False
+
+
+cdef void take_orders(DoorState* door, uint64_t now) noexcept nogil:
+    cdef Order order
+    cdef uint64_t rung
+    eventfd_read(door.bell, &rung)
+    while queue_peek(door.orders) >= 0:
+        queue_take(door.orders, &order, <uint32_t>queue_peek(door.orders))
+        if order.kind == ORDER_CONNECT:
+            begin_connect(door, &order, now)
+        elif order.kind == ORDER_LISTEN:
+            begin_listen(door, &order)
+        else:
+            end_listen(door, order.given)
+
+
+cdef void deliver(DoorState* door) noexcept nogil:
+    cdef Knock* knock
+    cdef bint said = False
+    while door.ready.first != NULL:
+        knock = door.ready.first
+        if not queue_put(door.news, &knock.news, sizeof(DoorNews)):
+            break
+        said = True
+        knocks_remove(&door.ready, knock)
+        if knock.incoming:
+            source_leave(&door.sources, &knock.news.remote)
+            door.counters.unfinished -= 1
+        free(knock)
+    if said:
+        eventfd_write(door.chime, 1)
+
+
+cdef int patience(DoorState* door, uint64_t now) noexcept nogil:
+    # How long epoll may sleep.
+    cdef uint64_t until = now + 60000
+    if door.ready.first != NULL:
+        until = now + FULL_MS
+    if door.starved_until and door.starved_until < until:
+        until = door.starved_until
+    if door.arriving.first != NULL and door.arriving.first.deadline < until:
+        until = door.arriving.first.deadline
+    if door.leaving.first != NULL and door.leaving.first.deadline < until:
+        until = door.leaving.first.deadline
+    return <int>(until - now) if until > now else 0
+
+
+cdef void door_run(DoorState* door) noexcept nogil:
+    cdef epoll_event events[EVENTS]
+    cdef uint64_t now = tls_clock_ms()
+    cdef uint8_t* kind
+    cdef int count, i
+    while not word_get(&door.stopped):
+        count = epoll_wait(door.epoll, events, EVENTS, patience(door, now))
+        now = tls_clock_ms()
+        for i in range(count):
+            kind = <uint8_t*>events[i].data.ptr
+            if kind[0] == IS_KNOCK:
+                advance(door, <Knock*>kind)
+            elif kind[0] == IS_LISTENER:
+                if (<Listener*>kind).used and not door.starved_until:
+                    accept_some(door, <Listener*>kind, now)
+            else:
+                take_orders(door, now)
+        if door.starved_until and door.starved_until <= now:
+            door.starved_until = 0
+            watch_listeners(door, EPOLLIN)
+        expire(door, &door.arriving, now)
+        expire(door, &door.leaving, now)
+        deliver(door)
