@@ -36,6 +36,7 @@ PARTS = {
     "location": (12, 90),
     "ring": (2, 15),
     "digest": (1, 2),
+    "tls": (3, 12),
     "state": (2, 8),
     "calls": (32, 260),
     "jobs": (32, 150),

@@ -61,6 +61,7 @@
     F(int, SSL_session_reused, (const void *)) \
     F(long, SSL_get_verify_result, (const void *)) \
     F(const char *, SSL_get_version, (const void *)) \
+    F(int, SSL_version, (const void *)) \
     F(const void *, SSL_get_current_cipher, (const void *)) \
     F(const char *, SSL_CIPHER_get_name, (const void *)) \
     F(int, SSL_set_ex_data, (void *, int, void *)) \

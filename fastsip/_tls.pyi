@@ -101,8 +101,8 @@ class Connection:
     @property
     def system_calls(self) -> tuple[int, int]:
         """Reads and writes so far."""
-    def time_echo(self, other: Connection, size: int, rounds: int) -> float:
-        """Nanoseconds of one write and the read of it at the other end, both in this thread."""
+    def time_echo(self, other: Connection, size: int, rounds: int, plain: bool = False) -> float:
+        """Nanoseconds of one write and the read of it at the other end, both in this thread; `plain` without TLS."""
 
 class _News(TypedDict):
     kind: int

@@ -308,6 +308,24 @@ def test_we_resume_at_servers(ca: Authority, version: str) -> None:
     assert [resumed() for _ in range(2)] == [False, True]
 
 
+def test_every_resumed_session_brings_the_ticket_of_the_next(ca: Authority) -> None:
+    """OpenSSL's clients use a ticket of TLS 1.3 once."""
+    server = TlsContexts(Setup([ca.sign("sip.example.com")]))
+    client = TlsContexts(Setup(ca_file=ca.file))
+    resumed = []
+    for _ in range(4):
+        sockets = pair()
+        there, here = server.accept(sockets[0].fileno()), client.connect(sockets[1].fileno(), "sip.example.com")
+        while (here.handshake(), there.handshake()) != (DONE, DONE):
+            pass
+        assert there.write(b"word") == 4 and here.read(10) == b"word"
+        resumed.append((here.resumed, there.resumed))
+        for end, sock in zip((there, here), sockets, strict=True):
+            end.free()
+            sock.close()
+    assert resumed == [(False, False), (True, True), (True, True), (True, True)]
+
+
 def test_sessions_of_servers_are_bounded(ca: Authority) -> None:
     """The one longest unused is forgotten."""
     contexts = TlsContexts(Setup(ca_file=ca.file))

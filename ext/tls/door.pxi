@@ -28,11 +28,13 @@ cdef extern from "<sys/socket.h>" nogil:
     ctypedef unsigned int socklen_t
     struct sockaddr:
         pass
-    enum: AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR
+    enum: AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, MSG_NOSIGNAL
     int accept4(int fd, sockaddr* address, socklen_t* length, int flags) noexcept
     int socket(int family, int kind, int protocol) noexcept
     int bind(int fd, const sockaddr* address, socklen_t length) noexcept
     int connect(int fd, const sockaddr* address, socklen_t length) noexcept
+    ssize_t send(int fd, const void* data, size_t length, int flags) noexcept
+    ssize_t recv(int fd, void* out, size_t size, int flags) noexcept
     int getsockname(int fd, sockaddr* address, socklen_t* length) noexcept
     int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept
     int setsockopt(int fd, int level, int name, const void* value, socklen_t length) noexcept

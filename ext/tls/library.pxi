@@ -47,6 +47,7 @@ cdef extern from "libssl.h" nogil:
         int (*SSL_session_reused)(const void* ssl) noexcept nogil
         long (*SSL_get_verify_result)(const void* ssl) noexcept nogil
         const char* (*SSL_get_version)(const void* ssl) noexcept nogil
+        int (*SSL_version)(const void* ssl) noexcept nogil
         const void* (*SSL_get_current_cipher)(const void* ssl) noexcept nogil
         const char* (*SSL_CIPHER_get_name)(const void* cipher) noexcept nogil
         void* (*SSL_get1_peer_certificate)(const void* ssl) noexcept nogil
@@ -107,16 +108,18 @@ cdef extern from "<stdio.h>" nogil:
 cdef extern from *:
     """
     #include <time.h>
-    static inline uint64_t tls_clock_ms(void) {
+    static inline uint64_t tls_clock_ns(void) {
         struct timespec t;
         clock_gettime(CLOCK_MONOTONIC, &t);
-        return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+        return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
     }
+    static inline uint64_t tls_clock_ms(void) { return tls_clock_ns() / 1000000; }
     static inline uint64_t tls_wall(void) { return (uint64_t)time(NULL); }
     #define say_errno(number) (errno = (number))
     """
     void say_errno(int number) noexcept nogil
     uint64_t tls_clock_ms() noexcept nogil
+    uint64_t tls_clock_ns() noexcept nogil
     uint64_t tls_wall() noexcept nogil
 
 cdef Libssl libssl
