@@ -75,6 +75,35 @@ async def route(request):
             assert [plan.answer.status for plan in plans if plan and plan.answer] == [500, 500, 500, 404]
 
 
+def test_a_target_that_cannot_be_reached_is_told_once_for_each_host(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = f"""{HEAD}
+HOPS = {{
+    "name": target("sip:gw.example.org"),
+    "hop": target("sip:bob@192.0.2.7", hop="sip:edge.example.org;lr"),
+    "route": target("sip:bob@192.0.2.7", routes=("<sip:other.example.org;lr>",)),
+    "tel": target("tel:+19725551212"),
+    "tcp": target("sip:192.0.2.8;transport=TCP"),
+    "good": target("sip:bob@[2001:db8::7]:5070;ob"),
+    "routed": target("sip:bob@example.org", routes=("<sip:192.0.2.7;lr>",)),
+    "maddr": target("sip:bob@example.org;maddr=192.0.2.7;transport=udp"),
+}}
+def route(request):
+    return fork(HOPS[request.user])
+"""
+    users = ["name", "name", "hop", "route", "tel", "tcp", "good", "routed", "maddr"]
+    with policy(tmp_path, code) as (engine, made), caplog.at_level(logging.WARNING):
+        assert None not in engine.wait(*[engine.route(user) for user in users])
+        name = made.active and made.active.desk.module and made.active.desk.module.name
+    told = [record.message for record in caplog.records]
+    assert [text.split()[4] for text in told] == [
+        "sip:gw.example.org", "sip:bob@192.0.2.7", "sip:bob@192.0.2.7", "tel:+19725551212",
+        "sip:192.0.2.8;transport=TCP",
+    ]  # fmt: skip
+    assert told[0].startswith(f"a plan of {name}: sip:gw.example.org cannot be reached: an address over UDP is needed")
+
+
 @pytest.mark.parametrize("what", ["def", "async def"])
 def test_what_is_no_plan_is_500_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str) -> None:
     with policy(tmp_path, f"{what} route(request):\n    return 'sip:bob@192.0.2.1'\n") as (engine, _):

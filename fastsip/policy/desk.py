@@ -12,6 +12,7 @@ from asyncio import AbstractEventLoop, Task
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from fastsip.policy.addresses import NEEDED, unreachable
 from fastsip.policy.complaints import Complaints
 from fastsip.policy.here import Surroundings
 from fastsip.policy.module import Module
@@ -103,9 +104,7 @@ class Desk:
                         self._later(question, request, found, times, deadline)
                         return
                     plan = found
-                if plan is None:
-                    plan = self._others(request)
-                self._reply(question[1], request, plan)
+                self._reply(question[1], request, plan or self._others(request), plan is not None)
             except BaseException as error:  # a policy that exits harms its own request alone
                 self._failed("route", question, error)
         elif kind == RESPONSE:
@@ -132,7 +131,8 @@ class Desk:
                 return plan
         return None
 
-    def _reply(self, token: int, request: Request, plan: Plan | None) -> None:
+    def _reply(self, token: int, request: Request, plan: Plan | None, module: bool = True) -> None:
+        """`module`: the plan is the module's own."""
         if plan is None:
             self.answer(token, None)
             return
@@ -140,6 +140,9 @@ class Desk:
             plan = self._expander.expand(plan, request)
         data = self._encode(plan)
         self.answer(token, data)
+        for host, target in unreachable(plan):
+            whose = f"of {self.module.name}" if module and self.module else f"for calls to {request.uri}"
+            self._complaints.warn(host, f"a plan {whose}: {target.uri} cannot be reached: {NEEDED}")
 
     def _failure(self, question: Question, times: int, deadline: float | None) -> None:
         """A plan of the module's has failed: it may have another, else the best response is the answer."""
@@ -198,9 +201,10 @@ class Desk:
         try:
             if plan is not None and type(plan) is not Plan:
                 raise TypeError(f"expected a Plan or None, found {type(plan).__name__}")
+            module = plan is not None
             if plan is None and kind == ROUTE:
                 plan = self._others(request)
-            self._reply(token, request, plan)
+            self._reply(token, request, plan, module)
         except BaseException as error:
             self._failed(what, question, error)
 
