@@ -34,11 +34,11 @@ def test_every_binding_in_the_order_of_q() -> None:
             alice.send(request("INVITE", BOB, alice, branch="z9hG4bK-1", call_id="one"))
         answer = got(alice, "SIP/2.0 302 Moved Temporarily")
         assert headers(answer, "Contact") == [
-            "<sip:c@[2001:db8::1]:5070;x>;q=1;expires=70",
-            "<sips:d@192.0.2.4?Subject=x>;q=0.700;expires=70",
-            "<sip:b@far.example;transport=tcp>;q=0.700;expires=70",
-            "<sip:a@192.0.2.1>;q=0.050;expires=70",
-            "<sip:e@192.0.2.5>;q=0.000;expires=70",
+            "<sip:c@[2001:db8::1]:5070;x>;q=1;expires=69",
+            "<sips:d@192.0.2.4?Subject=x>;q=0.700;expires=69",
+            "<sip:b@far.example;transport=tcp>;q=0.700;expires=69",
+            "<sip:a@192.0.2.1>;q=0.050;expires=69",
+            "<sip:e@192.0.2.5>;q=0.000;expires=69",
         ]
         assert not headers(answer, "Record-Route") and not headers(answer, "Route")
         assert got(alice, "SIP/2.0 302") == answer

@@ -47,7 +47,7 @@ def test_redirect_of_one_person() -> None:
         plan = services.route(Request(question))
         return plan and plan.answer and (plan.answer.status, [value for _, value in plan.answer.headers])
 
-    contacts = ["<sip:bob@2.y.example>;expires=10", "<sip:bob@1.y.example>;q=0.5;expires=60"]
+    contacts = ["<sip:bob@2.y.example>;expires=9", "<sip:bob@1.y.example>;q=0.5;expires=60"]
     assert answer("bob@example.com") == answer("bob@example.com", "MESSAGE") == (302, contacts)
     assert answer("amy@example.com") == (302, ["<tel:+1>"])
     assert answer("ann@example.com") == (403, [])

@@ -39,7 +39,7 @@ cdef Buffer* moved(Proxy* p, const Message* m, const Routing* r, int* status) no
         put(&w, b">;q=", 4)
         put_q(&w, b.q)
         put(&w, b";expires=", 9)
-        put_number(&w, (b.expires - p.wall + 999) // 1000)
+        put_number(&w, (b.expires - p.wall) // 1000)    # never more than is left
         put(&w, b"\r\n", 2)
     return response_end(p, &w)
 

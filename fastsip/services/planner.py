@@ -120,7 +120,7 @@ class Services:
         found = [one for group in devices(bound, now) for one in group]
         if not found:
             return None
-        contacts = [Target(one.uri, q=one.q, expires=(until.get(one.uri, now) - now + 999) // 1000) for one in found]
+        contacts = [Target(one.uri, q=one.q, expires=max(0, until.get(one.uri, now) - now) // 1000) for one in found]
         return redirect(*contacts)
 
     def _kept(self, key: tuple[str, str], who: Caller) -> Plan | None:
