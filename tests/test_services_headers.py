@@ -1,7 +1,8 @@
 """What a forwarded call says about its way: History-Info (RFC 7044), cause (RFC 4458), Diversion (RFC 5806), privacy.
 
 1. Who was called first has index 1, or what he came with; each redirection adds a level, a Reason and a cause.
-2. A device of somebody forwarded to is told the whole way; a device of whom the call was for is told nothing.
+2. A device of somebody forwarded to is told the whole way, and which devices rang before; a device of whom the call was
+   for is told nothing.
 3. Diversion headers of others stay as they are, ours are above them, newest first.
 4. With Privacy: history or header the way through our domains is hidden from strangers, and only from them.
 """
@@ -44,12 +45,16 @@ def test_each_kind_of_forward_says_why(
     people: dict[str, Any], devices: dict[str, str], cause: int, reason: str
 ) -> None:
     history, diversions, uri = at("@x", {"bob": people}, {**devices, "@x": ANSWER})
-    child = 1 + len(devices) * (cause in (486, 408, 503) and reason != "do-not-disturb")
+    why = f"?Reason=SIP%3Bcause%3D{cause}"
     assert uri == f"sip:x@@x;cause={cause}"
-    assert history == [
-        f"<sip:bob@example.com?Reason=SIP%3Bcause%3D{cause}>;index=1",
-        f"<sip:x@@x;cause={cause}>;index=1.{child};mp=1",
-    ]
+    if devices and reason != "do-not-disturb":
+        assert history == [
+            "<sip:bob@example.com>;index=1",
+            f"<sip:bob@@bob{why}>;index=1.1;rc=1",
+            f"<sip:x@@x;cause={cause}>;index=1.2;mp=1",
+        ]
+    else:
+        assert history == [f"<sip:bob@example.com{why}>;index=1", f"<sip:x@@x;cause={cause}>;index=1.1;mp=1"]
     assert diversions == [f"<sip:bob@example.com>;reason={reason};counter=1"]
 
 
@@ -64,7 +69,8 @@ def test_a_way_through_two_people_to_a_stranger() -> None:
     history, diversions, uri = at("amy", people, devices)
     assert uri == "sip:amy@@amy"
     assert history == [
-        "<sip:bob@example.com?Reason=SIP%3Bcause%3D486>;index=1",
+        "<sip:bob@example.com>;index=1",
+        "<sip:bob@@bob?Reason=SIP%3Bcause%3D486>;index=1.1;rc=1",
         "<sip:amy@example.com;cause=486>;index=1.2;mp=1",
         "<sip:amy@@amy>;index=1.2.1;rc=1.2",
     ]
@@ -72,14 +78,41 @@ def test_a_way_through_two_people_to_a_stranger() -> None:
     history, diversions, uri = at("@x", people, devices)
     assert uri == "sip:x@@x;cause=408"
     assert history == [
-        "<sip:bob@example.com?Reason=SIP%3Bcause%3D486>;index=1",
-        "<sip:amy@example.com;cause=486?Reason=SIP%3Bcause%3D408>;index=1.2;mp=1",
+        "<sip:bob@example.com>;index=1",
+        "<sip:bob@@bob?Reason=SIP%3Bcause%3D486>;index=1.1;rc=1",
+        "<sip:amy@example.com;cause=486>;index=1.2;mp=1",
+        "<sip:amy@@amy?Reason=SIP%3Bcause%3D408>;index=1.2.1;rc=1.2",
         "<sip:x@@x;cause=408>;index=1.2.2;mp=1.2",
     ]
     assert diversions == [
         "<sip:amy@example.com>;reason=no-answer;counter=1",
         "<sip:bob@example.com>;reason=user-busy;counter=1",
     ]
+
+
+def test_of_several_devices_only_the_one_that_rang_alone_has_a_reason() -> None:
+    people = {"bob": {"forward_no_answer": "@x", "ring_time": 5}}
+    history, _, _ = at("@x", people, {"bob": RING, "bob.2": RING, "@x": ANSWER})
+    assert sorted(history) == [
+        "<sip:bob@@bob.2>;index=1.1;rc=1",
+        "<sip:bob@@bob>;index=1.2;rc=1",
+        "<sip:bob@example.com?Reason=SIP%3Bcause%3D408>;index=1",
+        "<sip:x@@x;cause=408>;index=1.3;mp=1",
+    ]
+    history, _, _ = at("@x", people, {"bob": RING, "bob.2;q=0.5": RING, "@x": ANSWER})
+    assert history == [
+        "<sip:bob@example.com>;index=1",
+        "<sip:bob@@bob>;index=1.1;rc=1",
+        "<sip:bob@@bob.2?Reason=SIP%3Bcause%3D408>;index=1.2;rc=1",
+        "<sip:x@@x;cause=408>;index=1.3;mp=1",
+    ]
+
+
+def test_not_all_of_many_devices_are_told_of() -> None:
+    devices = {"bob": RING, **{f"bob.{n}": RING for n in range(2, 11)}, "@x": ANSWER}
+    history, _, _ = at("@x", {"bob": {"forward_no_answer": "@x", "ring_time": 5}}, devices)
+    places = [entry.partition(";index=")[2].partition(";")[0] for entry in history]
+    assert places == ["1", *(f"1.{n}" for n in range(3, 11)), "1.11"]
 
 
 def test_find_me_follows_him_and_others_are_others() -> None:
@@ -146,8 +179,10 @@ def test_privacy_hides_our_part_from_strangers(privacy: str, left: list[str]) ->
     assert history.split(",") == [
         "<sip:carl@b.example>;index=1",
         f"<{nobody}>;index=1.1",
-        f"<{nobody}?Reason=SIP%3Bcause%3D486>;index=1.1.0",
-        f"<{nobody}?Reason=SIP%3Bcause%3D486>;index=1.1.0.2;mp=1.1.0",
+        f"<{nobody}>;index=1.1.0",
+        f"<{nobody}?Reason=SIP%3Bcause%3D486>;index=1.1.0.1;rc=1.1.0",
+        f"<{nobody}>;index=1.1.0.2;mp=1.1.0",
+        f"<{nobody}?Reason=SIP%3Bcause%3D486>;index=1.1.0.2.1;rc=1.1.0.2",
         "<sip:x@@x;cause=486>;index=1.1.0.2.2;mp=1.1.0.2",
     ]
     assert all_headers(invite, "Diversion") == [f"<{nobody}>;reason=user-busy;counter=1;privacy=full"] * 2

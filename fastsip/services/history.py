@@ -1,10 +1,12 @@
 """What a call that is sent elsewhere says about it: History-Info (RFC 7044) and Diversion (RFC 5806).
 
-    History-Info: <sip:bob@example.com?Reason=SIP%3Bcause%3D486>;index=1,<sip:bob@vm.example;cause=486>;index=1.1;mp=1
+    History-Info: <sip:bob@example.com>;index=1,<sip:bob@192.0.2.7?Reason=SIP%3Bcause%3D486>;index=1.1;rc=1,
+        <sip:bob@vm.example;cause=486>;index=1.2;mp=1
     Diversion: <sip:bob@example.com>;reason=user-busy;counter=1
 
-A `Trail` is how one branch came to be; trails grow by `to`, and share what they have in common. Branches that failed
-before are not told of: they had no entry, and gaps in the indexes show how many there were (RFC 7044 9.3).
+A `Trail` is how one branch came to be; trails grow by `to`, and share what they have in common. Of branches that failed
+before, a person's devices are told of, `RANG_AT_MOST` of them, and why it went on from there where one alone rang last.
+Gaps in the indexes show how many others there were (RFC 7044 9.3).
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from fastsip.services.caller import privacy
 
 DIVERSIONS_AT_MOST = 5
 """By everybody who had the call before us together."""
+RANG_AT_MOST = 8
+"""Devices that are told of: a request has to fit a datagram."""
 NOBODY = "sip:anonymous@anonymous.invalid"
 """RFC 3323 4.1.1.3."""
 
@@ -57,12 +61,28 @@ class Entry(NamedTuple):
     """Why the call went on from here."""
     cause: int = 0
     """Why it came here, in the URI (RFC 4458)."""
+    device: bool = False
+    """Whether it is the address of one of our people's devices."""
 
     def text(self, hide: bool) -> str:
         uri = NOBODY if hide else _with_cause(self.uri, self.cause)
         if self.status:
             uri += f"{'&' if '?' in uri else '?'}Reason=SIP%3Bcause%3D{self.status}"
         return f"<{uri}>;index={self.place}{self.how}"
+
+
+class Rang(NamedTuple):
+    """What was tried of a person before a call is sent on."""
+
+    child: int = 1
+    """The number of what comes now among all of it."""
+    devices: tuple[str, ...] = ()
+    """The first of it, where that was his devices."""
+    alone: bool = False
+    """Nothing else rang with the last one, so that why the call goes on is its own."""
+
+
+NOTHING = Rang()
 
 
 class Trail(NamedTuple):
@@ -78,19 +98,25 @@ class Trail(NamedTuple):
     def here(self) -> str:
         return self.entries[-1].uri
 
-    def to(self, uri: str, cause: Cause, child: int = 1, same: bool = False) -> Trail:
-        """Sent on to `uri`, as the `child`th from here. `same`: to another address of the same person."""
+    def to(self, uri: str, cause: Cause, rang: Rang = NOTHING, same: bool = False) -> Trail:
+        """Sent on to `uri`, after what rang. `same`: to another address of the same person."""
         last = self.entries[-1]
-        how = f";{'rc' if same else 'mp'}={last.place}"
-        entry = Entry(uri, f"{last.place}.{child}", how, cause=cause.status)
+        tried = [self._device(device, number) for number, device in enumerate(rang.devices, 1)][-RANG_AT_MOST:]
+        if tried and rang.alone:
+            tried[-1] = tried[-1]._replace(status=cause.status)
+        else:
+            last = last._replace(status=cause.status)
+        entry = Entry(uri, f"{last.place}.{rang.child}", f";{'rc' if same else 'mp'}={last.place}", cause=cause.status)
         diversion = f"<{last.uri}>;reason={cause.reason};counter=1"
-        before = (*self.entries[:-1], last._replace(status=cause.status) if cause.status else last)
-        return Trail((*before, entry), (diversion, *self.diversions), self.diverted + 1)
+        return Trail((*self.entries[:-1], last, *tried, entry), (diversion, *self.diversions), self.diverted + 1)
 
     def at(self, uri: str, child: int) -> Trail:
         """At a device of the person it is for now."""
+        return self._replace(entries=(*self.entries, self._device(uri, child)))
+
+    def _device(self, uri: str, child: int) -> Entry:
         last = self.entries[-1]
-        return self._replace(entries=(*self.entries, Entry(uri, f"{last.place}.{child}", f";rc={last.place}")))
+        return Entry(uri, f"{last.place}.{child}", f";rc={last.place}", device=True)
 
 
 class History:
@@ -129,7 +155,7 @@ class History:
         was asked to be kept private is (RFC 7044 10.1.2)."""
         hide = outside and self._hidden
         entries = [_hidden(value, self._own, hide) if outside else value for value in self._received]
-        entries += [entry.text(hide and self._own(entry.uri)) for entry in trail.entries]
+        entries += [entry.text(hide and (entry.device or self._own(entry.uri))) for entry in trail.entries]
         fields = [("History-Info", ",".join(entries))]
         for value in trail.diversions:
             if hide:

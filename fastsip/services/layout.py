@@ -30,7 +30,7 @@ from fastsip.policy.plan import (
 from fastsip.services import history
 from fastsip.services.caller import Caller
 from fastsip.services.draft import AWAY, LOOP, NOBODY, Block, Draft, Refusal
-from fastsip.services.history import Cause, Trail
+from fastsip.services.history import NOTHING, Cause, Rang, Trail
 from fastsip.services.people import Destination, People, Person
 from fastsip.services.reach import Outside, Reach
 
@@ -53,7 +53,8 @@ class Jump(NamedTuple):
     cause: Cause
     trail: Trail | None
     visited: tuple[str, ...]
-    child: int
+    rang: Rang
+
 
 
 class Layout(Reach):
@@ -158,17 +159,19 @@ class Layout(Reach):
         if not placed:
             return AWAY
         if forwards is not None:
-            child = 1 + sum(len(draft.targets) for draft in self.steps[placed[0] :])
             last = range(placed[-1], len(self.steps))
-            self._later(forwards, trail, visited, last, child)
+            tried = [target.uri for draft in self.steps[placed[0] :] for target in draft.targets]
+            devices = () if forwards.find_me else tuple(tried)
+            rang = Rang(1 + len(tried), devices, len(self.steps[placed[-1]].targets) == 1)
+            self._later(forwards, trail, visited, last, rang)
         return placed[0]
 
-    def _later(self, person: Person, trail: Trail | None, visited: tuple[str, ...], last: range, child: int) -> None:
+    def _later(self, person: Person, trail: Trail | None, visited: tuple[str, ...], last: range, rang: Rang) -> None:
         """Have the forwards from his last step laid out."""
 
         def on(to: Destination | None, cause: Cause, *outcomes: Outcome) -> None:
             if to is not None:
-                self._jumps.append(Jump(last, outcomes, person, to, cause, trail, visited, child))
+                self._jumps.append(Jump(last, outcomes, person, to, cause, trail, visited, rang))
 
         on(person.busy, history.BUSY, BUSY)
         if person.unavailable is not None:
@@ -178,7 +181,7 @@ class Layout(Reach):
             on(person.no_answer, history.NO_ANSWER, NO_ANSWER, UNAVAILABLE, TIMEOUT)
 
     def _jump(self, jump: Jump) -> None:
-        first = self._divert(jump.person, jump.to, jump.cause, jump.trail, jump.visited, jump.child)
+        first = self._divert(jump.person, jump.to, jump.cause, jump.trail, jump.visited, jump.rang)
         if not isinstance(first, Refusal):
             for index in jump.steps:
                 for outcome in jump.outcomes:
@@ -191,10 +194,10 @@ class Layout(Reach):
         cause: Cause,
         trail: Trail | None,
         visited: tuple[str, ...],
-        child: int = 1,
+        rang: Rang = NOTHING,
     ) -> int | Refusal:
         """The first step of where a person has a call sent."""
-        sent = self.sent(person, to, cause, trail, child)
+        sent = self.sent(person, to, cause, trail, rang)
         if isinstance(sent, Refusal):
             return sent
         block = self.abroad(to, sent, cause)

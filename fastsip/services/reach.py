@@ -13,7 +13,7 @@ from fastsip.services import history
 from fastsip.services.caller import Caller
 from fastsip.services.draft import TOO_MANY, Block, Draft, Refusal, onward, together, told
 from fastsip.services.globs import forms
-from fastsip.services.history import Cause, History, Trail
+from fastsip.services.history import NOTHING, Cause, History, Rang, Trail
 from fastsip.services.people import Destination, People, Person, devices
 from fastsip.services.record import Record
 
@@ -101,7 +101,7 @@ class Reach:
         trail = trail or self.history.start
         if trail.diverted >= self.history.limit:
             return []
-        trail = trail.to(member.uri, history.FOLLOWED, child, same=member.aor is None)
+        trail = trail.to(member.uri, history.FOLLOWED, Rang(child), same=member.aor is None)
         block = self.abroad(member, trail, history.FOLLOWED)
         if isinstance(block, str):
             return self._reach(block, trail, visited)
@@ -119,7 +119,7 @@ class Reach:
             if self.screened(person) is not None:
                 return []
             if self.calls and person.always is not None:
-                sent = self.sent(person, person.always, history.ALWAYS, trail, 1)
+                sent = self.sent(person, person.always, history.ALWAYS, trail)
                 if isinstance(sent, Refusal):
                     return []
                 block = self.abroad(person.always, sent, history.ALWAYS)
@@ -137,13 +137,15 @@ class Reach:
             self._history = History(self.who.request, self.people.own)
         return self._history
 
-    def sent(self, person: Person, to: Destination, cause: Cause, trail: Trail | None, child: int) -> Trail | Refusal:
+    def sent(
+        self, person: Person, to: Destination, cause: Cause, trail: Trail | None, rang: Rang = NOTHING
+    ) -> Trail | Refusal:
         trail = trail or self.history.start
         if trail.diverted >= self.history.limit:
             return TOO_MANY
         if person.blocks_outgoing is not None and person.blocks_outgoing(_forms(to.uri)):
             return Refusal(403, SCREENED_IN)
-        return trail.to(to.uri, cause, child)
+        return trail.to(to.uri, cause, rang)
 
     def abroad(self, to: Destination, trail: Trail, cause: Cause) -> Block | str:
         """The steps to somebody who does not live here, none if there is no way; the address-of-record of one who
