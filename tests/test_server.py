@@ -147,7 +147,7 @@ def test_services_are_set_listed_imported_and_taken_away(server):
     assert said() == ""
     find_me = "find_me='sip:bob@example.com | tel:+1972 sip:b@h.example'"
     set_now = f"bob@example.com  forward_busy=sip:amy@example.com  {find_me}"
-    assert said("set", "bob", "forward_busy=amy", "find_me=bob | tel:+1972 sip:b@h.example") == f"{set_now}\n"
+    assert said("set", "bob", "forward_busy=amy", "find_me=bob | tel:+1972 sip:b@h.example") == f"{set_now}  (store)\n"
     assert said() == f"{set_now}  (store)\n"
     wrong = ctl(server, "services", "set", "bob", "ring_time=0")
     assert (wrong.returncode, wrong.stderr) == (1, "ring_time = 0: expected a number from 1 to 180, in seconds\n")
@@ -168,5 +168,11 @@ def test_services_are_set_listed_imported_and_taken_away(server):
     assert len(exported.read_text().splitlines()) == 8001
     assert said("unset", "bob") == "bob@example.com  none\n"
     assert said("import", str(exported)) == f"services of 8001 from {exported}\n"
-    assert said("unset", "bob", "find_me") == "bob@example.com  forward_busy=sip:amy@example.com\n"
-    assert said("list", "u00007") == "u00007@example.com  ring_time=9  do_not_disturb=yes  (store)\n"
+    assert said("unset", "bob", "find_me") == "bob@example.com  forward_busy=sip:amy@example.com  (store)\n"
+    for words in (("show", "u00007"), ("u00007",)):
+        assert said(*words) == "u00007@example.com  ring_time=9  do_not_disturb=yes  (store)\n"
+    assert said("set", "bob", "forward_busy=") == "bob@example.com  forward_busy=  (store)\n"
+    nobody = ctl(server, "services", "nobody")
+    assert (nobody.returncode, nobody.stderr) == (1, "nobody has no services\n")
+    wrong = ctl(server, "services", "unset", "bob", "zz")
+    assert wrong.returncode == 1 and wrong.stderr.startswith("zz is no service (known: forward_always, forward_busy")

@@ -320,8 +320,9 @@ def test_published_records_are_decoded_once(segment: tuple[SegmentWriter, Segmen
     writer.put(RECORD_BINDINGS, b"bob@example.com", BindingSet(1, DEVICES["bob@example.com"]).encode())
     first = published.services("bob@example.com")
     assert first == MAIL and published.services("bob@example.com") is first
-    writer.put(RECORD_SERVICES, b"bob@example.com", encode(Record(ring_time=9, find_me=(("sip:a@b",),), added=True)))
-    assert published.services("bob@example.com") == Record(ring_time=9, find_me=(("sip:a@b",),), added=True)
+    changed = Record(ring_time=9, find_me=(("sip:a@b",),), added=("ring_time",), below=Record(redirect=True))
+    writer.put(RECORD_SERVICES, b"bob@example.com", encode(changed))
+    assert published.services("bob@example.com") == changed
     assert [each.uri for each in published.lookup("bob@example.com")] == [BOB.encode(), BOB2.encode()]
 
 

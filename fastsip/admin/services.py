@@ -18,37 +18,63 @@ BATCH = 64 * 1024
 """Bytes of records in one command, so that the state process has time for registrations between two."""
 
 
-@ctl.group(invoke_without_command=True)
+class _OrShow(click.Group):
+    """A name in the place of a command asks for that person's."""
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = not arguments or arguments[0].startswith("-") or self.get_command(context, arguments[0]) is not None
+        return super().resolve_command(context, arguments if known else ["show", *arguments])
+
+
+@ctl.group(cls=_OrShow, invoke_without_command=True)
 @AS_JSON
 @click.pass_context
 def services(context: click.Context, as_json: bool) -> None:
-    """Services of people: list (the default), set, unset, import.
+    """Services of people: list (the default), show, set, unset, import.
+
+    What is set here is kept in the store and wins over the configuration until it is unset.
 
     \b
     Examples:
+      fastsip ctl services show bob
       fastsip ctl services set bob forward_busy=sip:bob@voicemail.example.com ring_time=15
       fastsip ctl services set bob find_me='bob | sip:bob@home.example.net tel:+19725557777'
       fastsip ctl services set bob block_incoming='sip:spammer@* tel:+1900*' refuse_anonymous=yes
-      fastsip ctl services unset bob forward_busy
+      fastsip ctl services set bob forward_busy=      (none, whatever the configuration says)
+      fastsip ctl services unset bob forward_busy     (as in the configuration)
       fastsip ctl services import services.csv
       fastsip ctl services --json > services.json
     """
     if context.invoked_subcommand is None:
-        context.invoke(services_list, aor=None, as_json=as_json)
+        context.invoke(services_list, as_json=as_json)
 
 
 @services.command("list")
-@click.argument("aor", required=False)
 @AS_JSON
 @click.pass_obj
-def services_list(target: Target, aor: str | None, as_json: bool) -> None:
-    """Who has services, which, and where each is from; or those of one AOR (bob@example.com)."""
+def services_list(target: Target, as_json: bool) -> None:
+    """Who has services, which, and where each is from."""
     with target.client() as client:
-        for item in client.items("services", aor=aor):
+        for item in client.items("services"):
             if as_json:
                 line(item)
             else:
-                click.echo(f"{item['aor']}  {_told(item)}  ({item['from']})")
+                click.echo(_told(item))
+
+
+@services.command("show")
+@click.argument("aor")
+@AS_JSON
+@click.pass_obj
+def services_show(target: Target, aor: str, as_json: bool) -> None:
+    """The services of AOR (bob, or bob@example.com), and where each is from."""
+    with target.client() as client:
+        items = list(client.items("services", aor=aor))
+    if not items:
+        fail(f"{aor} has no services")
+    done(items[0], as_json, _told(items[0]))
 
 
 @services.command("set")
@@ -57,7 +83,7 @@ def services_list(target: Target, aor: str | None, as_json: bool) -> None:
 @AS_JSON
 @click.pass_obj
 def services_set(target: Target, aor: str, settings: tuple[str, ...], as_json: bool) -> None:
-    """Set services of AOR; the others stay as they are.
+    """Set services of AOR; the others stay as they are. Without a value: none, whatever the configuration says.
 
     \b
     forward_always, forward_busy, forward_no_answer, forward_unavailable
@@ -71,12 +97,12 @@ def services_set(target: Target, aor: str, settings: tuple[str, ...], as_json: b
     changes: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not equals or not text or key not in KEYS:
+        if not equals or key not in KEYS:
             raise click.UsageError(f"{setting}: expected SERVICE=VALUE, and the services are {', '.join(KEYS)}")
-        changes[key] = value_of(key, text)
+        changes[key] = value_of(key, text) if text else text
     with target.client() as client:
         result = client.ask("services_set", aor=aor, services=changes)
-    done(result, as_json, f"{result['aor']}  {_told(result['services'])}")
+    done(result, as_json, _told(result))
 
 
 @services.command("unset")
@@ -85,10 +111,10 @@ def services_set(target: Target, aor: str, settings: tuple[str, ...], as_json: b
 @AS_JSON
 @click.pass_obj
 def services_unset(target: Target, aor: str, names: tuple[str, ...], as_json: bool) -> None:
-    """Take services of AOR away: the named ones, or all."""
+    """Take back what was set for AOR: the named services, or all. What the configuration says holds again."""
     with target.client() as client:
         result = client.ask("services_unset", aor=aor, names=list(names))
-    done(result, as_json, f"{result['aor']}  {_told(result['services'])}")
+    done(result, as_json, _told(result))
 
 
 @services.command("import")
@@ -129,11 +155,17 @@ def _batches(records: list[Served]) -> Iterator[dict[str, dict[str, Any]]]:
 
 
 def _told(item: dict[str, Any]) -> str:
-    """Services as `set` takes them."""
-    return "  ".join(f"{key}={_text(item[key])}" for key in KEYS if key in item) or "none"
+    """Services as `set` takes them, and behind those that have the same origin what it is."""
+    told = [item["aor"]]
+    for origin in ("configuration", "store"):
+        if some := [f"{key}={_text(item[key])}" for key in KEYS if item["from"].get(key) == origin]:
+            told += [*some, f"({origin})"]
+    return "  ".join(told) if len(told) > 1 else f"{told[0]}  none"
 
 
 def _text(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

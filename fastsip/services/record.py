@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -36,12 +37,15 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """480, or forward_busy."""
     redirect: bool = False
     """Callers are told where he is, with 302, and call there themselves: forward_always, else his devices."""
-    added: bool = False
-    """By `ctl services`, so it is in the store; else it is in the configuration."""
+    added: tuple[str, ...] = ()
+    """Names of those that `ctl services` set, which are in the store; the others are in the configuration."""
+    below: Record | None = None
+    """Where both say something, what the configuration alone says."""
 
 
-KEYS = tuple(f.name for f in msgspec.structs.fields(Record) if f.name != "added")
+KEYS = tuple(f.name for f in msgspec.structs.fields(Record) if f.name not in ("added", "below"))
 """Names of the services, in the order people are told them."""
+NOTHING = Record()
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Record)
@@ -63,14 +67,37 @@ def decode(value: bytes) -> Record:
 def plain(record: Record) -> dict[str, Any]:
     """The services that are set, as JSON has them."""
     data: dict[str, Any] = msgspec.to_builtins(record)
-    data.pop("added", None)
-    return data
+    return {key: value for key, value in data.items() if key in KEYS}
 
 
-def from_plain(data: object, added: bool = False) -> Record:
+def from_plain(data: object) -> Record:
     """What `plain` made. Raises ValueError for anything else."""
     try:
-        record = msgspec.convert(data, Record)
+        return msgspec.convert(data, Record)
     except msgspec.ValidationError as error:
         raise ValueError(f"not a record of services: {error}") from None
-    return msgspec.structs.replace(record, added=added)
+
+
+def configured(record: Record | None) -> Record:
+    """What the configuration alone says."""
+    if record is None or not record.added:
+        return record or NOTHING
+    return record.below or NOTHING
+
+
+def changes(record: Record | None) -> dict[str, Any]:
+    """What was set over it at run time, by name."""
+    return some(record, record.added) if record is not None else {}
+
+
+def some(record: Record, names: Iterable[str]) -> dict[str, Any]:
+    """These of its services, by name."""
+    return {name: getattr(record, name) for name in names}
+
+
+def overlaid(below: Record, over: dict[str, Any]) -> Record:
+    """What the configuration says, and what was set at run time over it."""
+    if not over:
+        return below
+    added = tuple(key for key in KEYS if key in over)
+    return msgspec.structs.replace(below, **over, added=added, below=below if below != NOTHING else None)

@@ -59,7 +59,7 @@ class Core:
         tell_services: Callable[[int], None],
     ) -> None:
         """Take over what segment and store have. `tell_services` is told how many records of services there are. Raises
-        Conflict when a user or somebody's services are in configuration and store."""
+        Conflict when a user is in configuration and store."""
         self._table = table
         self._incarnation = setup.incarnation
         self._path = setup.store
@@ -150,7 +150,6 @@ class Core:
     def reload(self, reload: Reload) -> None:
         """Follow a changed configuration. Raises Conflict or MemoryError, and nothing but users and services
         may have changed."""
-        self._services.conflicts(reload.services)
         realm, domain = self._users.realm, self._users.default_domain
         self._users.realm, self._users.default_domain = reload.realm, reload.default_domain
         try:
@@ -170,7 +169,7 @@ class Core:
             self._store.close(0.2)
 
     def _recover(self, configured: Configured, served: Served) -> None:
-        """Take over what is there. Raises Conflict when a user or services are in configuration and store."""
+        """Take over what is there. Raises Conflict when a user is in configuration and store."""
         started = time.monotonic()
         with contextlib.ExitStack() as closing:
             connection = None
@@ -182,10 +181,8 @@ class Core:
             recovery.adopt_segment(self._table, self._bindings, self._journal, connection)
             self._services.recover()
             stored: set[bytes] | None = None
-            stored_services: set[bytes] | None = None
             if connection is not None:
-                stored, stored_services = self._read_store(connection)
-            self._services.conflicts(served, stored_services)
+                stored = self._read_store(connection)
             self._services.configure(served)
             self._users.configure(configured, stored)
         elapsed = (time.monotonic() - started) * 1000
@@ -197,18 +194,19 @@ class Core:
             elapsed,
         )
 
-    def _read_store(self, connection: sqlite3.Connection) -> tuple[set[bytes] | None, set[bytes] | None]:
-        """Users and services whose names are in the store, None if it cannot be read."""
+    def _read_store(self, connection: sqlite3.Connection) -> set[bytes] | None:
+        """Users whose names are in the store, None if it cannot be read."""
         assert self._journal is not None
         try:
             recovery.read_store(connection, self._table, self._bindings, self._journal)
-            users, services = self._users.read_store(connection), self._services.read_store(connection)
+            users = self._users.read_store(connection)
+            self._services.read_store(connection)
         except (sqlite3.Error, MemoryError) as error:
             self._journal.fail(error)
-            return None, None
+            return None
         self._store_read = True
         self._journal.open = True
-        return users, services
+        return users
 
     def _read_store_late(self) -> None:
         """The store could not be read when this process started: try again, and write nothing to it before."""

@@ -37,7 +37,8 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class _Change(msgspec.Struct, frozen=True):
-    """Arguments of services_set (services by name, null for one to forget) and services_unset (names, none for all)."""
+    """Arguments of services_set (services by name; null takes back what was set, "" is none at all) and services_unset
+    (names, none for all)."""
 
     aor: str
     services: dict[str, Any] = {}
@@ -113,7 +114,7 @@ class Queries:
         aor = self._aor(change.aor)
         if query.command == "services_set":
             return self._services.change(aor, change.services, domain, answer)
-        self._services.unset(aor, change.names, domain, answer)
+        self._services.unset(aor, change.names, answer)
 
     def _aor(self, text: str) -> str:
         """Raises ValueError if it is no name."""
