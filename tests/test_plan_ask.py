@@ -212,6 +212,16 @@ def test_reject(method: str) -> None:
         assert header(told, "Warning") == '399 x "y"' and tag_of(told) and header(told, "Content-Length") == "0"
 
 
+@pytest.mark.parametrize(("method", "status"), [("INVITE", "408"), ("MESSAGE", "504 MESSAGE")])
+def test_no_408_to_another_method(method: str, status: str) -> None:
+    """RFC 4320 4.2."""
+    with planned(reject(408)) as s:
+        alice = s.phone("alice")
+        alice.calls(BOB, method=method)
+        s.engine.advance(1)
+        assert alice.seen[-1] == status
+
+
 def test_redirect() -> None:
     with planned(redirect("sip:one@192.0.2.1", "sip:two@192.0.2.2;x=1", status=301)) as s:
         alice = s.phone("alice")

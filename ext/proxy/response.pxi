@@ -36,7 +36,11 @@ cdef void respond_planned(Proxy* p, ResponseContext* ctx, const PlanHead* plan) 
     # An answer the policy wrote.
     cdef Writer w
     cdef Buffer* buffer
-    cdef const Message* m = stored_request(p, ctx.server)
+    cdef const Message* m
+    if plan.status == 408 and ctx.method != METHOD_INVITE:
+        respond(p, ctx, NULL, 504)                   # RFC 4320 4.2: no 408
+        return
+    m = stored_request(p, ctx.server)
     if m == NULL:
         return
     status_line(p, &w, plan.status, plan_text(plan, plan.reason), plan.reason.length)
