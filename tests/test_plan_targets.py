@@ -82,7 +82,32 @@ def test_no_contact_twice() -> None:
         two.does(moved(f"<{one.contact}>", f"<{two.contact}>"))
         alice.calls(BOB)
         s.engine.advance(5)
-        assert len(one.invites) == len(two.invites) == 1 and alice.seen == ["100", "302"]
+        assert len(one.invites) == len(two.invites) == 1 and alice.seen == ["100", "408"]
+
+
+@pytest.mark.parametrize("first", [0.1, 2])
+def test_a_3xx_whose_contacts_were_all_tried_is_not_told(first: float) -> None:
+    """16.7 step 4: what is left without contacts is no response to choose."""
+    with scene(lambda _: plan, asks=REQUESTS) as s:
+        alice, one, two, three = s.phones("alice", "one", "two", "three")
+        plan = fork(one.contact, two.contact, recurse=True)
+        one.does((first, "302 Moved Temporarily", f"Contact: <{three.contact}>"))
+        two.does((1, "302 Moved Temporarily", f"Contact: <{three.contact}>"))
+        three.does((0.5, "503 Service Unavailable"))
+        alice.calls(BOB)
+        s.engine.advance(5)
+        assert len(three.invites) == 1 and alice.seen == ["100", "500"]
+
+
+def test_a_3xx_that_leads_nowhere_new_is_redirected_to_the_plan() -> None:
+    with scene(lambda _: plan, asks=REQUESTS) as s:
+        alice, one, two = s.phones("alice", "one", "two")
+        plan = Plan((step(one.contact, onward={REDIRECTED}), step(two.contact)), recurse=True)
+        one.does(moved(f"<{one.contact}>"))
+        two.does((0.1, "200 OK"))
+        alice.calls(BOB)
+        s.engine.advance(5)
+        assert alice.seen == ["100", "200"]
 
 
 def test_at_most_eight() -> None:

@@ -10,17 +10,23 @@ cdef enum:
     MAX_BREADTH = 60             # RFC 5393 5.3.3
     MAX_RECURSION = 8            # contacts of 3xx one plan follows
     SILENCE = 999                # stands for a status where nothing was heard: a 408 upstream, a timeout to the plan
+    ALL_TRIED = 998              # for that of a 3xx that leads nowhere new: nothing to tell, redirected to the plan
 
 cdef enum Started:
     STARTED_NONE = 0             # nobody is left in this step
     STARTED_SOME = 1
     STARTED_LATER = 2            # late branches hold the Max-Breadth they need
 
+cdef enum Recursed:
+    RECURSED_NOT = 0             # it is for the caller
+    RECURSED = 1                 # there is somebody new to try
+    RECURSED_BEFORE = 2          # all its contacts were tried
+
 
 cdef int outcome_of(int status) noexcept nogil:
     if status == SILENCE:
         return OUTCOME_TIMEOUT
-    if status < 400:
+    if status < 400 or status == ALL_TRIED:
         return OUTCOME_REDIRECTED
     if status == 486 or status == 600:
         return OUTCOME_BUSY
@@ -294,34 +300,35 @@ cdef bint hop_of(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
     return parse_uri(data, text, &uri) and next_hop(p, data, &uri, &ctx.source, &target.flow)
 
 
-cdef bint recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogil:
+cdef int recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogil:
     # A 3xx whose contacts are followed here (16.5): those that can be reached and nobody was sent to yet become candidates
-    # of this step. False if there are none: then it is for the caller (16.7 step 4).
+    # of this step. The caller is told of it (16.7 step 4) where there are none, but others that nobody was sent to.
     cdef uint16_t line = 0, before = ctx.plan.target_count
     cdef Slice rest, value
     cdef NameAddr contact
     cdef Target* target
     cdef uint8_t* text = ctx.plan.buffer.data + ctx.plan.buffer.length - MAX_RECURSION * MAX_URI
-    cdef uint32_t length, i
+    cdef uint32_t length, i, tried = 0, left = 0
     cdef Flow flow
     cdef Uri uri
     cdef bint known
     rest.start = rest.end = 0
-    while ctx.plan.target_count < ctx.plan.target_room:
-        if next_value(m, HDR_CONTACT, &line, &rest, &value) <= 0:
-            break
-        if (not parse_name_addr(m.data, value, &contact) or contact.star or not parse_uri(m.data, contact.uri, &uri)
-                or not next_hop(p, m.data, &uri, &ctx.source, &flow)):
+    while next_value(m, HDR_CONTACT, &line, &rest, &value) > 0:
+        left += 1
+        if not parse_name_addr(m.data, value, &contact) or contact.star or not parse_uri(m.data, contact.uri, &uri):
             continue
         length = uri.headers.start - 1 - contact.uri.start if uri.headers.end else slice_length(contact.uri)
-        if length >= MAX_URI:
-            continue
         known = False
         for i in range(ctx.plan.target_count):
             target = &ctx.plan.targets[i]
             if target.uri != NULL and uri_equal(target.uri, target.uri_length, m.data + contact.uri.start, length):
                 known = True
         if known:
+            left -= 1
+            tried += 1
+            continue
+        if (length >= MAX_URI or ctx.plan.target_count >= ctx.plan.target_room
+                or not next_hop(p, m.data, &uri, &ctx.source, &flow)):
             continue
         i = ctx.plan.target_count - (ctx.plan.target_room - MAX_RECURSION)
         target = &ctx.plan.targets[ctx.plan.target_count]
@@ -335,7 +342,9 @@ cdef bint recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nog
         target.step = ctx.step
         target.q = contact_q(m.data, contact.parameters)
         ctx.plan.target_count += 1
-    return ctx.plan.target_count > before
+    if ctx.plan.target_count > before:
+        return RECURSED
+    return RECURSED_BEFORE if tried and not left else RECURSED_NOT
 
 
 cdef uint16_t contact_q(const uint8_t* data, Slice parameters) noexcept nogil:

@@ -112,6 +112,8 @@ cdef int preference(int status) noexcept nogil:
     # Order of 16.7 step 6, smallest first: 6xx, then the lowest class; within 4xx those that tell how to go on.
     if status == SILENCE:
         return 360               # a step in which somebody rang has no timeout
+    if status == ALL_TRIED:
+        return 500
     if status >= 600:
         return 0
     if status < 400:
@@ -196,7 +198,7 @@ cdef void finish_plan(Proxy* p, ResponseContext* ctx) noexcept nogil:
     if ctx.cancelled and ctx.best == NULL:
         status = 487
     elif status == 0:
-        status = 500
+        status = 408 if ctx.step_status == ALL_TRIED else 500        # 16.7 step 6: no response to choose from
     if status == 408 and ctx.method != METHOD_INVITE:
         # RFC 4320 4.2: no 408. By now the client has mostly given up by itself; one that has not yet would send its
         # request once more, to a server that knows nothing of it any more.
@@ -344,8 +346,15 @@ cdef void settle(Proxy* p, ResponseContext* ctx) noexcept nogil:
         link(client, server)
 
 
+cdef inline bint recurses(const Proxy* p, const ResponseContext* ctx) noexcept nogil:
+    if ctx.plan.head != NULL:
+        return (ctx.plan.head.flags & PLAN_RECURSE) != 0
+    return p.settings.recurse and (ctx.rights & RIGHT_OWN) != 0
+
+
 cdef void on_refusal(Proxy* p, ResponseContext* ctx, Target* target, const Message* m) noexcept nogil:
     # A final response that is no 2xx.
+    cdef int recursed
     if target.state == TARGET_SILENT:
         end_silent(p, ctx, target)
         return
@@ -355,11 +364,15 @@ cdef void on_refusal(Proxy* p, ResponseContext* ctx, Target* target, const Messa
         return
     if ctx.method == METHOD_BYE and (m.status == 481 or m.status == 408):
         dialog_ended(p, m)       # so does a BYE that finds nothing to end (RFC 3261 15.1.1)
-    if (m.status < 400 and ctx.plan.target_room > ctx.plan.target_count and not ctx.stopped
-            and target.step == ctx.step and recurse(p, ctx, m)):
-        end_target(p, ctx, target)
-        go_on(p, ctx)
-        return
+    if m.status < 400 and recurses(p, ctx) and not ctx.stopped and target.step == ctx.step:
+        recursed = recurse(p, ctx, m)
+        if recursed:
+            target.status = m.status
+            if recursed == RECURSED_BEFORE and ctx.step_status == 0:
+                ctx.step_status = ALL_TRIED
+            end_target(p, ctx, target)
+            go_on(p, ctx)
+            return
     if m.status == 487 and not ctx.cancelled and target.cancel_sent:
         consider(p, ctx, target, 408, NULL)          # the ring time or Timer C gave up this branch, not the caller
     else:
