@@ -176,6 +176,8 @@ class StateSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: int
     targets_fd: int = -1
     """The target table, where open calls are told; -1: nowhere."""
+    longest_call: int = 14_400_000
+    """Milliseconds after which a call counts as over."""
     services: list[tuple[str, dict[str, Any]]] = []
     """Address-of-record and its services by name (fastsip/services/record.py): configuration and file together."""
     log_level: str = "info"

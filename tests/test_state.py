@@ -294,6 +294,18 @@ def test_dialogs(server: Server, worker: Worker) -> None:
     assert listed[0]["from"] == "sip:a" and listed[0]["confirmed"] == 1900
 
 
+def test_a_call_that_is_too_long_counts_no_more(tmp_path: Path) -> None:
+    server = Server(tmp_path, longest_call=60_000)
+    server.start()
+    now = time.time_ns() // 1_000_000
+    worker = Worker(server)
+    worker.send(*[[2, b"call%d" % n, b"f", b"t", b"sip:a", b"sip:b", now - 70_000 * n] for n in range(2)])
+    worker.settle()
+    wait_for(lambda: server.ask("stats")["dialogs_expired"] == 1)
+    assert server.ask("stats")["dialogs"] == 1
+    server.close()
+
+
 def test_memory_store_keeps_registrations_of_a_dead_process(tmp_path: Path) -> None:
     server = Server(tmp_path, store=":memory:")
     server.start()

@@ -157,6 +157,8 @@ class Timers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     transactions: Annotated[int, _whole(100, 16_000_000)] = 100_000
+    longest_call: Annotated[float, _number(60, 86400, ", in seconds")] = 4 * 3600
+    """After which an open call counts no more: its BYE may have been lost."""
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

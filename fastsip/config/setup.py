@@ -92,6 +92,7 @@ def needs_restart(running: Configuration, wanted: Configuration) -> list[str]:
         "state.path": running.store != wanted.store,
         "state.require_store": old.state.require_store != new.state.require_store,
         "limits.transactions": old.limits.transactions != new.limits.transactions,
+        "limits.longest_call": old.limits.longest_call != new.limits.longest_call,
         "log.level": old.log.level != new.log.level,
         "log.format": old.log.format != new.log.format,
     }

@@ -68,6 +68,7 @@ def state_setup(configuration: Configuration, shared: Shared, endpoint: str, inc
         max_contacts=tables.registrar.max_contacts,
         workers=tables.server.workers,
         targets_fd=shared.targets_fd,
+        longest_call=round(tables.limits.longest_call * 1000),
         log_level=tables.log.level,
         log_format=tables.log.format,
     )

@@ -73,7 +73,7 @@ class Core:
         self._bindings = Bindings(table, self._journal, setup.max_contacts, setup.require_store)
         self._users = Users(table, self._store, setup.realm, setup.default_domain)
         self._services = ServiceRecords(table, self._store, tell_services)
-        self._dialogs = Dialogs()
+        self._dialogs = Dialogs(lifetime=setup.longest_call)
         self._open_calls = OpenCalls(TargetTable(setup.targets_fd), self._dialogs) if setup.targets_fd >= 0 else None
         self.intake = Intake(self._bindings, self._dialogs, self._open_calls)
         self.queries = Queries(table, self._bindings, self._users, self._services, self._dialogs, self.stats)
