@@ -168,6 +168,15 @@ MISTAKES = {
         '[gateways.a]\nuri = "sip:192.0.2.7"\ncalls = -1',
         "gateways.a.calls = -1: expected a whole number",
     ),
+    "route that backtracks": (
+        GATEWAY + 'regex = "(1+)+"\ngateways = "a"',
+        'fastsip.toml:4: routes[0].regex = "(1+)+": it could be tried in more than a million ways on a name of 64 '
+        "characters: write no repeat inside a repeat",
+    ),
+    "gateway twice": (
+        GATEWAY + 'prefix = "1"\ngateways = [["a"], ["a", "a"]]',
+        'fastsip.toml:5: routes[0].gateways: "a" is in a group twice: its weight says how much it gets',
+    ),
     "route regex": ('[[routes]]\nregex = "("\ngateways = "a"', 'routes[0].regex = "(": expected a regular expression'),
     "policy": ('[policy]\nmodule = "my routing"', 'policy.module = "my routing": expected a Python module\'s name'),
     "policy nowhere": (

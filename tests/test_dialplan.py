@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import pytest
 from routes_kit import AUTHENTICATED, CLOCK, KNOWN, OWN, TRUSTED, dial_plan, request
 
 from fastsip.policy.plan import FAILURE, TIMEOUT, UNAVAILABLE, Plan
+from fastsip.routes.patterns import is_slow
 from fastsip.routes.prefixes import Prefixes
 
 
@@ -253,3 +255,36 @@ def test_ten_thousand_prefixes_cost_what_ten_do() -> None:
     bare = cpu(lambda: [prefixes.get(number[:6]) for number in numbers])
     assert lookups < 12 * bare, f"{lookups / len(numbers) * 1e9:.0f} ns against {bare / len(numbers) * 1e9:.0f}"
     assert lookups / len(numbers) < 5e-6
+
+
+@pytest.mark.parametrize(
+    ("pattern", "slow"),
+    [
+        (r"(a+)+b", True),
+        (r"(\d+-)+", True),
+        (r"(a|aa)+", True),
+        (r"(?:11|1){0,24}x", True),
+        (r"(?i:(ab|Ac){30})", True),
+        (r"(a?){30}b", True),
+        (r"(?=(a+)+)b", True),
+        (r"(?>(a|ab)*)c", True),
+        (r"\d*\d*\d*\d*x", True),
+        (r"((\d{0,9}){0,9}){0,9}", True),
+        (r"(a)?(?(1)(b+)+|c)", True),
+        (r"\d*\d*\d*x", False),
+        (r"(?:11|1){0,18}x", False),
+        (r"\+?1?[2-9]\d{2}[2-9]\d{6}", False),
+        (r"(?:\+|00)44(\d{3,10})", False),
+        (r"(12|34)+5?", False),
+        (r"(?:\d{3}-)*\d{4}", False),
+        (r"room-.*", False),
+        (r"(?=.*\d)[a-z0-9]*", False),
+    ],
+)
+def test_a_pattern_that_could_hold_up_a_worker_is_known(pattern: str, slow: bool) -> None:
+    assert is_slow(pattern) is slow
+    if not slow:
+        begun = time.process_time()
+        for text in ("1" * 63 + "!", "a" * 63 + "!", "12" * 31 + "!", "123-" * 15 + "!"):
+            re.compile(pattern).fullmatch(text)
+        assert time.process_time() - begun < 0.2

@@ -11,6 +11,8 @@ from fastsip._targets import SLOTS
 from fastsip.errors import ParseError
 from fastsip.launch import GatewaySetup, RouteSetup
 from fastsip.routes.numbers import context_of
+from fastsip.routes.patterns import ALLOWED as SLOW
+from fastsip.routes.patterns import is_slow
 
 from .reading import Reader
 from .schema import Gateway, Tables
@@ -39,15 +41,21 @@ def check(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
         if meaning in seen and kind != "regex":
             reader.problem(f"{key}.{kind}", f"the same as {seen[meaning]}", value=str(value))
         seen.setdefault(meaning, key)
+        if kind == "regex" and is_slow(str(value)):
+            reader.problem(f"{key}.regex", SLOW, value=str(value))
         if kind == "domain" and value in tables.server.domains:
             reader.problem(f"{key}.domain", "expected somebody else's: this is one of server.domains", str(value))
         for unfit in ("context", "shortest") if kind == "domain" else ():
             if getattr(route, unfit):
                 reader.problem(f"{key}.{unfit}", "is about numbers: it does not go together with domain")
         for group in route.gateways:
+            twice: set[str] = set()
             if not group:
                 reader.problem(f"{key}.gateways", "a group names no gateway")
             for name in group:
+                if group.count(name) > 1 and name not in twice:
+                    twice.add(name)
+                    reader.problem(f"{key}.gateways", f'"{name}" is in a group twice: its weight says how much it gets')
                 if name not in given:
                     known = ", ".join(given) or "none"
                     reader.problem(f"{key}.gateways", f'no gateway is called "{name}" (there are: {known})')

@@ -24,10 +24,9 @@ from fastsip.policy.request import Request
 
 from .choice import Choice, Gateway, in_uri
 from .numbers import Number, number_of
+from .patterns import LONGEST_NAME
 from .prefixes import Prefixes
 
-LONGEST_NAME = 64
-"""Characters of a number or name that patterns are tried on."""
 OVERFLOW = frozenset({FAILURE, UNAVAILABLE, TIMEOUT})
 """After these the next gateway is tried: 5xx, 503, nothing sent or nothing heard. A 4xx or 6xx is about the callee."""
 
