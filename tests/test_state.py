@@ -299,7 +299,7 @@ def test_a_call_that_is_too_long_counts_no_more(tmp_path: Path) -> None:
     server.start()
     now = time.time_ns() // 1_000_000
     worker = Worker(server)
-    worker.send(*[[2, b"call%d" % n, b"f", b"t", b"sip:a", b"sip:b", now - 70_000 * n] for n in range(2)])
+    worker.send(*[[2, b"call%d" % n, b"f", b"t", b"sip:a", b"sip:b", now - 70_000 + 70_000 * n] for n in range(2)])
     worker.settle()
     wait_for(lambda: server.ask("stats")["dialogs_expired"] == 1)
     assert server.ask("stats")["dialogs"] == 1
