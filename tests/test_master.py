@@ -192,6 +192,44 @@ def test_reload_follows_users_and_refuses_what_needs_a_restart(server):
     assert server.ctl("users", "--json").stdout == '{"username":"bob","domain":"example.com","from":"double"}\n'
 
 
+def test_a_worker_that_could_not_follow_is_told_again(server):
+    with contextlib.closing(server.socket_of(1)) as sock:
+        server.say("refuse", sock)
+    done = server.ctl("reload")
+    assert (done.returncode, done.stderr) == (1, "worker 1: no database; it is told again until it follows\n")
+    until(lambda: "worker 1 follows" in server.log, 3)
+    assert [one["behind"] for one in server.stats()["workers"]] == [False, False]
+
+
+def test_a_worker_that_does_not_answer_a_reload_is_named_and_follows_later(server):
+    with contextlib.closing(server.socket_of(1)) as sock:
+        server.say("mute", sock)
+        done = server.ctl("reload")
+        assert (done.returncode, done.stderr) == (
+            1,
+            "no answer from worker 1 in 1.5 s; all others follow, and it will\n",
+        )
+        assert [one["behind"] for one in server.stats()["workers"]] == [False, True]
+        assert f"{server.who()[1]}, not reloaded" in server.ctl("stats").stdout
+        server.say("answer", sock)
+        until(lambda: "worker 1 follows" in server.log, 3)
+        assert not server.stats()["workers"][1]["behind"]
+        server.say("mute", sock)
+        server.ctl("reload")
+        os.kill(server.who()[1], signal.SIGKILL)
+    until(lambda: not server.stats()["workers"][1]["behind"], 3, "a new one begins with it")
+
+
+def test_a_reload_goes_on_when_the_state_process_was_replaced(server):
+    (state,) = set(server.children()) - set(server.who().values())
+    os.kill(state, signal.SIGSTOP)
+    server.configure('[users.bob]\npassword = "x"\n')
+    done = server.ctl("reload")
+    assert done.stderr == "no answer from the state process in 1.5 s; the workers are told when there is one\n"
+    until(lambda: "configuration read again" in server.log, 10)
+    assert server.ctl("users").stdout == "bob@example.com  double\n" and server.ctl("reload").returncode == 0
+
+
 def test_replaced_state_process_has_the_users_of_the_last_reload(server):
     server.configure('[users.bob]\npassword = "x"\n')
     assert server.ctl("reload").returncode == 0

@@ -3,6 +3,7 @@
 version, pid, started (Unix ms), listen, draining, durable,
 steering: "ebpf" (datagrams come to the owner of their Call-ID), "cbpf" (responses do) or "off"
 workers:  [{worker, pid (null while it is down), incarnation, serving, taken_over_by (null, or a worker),
+            behind (it does not follow the newest configuration yet),
             counters: {name: count}}]       names: fastsip._control.COUNTERS
 total:    {name: count}                     sums over the workers
 gateways: [...]                             see `fastsip.admin.gateways`
@@ -57,4 +58,6 @@ def worker_line(worker: Mapping[str, Any]) -> str:
         return f"down, taken over by {worker['taken_over_by']}"
     if worker["pid"] is None:
         return "down"
-    return str(worker["pid"]) if worker["serving"] else f"{worker['pid']}, starting"
+    if worker["serving"]:
+        return f"{worker['pid']}, not reloaded" if worker["behind"] else str(worker["pid"])
+    return f"{worker['pid']}, starting"

@@ -39,7 +39,7 @@ from .children import Child
 from .keys import Store
 from .listeners import Listeners
 from .problems import CannotStart
-from .reload import Reload
+from .reload import Reload, log_reload
 from .setups import state_setup, worker_setup
 from .shared import Shared
 from .statekeeper import StateKeeper
@@ -184,11 +184,11 @@ class Master:
         self._last_turn = now
         forgive = now < self._forgive_until
         self.workers.tick(now, forgive)
-        self.state.tick(now, busy=forgive or self._reload is not None)
+        self.state.tick(now, busy=forgive or (self._reload is not None and not self._reload.late))
         for child in self._children():
             if child.channel.closed and now - child.silent_since > DEAF_LIMIT:
                 child.kill("closed its channel and goes on")
-        if self._reload is not None and self._reload.expired(now):
+        if self._reload is not None and self._reload.expired():
             self._reload = None
 
     def _over(self) -> bool:
@@ -222,6 +222,8 @@ class Master:
     def _worker_follows(self, index: int, error: str) -> None:
         if self._reload is not None:
             self._reload.answered(f"worker {index}", error)
+        elif self.serving:
+            log.info("worker %d %s", index, f"does not follow the configuration yet: {error}" if error else "follows")
 
     def _watch(self, child: Child, received: Callable[[dict[str, object]], None]) -> None:
         def readable() -> None:
@@ -308,6 +310,7 @@ class Master:
                     "incarnation": self.shared.control.incarnation(index),
                     "serving": bool(child and child.ready),
                     "taken_over_by": self.workers.adopted_by.get(index),
+                    "behind": self.workers.following.behind(index),
                     "counters": self.shared.control.counters(index),
                 }
             )
@@ -392,11 +395,3 @@ class Master:
             child.end()
             child.process.wait()
             child.channel.close()
-
-
-def log_reload(result: dict[str, Any]) -> None:
-    """What came of a SIGHUP."""
-    if result["ok"]:
-        log.info("configuration read again")
-    for error in result.get("errors", ()):
-        log.error("not reloaded: %s", error)

@@ -13,6 +13,7 @@ from fastsip.launch import PolicySetup, Settings, WorkerSetup
 
 from . import crashfile, takeover
 from .children import Child
+from .following import Following
 from .listeners import Listeners
 from .problems import CannotStart
 from .setups import worker_fds
@@ -37,7 +38,8 @@ class Workers:
 
     `children[i]` is None while worker i is not running: dead and waiting for its next attempt (`retry_at`), or, when
     draining, finished. `adopted_by[i]` is the neighbour that reads its sockets and owns its buckets. `follows` is
-    called with a worker that follows the newest configuration, and with what it could not follow.
+    called with a worker that follows the newest configuration, and with what it could not follow; then it is told again
+    until it does.
     """
 
     def __init__(
@@ -61,6 +63,9 @@ class Workers:
         self.drained: set[int] = set()
         self.replaced = 0
         self.adopted_by: dict[int, int] = {}
+        self.following = Following()
+        self._newest: dict[str, object] = {}
+        """The last order to follow."""
         self._deaths = [takeover.Deaths() for _ in range(self.count)]
         self._retry_at: dict[int, float] = {}
         self._incarnations = [0] * self.count
@@ -81,6 +86,7 @@ class Workers:
         self.children[index] = child
         self._retry_at.pop(index, None)
         self._silence.pop(index, None)
+        self.following.begins(index)
         self._watch(child, lambda message: self._received(index, message))
         for gone, by in self.adopted_by.items():
             if by == index:
@@ -110,6 +116,9 @@ class Workers:
                 del self._retry_at[index]
             else:
                 self._try_start(index, now)
+        for index in self.following.due(now):
+            if (behind := self.children[index]) is not None and behind.send(self._newest):
+                self.following.told(index)
 
     def _hangs(self, index: int, child: Child, now: float) -> bool:
         beat = self._shared.control.heartbeat(index)
@@ -160,8 +169,9 @@ class Workers:
                 child.send({"do": "drain"})
         elif kind == "drained":
             self.drained.add(index)
-        if kind in ("ready", "reloaded"):
-            self._follows(index, str(message.get("error", "")))
+        error = str(message.get("error", ""))
+        if kind == "ready" or (kind == "reloaded" and self.following.answered(index, error, time.monotonic())):
+            self._follows(index, error)
 
     def _try_start(self, index: int, now: float) -> None:
         try:
@@ -230,8 +240,13 @@ class Workers:
     def reload(self, settings: Settings, policy: PolicySetup) -> list[str]:
         """Tell all to follow new settings; the names of those who will answer."""
         new = {"settings": msgspec.to_builtins(settings), "policy": msgspec.to_builtins(policy)}
-        message: dict[str, object] = {"do": "reload", **new}
-        return [child.name for child in self.alive() if child.send(message)]
+        self._newest = {"do": "reload", **new}
+        names = []
+        for index, child in enumerate(self.children):
+            if child is not None and child.send(self._newest):
+                self.following.told(index, anew=True)
+                names.append(child.name)
+        return names
 
     def drain(self) -> None:
         """Take no new dialogs; finish what is open."""

@@ -1,5 +1,6 @@
 """A worker for tests of the master. A datagram is a command: `who` is answered with worker and pid, `die` kills the
 worker with the datagram in hand, `hang` stops its loop; `open` and `close` begin and end a call that holds up a drain.
+`refuse` has it not follow the next reload, `mute` not answer it until `answer`.
 """
 
 import mmap
@@ -23,6 +24,7 @@ words = mmap.mmap(setup.control_fd, 0)
 slots = mmap.mmap(setup.slots_fd, 0)
 me = setup.index
 calls = 0
+reloads = "follow"
 drain_until = None
 told = False
 adopted = {}
@@ -48,7 +50,7 @@ def in_hand(data):
 
 
 def datagram(sock):
-    global calls
+    global calls, reloads
     data, sender = sock.recvfrom(65536)
     word = data.split()[0]
     if word == b"who":
@@ -63,10 +65,15 @@ def datagram(sock):
         sock.sendto(b"opened", sender)
     elif word == b"close":
         calls -= 1
+    elif word in (b"refuse", b"mute"):
+        reloads = word.decode()
+    elif word == b"answer":
+        reloads = "follow"
+        channel.send({"is": "reloaded"})
 
 
 def orders(_):
-    global drain_until
+    global drain_until, reloads
     for message, fds in channel.receive():
         if message["do"] == "stop":
             sys.exit(0)
@@ -78,8 +85,9 @@ def orders(_):
             for sock in adopted.pop(message["worker"], ()):
                 selector.unregister(sock)
                 sock.close()
-        if message["do"] == "reload":
-            channel.send({"is": "reloaded"})
+        if message["do"] == "reload" and reloads != "mute":
+            channel.send({"is": "reloaded", "error": "no database"} if reloads == "refuse" else {"is": "reloaded"})
+            reloads = "follow"
     if channel.closed:
         sys.exit(0)
 
