@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import threading
@@ -116,6 +117,28 @@ def test_reload_decides_anew_and_finishes_what_it_began(tmp_path: Path) -> None:
         assert follow(made, name, tmp_path) is None
         new = engine.route()
         assert engine.wait(old, new) == [reject(480), reject(601)]
+
+
+def test_coroutines_that_never_begin_are_closed(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    code = f"""{HEAD}
+async def later(status):
+    return reject(status)
+def route(request):
+    if request.user == "block":
+        time.sleep(0.5)
+    return later(404)
+"""
+    with policy(tmp_path, code) as (engine, _):
+        engine.wait(engine.route())
+        engine.route("block")
+        for token in [engine.route() for _ in range(20)]:
+            engine.cancel(token)  # before its task had its first turn
+        engine.wait(engine.route())
+        engine.route("block")
+        time.sleep(0.05)
+    time.sleep(0.6)
+    gc.collect()
+    assert not [warning for warning in recwarn if "never awaited" in str(warning.message)]
 
 
 def test_cancel_reaches_what_an_old_module_still_does(tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ class Desk:
         self.module = module
         self.current: Question | None = None
         self.pending: dict[int, Pending] = {}
+        self._unstarted: dict[int, Any] = {}
+        """What is to be awaited and was not begun with: Python complains of a coroutine that nobody ever closes."""
         self._loop = loop
         self._encode = encode
         self._complaints = complaints
@@ -119,10 +121,16 @@ class Desk:
         pending = self.pending.pop(token, None)
         if pending is not None:
             pending.task.cancel()
+            _close(self._unstarted.pop(token, None))
 
     def cancel_all(self) -> None:
         for token in list(self.pending):
             self.cancel(token)
+
+    def close(self) -> None:
+        """None of its tasks runs any more. Some may never have: those another desk was asked once more."""
+        while self._unstarted:
+            _close(self._unstarted.popitem()[1])
 
     def _others(self, request: Request) -> Plan | None:
         for decide in self._rest:
@@ -179,6 +187,7 @@ class Desk:
             raise TypeError(f"expected a Plan or None, found {type(found).__name__}")
         if deadline is None:
             deadline = self._loop.time() + self._timeout
+        self._unstarted[question[1]] = found
         task = self._loop.create_task(self._wait(question, request, found))
         self.pending[question[1]] = Pending(task, question, deadline, times)
         if not self._sweeping:
@@ -187,6 +196,7 @@ class Desk:
 
     async def _wait(self, question: Question, request: Request, awaited: Awaitable[Plan | None]) -> None:
         token, kind = question[1], question[0]
+        self._unstarted.pop(token, None)
         what = "route" if kind == ROUTE else "on_failure"
         try:
             plan = await awaited
@@ -224,3 +234,8 @@ class Desk:
         """500 for a request without a plan. A failure keeps the response it has: a mistake then does not hide it."""
         self._complaints.failed(what, error, self._folder)
         self.answer(question[1], self._refusal if question[0] == ROUTE else None)
+
+
+def _close(awaited: Any) -> None:
+    if hasattr(awaited, "close"):
+        awaited.close()

@@ -132,6 +132,7 @@ class PolicyThread:
         self.desk.cancel_all()
         with contextlib.suppress(ModuleProblem):
             self.loop.run_until_complete(self._end())
+        self.desk.close()
 
     async def _end(self) -> None:
         """`teardown`, and an end for whatever tasks the module has started."""
