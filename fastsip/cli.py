@@ -129,10 +129,11 @@ def serve(path: Path | None, listen: tuple[str, ...], workers: int | None, domai
 def check(file: Path) -> None:
     """Say what is wrong in a configuration, or nothing.
 
-    Reads FILE and the users file it names as `serve` would. Every mistake is one line with file, line, key, value and
-    what is allowed; the exit code is then 2.
+    Reads FILE and the files it names as `serve` would. Every mistake is one line with file, line, key, value and what
+    is allowed; the exit code is then 2. What can be served and is hardly meant is a warning.
     """
-    loaded(file)
+    for problem in loaded(file).warnings:
+        click.echo(f"warning: {problem}", err=True)
 
 
 @command.command()

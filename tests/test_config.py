@@ -254,7 +254,9 @@ def test_users_file_row_is_named(tmp_path, rows, message):
 
 
 def test_users_file_missing(tmp_path):
-    assert wrong(tmp_path, WITH_FILE) == ["users.csv: cannot read it: No such file or directory"]
+    (found,) = wrong(tmp_path, WITH_FILE)
+    assert found.startswith('fastsip.toml:4: auth.users_file = "users.csv": cannot read ')
+    assert found.endswith("users.csv: No such file or directory")
 
 
 def test_all_mistakes_at_once_in_the_order_of_the_file(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,9 +96,41 @@ def test_mistake_in_a_file_is_named(tmp_path: Path, rows: str, message: str) -> 
 
 
 def test_file_missing_or_of_another_encoding(tmp_path: Path) -> None:
-    assert wrong(tmp_path, FILE) == ["people.csv: cannot read it: No such file or directory"]
+    (found,) = wrong(tmp_path, FILE)
+    assert found.startswith('fastsip.toml:4: services.file = "people.csv": cannot read ')
+    assert found.endswith("people.csv: No such file or directory")
     (tmp_path / "people.csv").write_bytes(b"username,ring_time\nb\xf6b,9\n")
     assert wrong(tmp_path, FILE) == ["people.csv: not UTF-8 text"]
+
+
+def test_what_is_hardly_meant_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "fastsip.toml").write_text(
+        FILE + '[gateways.a]\nuri = "sip:192.0.2.7"\n[[routes]]\nregex = "room-.*"\ngateways = "a"\n'
+        '[users.amy]\npassword = "x"\nforward_busy = "bobb"\nforward_no_answer = "bob"\n'
+        'find_me = [["amy", "sip:x@home.example.net"], ["sip:nobody@example.com:5070", "room-7", "100"]]\n'
+        '[users."cat@example.org"]\nring_time = 9\n'
+    )
+    rows = ["username,forward_always", "bob,amy", "dan,tel:+1972555", "eve,sip:Amy@example.com"]
+    (tmp_path / "people.csv").write_text("\n".join(rows))
+    told = [str(problem).replace(f"{tmp_path}/", "") for problem in load(tmp_path / "fastsip.toml").warnings]
+    nobody = "nobody here is called so, unless by `ctl users add` or the policy"
+    assert told == [
+        f'fastsip.toml:12: users.amy.forward_busy = "sip:bobb@example.com": {nobody}',
+        f'fastsip.toml:14: users.amy.find_me = "sip:nobody@example.com:5070": {nobody}',
+        "fastsip.toml:15: users.cat@example.org: cat@example.org does not live here (example.com): nothing asks for "
+        "these services",
+        f'people.csv:4: forward_always = "sip:Amy@example.com": {nobody}',
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "fastsip", "check", str(tmp_path / "fastsip.toml")], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (0, "", 4)
+    assert done.stderr.startswith(f"warning: {tmp_path}/fastsip.toml:12: users.amy.forward_busy = ")
+
+
+def test_where_anybody_may_register_anybody_may_be_forwarded_to(tmp_path: Path) -> None:
+    (tmp_path / "fastsip.toml").write_text('[auth]\nrequired = []\n[users.amy]\nforward_busy = "bob"\n')
+    assert load(tmp_path / "fastsip.toml").warnings == ()
 
 
 def test_tables_and_file_together(tmp_path: Path) -> None:

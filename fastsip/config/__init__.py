@@ -73,6 +73,8 @@ class Configuration:
     """What a bare user name belongs to: the first domain, or else the first listen address."""
     face: Face = NO_MODULE
     """What the policy's module has."""
+    warnings: tuple[Problem, ...] = ()
+    """What can be served, and is hardly meant."""
 
     @property
     def store(self) -> str:
@@ -135,14 +137,14 @@ def _checked(path: Path | None, document: Document, raw: dict[str, Any], modules
     seen = people.tables(reader, tables.users, realm, default_domain)
     accounts: list[Account] = []
     served: list[Served] = []
+    places = dict(seen)
     file_problems: list[Problem] = []
     if not reader.problems:
         accounts = people.table_accounts(tables.users, realm, default_domain)
-        if tables.auth.users_file is not None:
-            users_file = (path.resolve().parent if path else Path.cwd()) / tables.auth.users_file
+        if users_file := _file(reader, path, "auth.users_file", tables.auth.users_file):
             from_file, file_problems = people.file_accounts(users_file, realm, default_domain, seen)
             accounts += from_file
-        served, more = _served(reader, path, tables, default_domain)
+        served, more = _served(reader, path, tables, default_domain, places)
         file_problems += more
         checks.homeless(reader, accounts, default_domain)
 
@@ -158,9 +160,11 @@ def _checked(path: Path | None, document: Document, raw: dict[str, Any], modules
     face = checks.module(reader, tables, folder(path)) if modules else NO_MODULE
     if reader.problems or file_problems:
         raise ConfigurationError([*reader.problems, *file_problems])
+    warnings = checks.astray(reader, tables, served, places, accounts if effective else None, default_domain)
     people_alone = {name: msgspec.structs.replace(person, password=None) for name, person in tables.users.items()}
     tables = msgspec.structs.replace(tables, users=people_alone)
-    return Configuration(path, tables, effective, tuple(accounts), tuple(served), default_domain, face)
+    whole = (tuple(accounts), tuple(served), default_domain, face, tuple(warnings))
+    return Configuration(path, tables, effective, *whole)
 
 
 def folder(path: Path | None) -> str:
@@ -169,16 +173,30 @@ def folder(path: Path | None) -> str:
 
 
 def _served(
-    reader: Reader, path: Path | None, tables: Tables, default_domain: str
+    reader: Reader, path: Path | None, tables: Tables, default_domain: str, places: dict[str, str]
 ) -> tuple[list[Served], list[Problem]]:
-    """The services of everybody, and what is wrong with the file they are in."""
+    """The services of everybody, and what is wrong with the file they are in. `places` (user@domain to where) grows."""
     served = services.table_services(reader, tables.users, default_domain)
-    if tables.services.file is None:
+    file = _file(reader, path, "services.file", tables.services.file)
+    if file is None:
         return served, []
-    seen = {aor: f"users.{aor}" for aor, _ in served}
-    file = (path.resolve().parent if path else Path.cwd()) / tables.services.file
+    seen = {aor: places[aor] for aor, _ in served}
     from_file, problems = services.file_services(file, default_domain, seen)
+    places.update(seen)
     return served + [(aor, record) for aor, record in from_file if record != Record()], problems
+
+
+def _file(reader: Reader, path: Path | None, key: str, name: str | None) -> Path | None:
+    """A file that lies beside the configuration; None, and a problem, if it cannot be read."""
+    if name is None:
+        return None
+    file = (path.resolve().parent if path else Path.cwd()) / name
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        reader.problem(key, f"cannot read {file}: {error.strerror}", value=name)
+        return None
+    return file
 
 
 def _default_domain(tables: Tables) -> str:

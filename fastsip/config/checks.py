@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from fastsip._message import Uri, canonical_aor
 from fastsip.policy.module import Face, ModuleProblem
 from fastsip.policy.probe import face
+from fastsip.routes.numbers import number_of
 
 from .people import Account
+from .problems import ABSENT, Problem
 from .reading import Reader
 from .schema import Tables
-from .values import Domain
+from .services import FORWARDS, Served
+from .values import Domain, bracketed
+
+WARNINGS_AT_MOST = 20
 
 
 def contradictions(reader: Reader, raw: dict[str, Any], tables: Tables, required: tuple[str, ...]) -> None:
@@ -63,6 +70,59 @@ def homeless(reader: Reader, accounts: list[Account], default_domain: str) -> No
                 f"{account.username}@ADDRESS",
             )
             return
+
+
+def astray(
+    reader: Reader,
+    tables: Tables,
+    served: list[Served],
+    places: dict[str, str],
+    accounts: list[Account] | None,
+    default_domain: str,
+) -> list[Problem]:
+    """Services of people who do not live here, and forwards to nobody who does. `places` says where each person's
+    stand, in a table or as file:line; `accounts` are None where anybody may register."""
+    domains = {str(domain) for domain in tables.server.domains} or {default_domain, *_listening(tables)}
+    known = {aor.encode() for aor, _ in served}
+    known |= {canonical_aor(f"sip:{one.username}@{one.domain}".encode()) or b"" for one in accounts or ()}
+    found: list[Problem] = []
+
+    def warn(aor: str, key: str, text: str, value: object = ABSENT) -> None:
+        place = places[aor]
+        if place.startswith("users."):
+            inner = f"{place}.{key}" if key else place
+            found.append(Problem(reader.document.name, reader.document.line(inner), inner, text, value))
+        else:
+            file, _, line = place.rpartition(":")
+            where = (file, int(line)) if file and line.isdigit() else (place, 0)
+            found.append(Problem(*where, key, text, value))
+
+    for aor, record in served:
+        if len(found) >= WARNINGS_AT_MOST:
+            break
+        if aor.rpartition("@")[2] not in domains:
+            warn(aor, "", f"{aor} does not live here ({', '.join(sorted(domains))}): nothing asks for these services")
+        for key in (*FORWARDS, "find_me") if accounts is not None else ():
+            uris = getattr(record, key) or ()
+            for uri in (uris,) if isinstance(uris, str) else [one for group in uris for one in group]:
+                to = canonical_aor(uri.encode()) or b""
+                if to in known or b"@" not in to or to.rpartition(b"@")[2].decode() not in domains:
+                    continue
+                if not _routed(Uri(uri), tables):
+                    warn(aor, key, "nobody here is called so, unless by `ctl users add` or the policy", uri)
+    return found
+
+
+def _routed(uri: Uri, tables: Tables) -> bool:
+    """Whether the dial plan may have something to say of it."""
+    patterns = [str(route.regex) for route in tables.routes if route.regex is not None]
+    return bool(tables.routes) and (
+        number_of(uri) is not None or any(re.fullmatch(pattern, uri.user or "") for pattern in patterns)
+    )
+
+
+def _listening(tables: Tables) -> set[str]:
+    return {bracketed(host) for listen in tables.server.listen for host in (listen.host, listen.public[0])}
 
 
 def module(reader: Reader, tables: Tables, folder: str) -> Face:

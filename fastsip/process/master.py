@@ -82,6 +82,7 @@ class Master:
     def run(self) -> int:
         """Serve until told to end. Raises CannotStart, everything undone, if it could not begin."""
         logging_setup.configure("master", self.configuration.tables.log.level, self.configuration.tables.log.format)
+        self._warn(self.configuration)
         with self._cleanup:
             self._prepare()
             if self._start_children():
@@ -364,7 +365,12 @@ class Master:
                 {"ok": False, "errors": ["the server is ending" if self._ending else "a reload is under way"]}
             )
         else:
+            self._warn(wanted)
             self._reload = Reload(self, wanted, answer)
+
+    def _warn(self, configuration: Configuration) -> None:
+        for problem in configuration.warnings:
+            log.warning("%s", problem)
 
     # Ending
 
