@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
-from collections.abc import Iterator
 
 from fastsip._message import Uri
 from fastsip.errors import ParseError
@@ -12,23 +10,31 @@ from fastsip.policy.plan import Plan, Target
 
 NEEDED = "an address over UDP is needed, such as sip:192.0.2.7:5060 (there is no DNS yet, nor TCP)"
 
-_PLAIN = re.compile(
-    r"sip:(?:[^@;?]*@)?(?:[0-9.]+|\[[0-9a-f:.]+\])(?::[0-9]+)?(?:;(?!transport|maddr)[^;?]*)*", re.IGNORECASE
-)
-"""Nearly all there are, known at a glance."""
+KEPT = 10_000
+_good: set[str] = set()
+"""What stood behind the user of sip URIs that can be reached: nearly all there are."""
 
 
-def unreachable(plan: Plan) -> Iterator[tuple[str, Target]]:
+def unreachable(plan: Plan) -> list[tuple[str, Target]]:
     """Each target whose next hop cannot be reached, and that hop's host."""
+    found = []
     for step in plan.steps:
         for target in step.targets:
-            uri = target.uri
-            if target.hop is not None:
-                uri = target.hop
-            elif target.routes:
-                uri = target.routes[0].rpartition("<")[2].partition(">")[0]
-            if _PLAIN.fullmatch(uri) is None and (host := _nowhere(uri)) is not None:
-                yield host, target
+            uri = target.hop
+            if uri is None:
+                routes = target.routes
+                uri = routes[0].rpartition("<")[2].partition(">")[0] if routes else target.uri
+            place = uri.rpartition("@")[2]
+            if place in _good and uri.startswith("sip:"):
+                continue
+            host = _nowhere(uri)
+            if host is not None:
+                found.append((host, target))
+            elif uri.startswith("sip:"):
+                if len(_good) >= KEPT:
+                    _good.clear()
+                _good.add(place)
+    return found
 
 
 def _nowhere(uri: str) -> str | None:
