@@ -75,6 +75,8 @@ class Proxy:
         path = Path(configuration) if isinstance(configuration, str | os.PathLike) else None
         data = configuration if isinstance(configuration, Mapping) else {}
         self._configuration = load_embedded(path, data, tables)
+        for problem in self._configuration.warnings:
+            log.warning("%s", problem)
         self._running: _Running | None = None
         self._lock = threading.Lock()
         self._finalizer: weakref.finalize[..., Any] | None = None

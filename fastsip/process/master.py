@@ -220,10 +220,10 @@ class Master:
         if self._reload is not None:
             self._reload.state_answered(refusal)
 
-    def _worker_follows(self, index: int, error: str) -> None:
+    def _worker_follows(self, index: int, error: str, begins: bool) -> None:
         if self._reload is not None:
             self._reload.answered(f"worker {index}", error)
-        elif self.serving:
+        elif not begins:
             log.info("worker %d %s", index, f"does not follow the configuration yet: {error}" if error else "follows")
 
     def _watch(self, child: Child, received: Callable[[dict[str, object]], None]) -> None:

@@ -38,8 +38,8 @@ class Workers:
 
     `children[i]` is None while worker i is not running: dead and waiting for its next attempt (`retry_at`), or, when
     draining, finished. `adopted_by[i]` is the neighbour that reads its sockets and owns its buckets. `follows` is
-    called with a worker that follows the newest configuration, and with what it could not follow; then it is told again
-    until it does.
+    called with a worker that follows the newest configuration, with what it could not follow, and whether it has just
+    begun with it; one that could not is told again until it does.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Workers:
         setup: Callable[[int, int], WorkerSetup],
         crash_directory: Path,
         watch: Callable[[Child, Callable[[dict[str, object]], None]], None],
-        follows: Callable[[int, str], None],
+        follows: Callable[[int, str, bool], None],
     ) -> None:
         self._shared = shared
         self._listeners = listeners
@@ -171,7 +171,7 @@ class Workers:
             self.drained.add(index)
         error = str(message.get("error", ""))
         if kind == "ready" or (kind == "reloaded" and self.following.answered(index, error, time.monotonic())):
-            self._follows(index, error)
+            self._follows(index, error, kind == "ready")
 
     def _try_start(self, index: int, now: float) -> None:
         try:
