@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -129,6 +129,28 @@ class PolicySetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """This server's, the default one first; listen addresses too."""
     gateways: list[GatewaySetup] = []
     routes: list[RouteSetup] = []
+
+
+class DnsSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How SIP servers are located (fastsip/dns): the `dns` table of the configuration. Times are seconds."""
+
+    servers: list[str] = []
+    """Name servers, "192.0.2.53" or "[2001:db8::53]:53", in the order they are asked; none: those of /etc/resolv.conf,
+    which is read again when it changes."""
+    timeout: float = 3.0
+    """For all questions of one locate together."""
+    prefer: Literal["ipv4", "ipv6"] = "ipv4"
+    """Which addresses of a host are tried first."""
+    naptr: bool = True
+    """Whether NAPTR records are asked for (RFC 3263 4.1)."""
+    cache: int = 10_000
+    """Answers kept at most, and as many located hops."""
+    min_ttl: float = 1.0
+    max_ttl: float = 86_400.0
+    negative_ttl: float = 60.0
+    """How long "there is none" is believed at most, whatever the SOA says (RFC 2308)."""
+    stale: float = 86_400.0
+    """How long after its time an answer may be used while no name server answers (RFC 8767); 0: not at all."""
 
 
 class WorkerSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
