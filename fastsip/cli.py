@@ -1,4 +1,4 @@
-"""The command line: `fastsip serve`, `check`, `demo`, `load`, `ctl`.
+"""The command line: `fastsip serve`, `check`, `demo`, `resolve`, `load`, `ctl`.
 
 Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.
 """
@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+import msgspec
 
 from fastsip.admin import services as _services  # noqa: F401 - adds `ctl services`
-from fastsip.admin.commands import ctl
+from fastsip.admin.commands import AS_JSON, ctl
 from fastsip.config import Configuration, ConfigurationError, Listen, Overrides, load
 from fastsip.config.schema import WORKERS_AT_MOST
-from fastsip.config.values import Domain
+from fastsip.config.setup import dns
+from fastsip.config.values import TRANSPORTS, Domain, NameServer
 from fastsip.load.commands import load as load_command
 from fastsip.version import __version__
 
@@ -27,7 +29,7 @@ WRONG = 2
 class Checked(click.ParamType):  # type: ignore[type-arg]
     """An option read by the same class that reads it in a configuration file."""
 
-    def __init__(self, name: str, kind: type[Listen] | type[Domain]) -> None:
+    def __init__(self, name: str, kind: type[Listen] | type[Domain] | type[NameServer]) -> None:
         self.name = name
         self.kind = kind
 
@@ -145,6 +147,48 @@ def demo() -> None:
     from fastsip.demo import main as demonstrate
 
     sys.exit(demonstrate())
+
+
+@command.command()
+@click.argument("uri")
+@click.option("--config", "path", type=CONFIG_FILE, metavar="FILE", help="As a server with this configuration does it.")
+@click.option(
+    "--transport",
+    "transports",
+    type=click.Choice(TRANSPORTS),
+    multiple=True,
+    help="What can be sent over; may be repeated. Default: what the configuration listens on, or everything.",
+)
+@click.option(
+    "--name-server",
+    "name_servers",
+    type=Checked("address", NameServer),
+    multiple=True,
+    metavar="ADDRESS",
+    help="Ask this one; may be repeated. Default: those of the configuration, or of the system.",
+)
+@AS_JSON
+@examples(
+    "fastsip resolve sip:example.com",
+    "fastsip resolve sips:bob@example.com --name-server 192.0.2.53 --json | jq -r .servers[0].address",
+)
+def resolve(
+    uri: str, path: Path | None, transports: tuple[str, ...], name_servers: tuple[str, ...], as_json: bool
+) -> None:
+    """Say where requests to URI are sent, in the order the servers are tried, and which DNS records say so (RFC 3263).
+
+    Ends with 1 if there is no server.
+    """
+    configuration = loaded(path)
+    if not transports:
+        listened = [listen.transport for listen in configuration.tables.server.listen]
+        transports = tuple(listened) if path is not None else TRANSPORTS
+    setup = dns(configuration)
+    if name_servers:
+        setup = msgspec.structs.replace(setup, servers=list(name_servers))
+    from fastsip.dns.console import resolve as resolved  # asyncio and dnspython are a third of a second
+
+    sys.exit(resolved(uri, setup, frozenset(transports), as_json))
 
 
 command.add_command(ctl)

@@ -45,6 +45,8 @@ def contradictions(reader: Reader, raw: dict[str, Any], tables: Tables, required
             f"expected at most registrar.max_expires ({tables.registrar.max_expires})",
             value=tables.registrar.min_expires,
         )
+    if tables.dns.min_ttl > tables.dns.max_ttl:
+        problem("dns.min_ttl", f"expected at most dns.max_ttl ({tables.dns.max_ttl:g})", value=tables.dns.min_ttl)
     if tables.timers.t1 > tables.timers.t2:
         problem("timers.t1", f"expected at most timers.t2 ({tables.timers.t2:g})", value=tables.timers.t1)
     if not required and not tables.auth.trusted:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from .values import Destination, Domain, Glob, Listen, Method, Network, Regex, Uri
+from .values import Destination, Domain, Glob, Listen, Method, NameServer, Network, Regex, Uri
 
 WORKERS_AT_MOST = 64
 """MAX_WORKERS of ext/control.h."""
@@ -145,6 +145,20 @@ class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     waiting: Annotated[int, _whole(1, 1_000_000)] = 10_000
 
 
+class Dns(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How servers of other domains are found; fastsip/dns/README.md says what each key does."""
+
+    servers: Annotated[tuple[NameServer, ...], Meta(max_length=8)] = ()
+    timeout: Annotated[float, _number(0.1, 30, ", in seconds")] = 3
+    prefer: Annotated[Literal["ipv4", "ipv6"], Meta(description='"ipv4" or "ipv6"')] = "ipv4"
+    naptr: Annotated[bool, _FLAG] = True
+    cache: Annotated[int, _whole(100, 10_000_000, ", answers")] = 10_000
+    min_ttl: Annotated[float, _number(1, 3600, ", in seconds")] = 1
+    max_ttl: Annotated[float, _number(1, 604_800, ", in seconds")] = 86_400
+    negative_ttl: Annotated[float, _number(1, 86_400, ", in seconds")] = 60
+    stale: Annotated[float, _number(0, 604_800, ", in seconds; 0 for never")] = 86_400
+
+
 class Timers(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     t1: Annotated[float, _number(0.01, 10, ", in seconds")] = 0.5
     t2: Annotated[float, _number(0.01, 60, ", in seconds")] = 4
@@ -181,6 +195,7 @@ class Tables(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     gateways: dict[str, Gateway] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     policy: Policy = field(default_factory=Policy)
+    dns: Dns = field(default_factory=Dns)
     timers: Timers = field(default_factory=Timers)
     limits: Limits = field(default_factory=Limits)
     log: Log = field(default_factory=Log)

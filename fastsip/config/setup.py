@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastsip.launch import PolicySetup, Settings
+from fastsip.launch import DnsSetup, PolicySetup, Settings
 from fastsip.services.record import plain
 
 from . import Configuration, Domain, Listen, folder, gateways
@@ -68,6 +68,22 @@ def policy(configuration: Configuration, bound: Sequence[Listen], slots: Sequenc
         domains=list(names),
         gateways=gateways.gateway_setups(tables, slots),
         routes=gateways.route_setups(tables),
+    )
+
+
+def dns(configuration: Configuration) -> DnsSetup:
+    """How servers of other domains are located."""
+    table = configuration.tables.dns
+    return DnsSetup(
+        servers=[str(one) for one in table.servers],
+        timeout=table.timeout,
+        prefer=table.prefer,
+        naptr=table.naptr,
+        cache=table.cache,
+        min_ttl=table.min_ttl,
+        max_ttl=table.max_ttl,
+        negative_ttl=table.negative_ttl,
+        stale=table.stale,
     )
 
 

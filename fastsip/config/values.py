@@ -66,6 +66,21 @@ class Network(Value):
         return str(ipaddress.ip_network(raw))
 
 
+class NameServer(Value):
+    """With its port, 53 unless another is given."""
+
+    __slots__ = ()
+    ALLOWED = 'the address of a name server, such as "192.0.2.53", "192.0.2.53:5353" or "[2001:db8::53]:53"'
+
+    @staticmethod
+    def read(raw: str) -> str:
+        host, port = (raw, None) if raw.count(":") > 1 and not raw.startswith("[") else split_host(raw)
+        address = ipaddress.ip_address(host)
+        if address.is_multicast or address.is_unspecified or port == 0:
+            raise ValueError
+        return f"{bracketed(str(address))}:{53 if port is None else port}"
+
+
 class Method(Value):
     __slots__ = ()
     ALLOWED = '"*" or methods in upper case such as "INVITE", "REGISTER"; ACK and CANCEL are never challenged'
