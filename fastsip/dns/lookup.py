@@ -29,6 +29,8 @@ STALE_TTL = 30.0
 """Seconds for which an old answer is used before somebody is asked again (RFC 8767 4)."""
 STALE_AFTER = 1.5
 """Seconds after which an old answer is better than to wait on; half of the time there is, if that is less."""
+STALE_AT_ONCE = 0.1
+"""The same while no name server is known to answer."""
 LOOSE_TTL = 5.0
 """Seconds for a negative answer without SOA, which should not be kept at all, and would be asked for by every call."""
 
@@ -36,10 +38,18 @@ LOOSE_TTL = 5.0
 class Lookup:
     """One event loop's."""
 
-    def __init__(self, setup: DnsSetup, ask: Ask, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        setup: DnsSetup,
+        ask: Ask,
+        now: Callable[[], float],
+        nobody_answers: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`nobody_answers` says whether no name server is known to answer now."""
         self._setup = setup
         self._ask = ask
         self._now = now
+        self._nobody_answers = nobody_answers
         self._answers: Cache[Key, Answer] = Cache(setup.cache)
         self._failures: Cache[Key, tuple[str, float]] = Cache(setup.cache)
         """What went wrong, and until when it is not tried again."""
@@ -69,8 +79,10 @@ class Lookup:
             task = asyncio.get_running_loop().create_task(self._find(key))
             self._asked[key] = task
             task.add_done_callback(lambda done: self._done(key, done))
+        if known is not None:
+            patience = min(STALE_AT_ONCE if self._nobody_answers() else STALE_AFTER, patience / 2)
         # Not awaited itself: whoever stops waiting must not end it for others.
-        await asyncio.wait({task}, timeout=patience if known is None else min(STALE_AFTER, patience / 2))
+        await asyncio.wait({task}, timeout=patience)
         if task.done() and not task.cancelled():
             error = task.exception()
             if error is None:

@@ -101,7 +101,6 @@ class NameServers:
             server.rest = min(2 * server.rest or FIRST_REST, LONGEST_REST)
             server.rests_until = now + server.rest
 
-    @property
     def all_rest(self) -> bool:
         """Whether none of them is known to answer."""
         now = self._now()

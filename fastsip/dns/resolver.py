@@ -88,7 +88,8 @@ class Resolver:
         preferred = (6, 4) if setup.prefer == "ipv6" else (4, 6)
         self._terms = Terms(transports, tuple(one for one in preferred if one in families), setup.naptr)
         self._local = Hosts(now, hosts).addresses
-        self._lookup = Lookup(setup, ask or Asking(NameServers(setup.servers, now, resolv_conf), now), now)
+        servers = NameServers(setup.servers, now, resolv_conf)
+        self._lookup = Lookup(setup, ask or Asking(servers, now), now, servers.all_rest)
         self._failures = Failures(now)
         self._kept: Cache[Hop, _Kept] = Cache(setup.cache)
         self._locating: dict[Hop, asyncio.Task[_Kept]] = {}
