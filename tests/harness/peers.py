@@ -21,6 +21,7 @@ PEERS = {
     "sipp": ("sipp", "apt-get install sip-tester"),
     "kamailio": ("kamailio", "apt-get install kamailio"),
     "sipsak": ("sipsak", "apt-get install sipsak"),
+    "nsd": ("nsd", "apt-get install nsd"),
     "gcc": ("gcc", "apt-get install gcc libc6-dev"),
     "aarch64": ("aarch64-linux-gnu-gcc", "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross"),
     "qemu-aarch64": ("qemu-aarch64", "apt-get install qemu-user"),
@@ -49,12 +50,17 @@ def _there(name: str) -> bool:
     if name == "jssip":
         return JSSIP.exists()
     if name != "bpf":
-        return shutil.which(PEERS[name][0]) is not None
+        return program(name) is not None
     try:
         os.close(bpf.map_create(bpf.MAP_REUSEPORT_SOCKARRAY, 8, 1))
     except OSError:
         return False
     return True
+
+
+def program(name: str) -> str | None:
+    """Where a peer's program is; daemons are not on everybody's PATH."""
+    return shutil.which(PEERS[name][0], path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))
 
 
 def note(report: pytest.TestReport) -> None:
