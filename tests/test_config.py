@@ -13,6 +13,7 @@ import pytest
 from fastsip.auth import ha1_md5, ha1_sha256
 from fastsip.config import ConfigurationError, Overrides, load
 from fastsip.config import setup as conversion
+from fastsip.launch import DnsSetup
 
 
 def wrong(tmp_path: Path, text: str, users: str | None = None) -> list[str]:
@@ -53,6 +54,20 @@ MISTAKES = {
     "listen role": (
         '[server]\nlisten = [{ bind = "udp:127.0.0.1:5060", role = "redirect" }]',
         '(and in it role = "stateless" or "proxy")',
+    ),
+    "name server": (
+        '[dns]\nservers = "ns.example.com"',
+        'fastsip.toml:2: dns.servers[0] = "ns.example.com": expected the address of a name server, such as "192.0.2.5',
+    ),
+    "name server port": ('[dns]\nservers = ["192.0.2.53:0"]', 'dns.servers[0] = "192.0.2.53:0": expected the address'),
+    "dns timeout": ("[dns]\ntimeout = 0", "dns.timeout = 0: expected a number from 0.1 to 30, in seconds"),
+    "dns family": ('[dns]\nprefer = "v6"', 'dns.prefer = "v6": expected "ipv4" or "ipv6"'),
+    "dns cache": ("[dns]\ncache = 1", "dns.cache = 1: expected a whole number from 100 to 10000000, answers"),
+    "dns key": ("[dns]\nttl = 5", "dns.ttl: unknown key"),
+    "dns flag": ("[dns]\nnaptr = 1", "dns.naptr = 1: expected true or false"),
+    "dns times": (
+        "[dns]\nmin_ttl = 60\nmax_ttl = 30",
+        "fastsip.toml:2: dns.min_ttl = 60: expected at most dns.max_ttl (30)",
     ),
     "role": (
         '[server]\ndomains = "example.com"\n[domains."example.com"]\nrole = "registrar"',
@@ -453,3 +468,23 @@ def test_roles(tmp_path: Path) -> None:
     assert settings.roles == {"example.net": "redirect"} and settings.stateless == [1]
     path.write_text('[server]\nlisten = ["udp:127.0.0.1:5060", "udp:127.0.0.1:5070"]\n')
     assert "server.listen" not in conversion.needs_restart(configuration, load(path)), "a role needs no restart"
+
+
+def test_the_dns_table(tmp_path: Path) -> None:
+    path = tmp_path / "fastsip.toml"
+    path.write_text(
+        '[dns]\nservers = ["192.0.2.53", "192.0.2.54:5353", "2001:db8::53", "[2001:db8::54]:5353"]\ntimeout = 1.5\n'
+        'prefer = "ipv6"\nnaptr = false\ncache = 500\nmin_ttl = 5\nmax_ttl = 600\nnegative_ttl = 20\nstale = 0\n'
+    )
+    assert conversion.dns(load(path)) == DnsSetup(
+        servers=["192.0.2.53:53", "192.0.2.54:5353", "[2001:db8::53]:53", "[2001:db8::54]:5353"],
+        timeout=1.5,
+        prefer="ipv6",
+        naptr=False,
+        cache=500,
+        min_ttl=5,
+        max_ttl=600,
+        negative_ttl=20,
+        stale=0,
+    )
+    assert conversion.dns(load(None)) == DnsSetup()

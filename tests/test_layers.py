@@ -126,6 +126,15 @@ def test_the_state_process_knows_no_sip_engine() -> None:
     assert not wrong, wrong
 
 
+def test_locating_servers_is_a_library() -> None:
+    """It knows URIs and its own setup, and nothing of requests, workers or where it runs."""
+    wrong = []
+    for path in (PACKAGE / "dns").rglob("*.py"):
+        seen = _python_imports(path) - {"_message", "errors", "launch", "dns"}
+        wrong += [f"{path.relative_to(ROOT)} sees {name}" for name in seen]
+    assert not wrong, wrong
+
+
 def test_nogil_is_noexcept() -> None:
     """A `cdef ... nogil` without noexcept asks for the error indicator after every call: 60 ns each."""
     wrong = []
