@@ -57,10 +57,10 @@ def fail(text: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def loaded(path: Path | None, overrides: Overrides | None = None) -> Configuration:
+def loaded(path: Path | None, overrides: Overrides | None = None, modules: bool = True) -> Configuration:
     """The configuration, or an end with code 2 and every mistake on a line of its own."""
     try:
-        return load(path, overrides)
+        return load(path, overrides, modules)
     except ConfigurationError as error:
         fail(str(error), WRONG)
 
@@ -179,7 +179,7 @@ def resolve(
 
     Ends with 1 if there is no server.
     """
-    configuration = loaded(path)
+    configuration = loaded(path, modules=False)
     if not transports:
         listened = [listen.transport for listen in configuration.tables.server.listen]
         transports = tuple(listened) if path is not None else TRANSPORTS

@@ -57,7 +57,7 @@ MISTAKES = {
     ),
     "name server": (
         '[dns]\nservers = "ns.example.com"',
-        'fastsip.toml:2: dns.servers[0] = "ns.example.com": expected the address of a name server, such as "192.0.2.5',
+        'fastsip.toml:2: dns.servers[0] = "ns.example.com": expected the address of a name server, such as',
     ),
     "name server port": ('[dns]\nservers = ["192.0.2.53:0"]', 'dns.servers[0] = "192.0.2.53:0": expected the address'),
     "dns timeout": ("[dns]\ntimeout = 0", "dns.timeout = 0: expected a number from 0.1 to 30, in seconds"),

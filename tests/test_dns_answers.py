@@ -63,6 +63,10 @@ def test_nothing_is_asked_twice_within_its_time(name_server: NameServer) -> None
             clock.forward(5)
             assert await outcome(asked, "sip:someone@naptr.example.com") == expected
         assert relay.total == first
+        statistics = asked.statistics()
+        assert (statistics["asked"], statistics["unanswered"], statistics["open"]) == (first, 0, 0)
+        assert (statistics["answers"], statistics["hops"], statistics["stale"]) == (first, 1, 0)
+        assert statistics["name_servers"] == [{"address": relay.address, "silent": False}]
 
     with_relay(name_server, test)
 

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 from dns_kit import Clock, resolver, shown
 
-from fastsip.dns import Hop, NoServer, Server
+from fastsip.dns import DnsSetup, Hop, NoServer, Server
 from fastsip.dns.failures import KEPT, Failures
 from fastsip.dns.hosts import Hosts, read_hosts
 from fastsip.dns.nameservers import NameServer, NameServers, read_resolv_conf
@@ -152,6 +152,15 @@ def test_the_memory_is_bounded() -> None:
         failures.failed(server("a", port), 30 + port)
     assert len(failures) == KEPT
     assert failures.last([server("a", KEPT + 99), server("b")])[0].host == "b"
+
+
+def test_a_reload_forgets_no_failure() -> None:
+    asked = resolver([], frozenset({"tcp"}))
+    asked.failed(server("a"), 30)
+    renewed = asked.renewed(DnsSetup(prefer="ipv6"), frozenset({"udp"}), frozenset({4, 6}))
+    located = renewed.cached("sip:192.0.2.1")
+    assert located is not None and shown(located) == ["udp 192.0.2.1:5060"]
+    assert renewed.statistics()["failed"] == 1
 
 
 # Hops

@@ -46,6 +46,8 @@ class Asking:
         self._sockets = asyncio.Semaphore(IN_FLIGHT)
         self.open = 0
         """Questions asked now."""
+        self.asked = 0
+        self.unanswered = 0
 
     async def __call__(self, name: str, kind: str, patience: float) -> Said:
         """The answer of the first name server that has one. Raises NoAnswer if none has within `patience` seconds, if
@@ -53,12 +55,17 @@ class Asking:
         if self.open >= IN_FLIGHT + WAITING:
             raise NoAnswer(f"{self.open} questions are open")
         self.open += 1
+        self.asked += 1
         try:
             async with asyncio.timeout(patience):
                 async with self._sockets:
                     return await self._rounds(name, kind)
         except TimeoutError:
+            self.unanswered += 1
             raise NoAnswer("no answer in time") from None
+        except NoAnswer:
+            self.unanswered += 1
+            raise
         finally:
             self.open -= 1
 

@@ -8,6 +8,7 @@ is used past its time (RFC 8767).
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ from .asking import Ask
 from .cache import Cache
 from .errors import NoAnswer
 from .records import Answer, Said
+
+log = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 """Name in lower case without a dot at its end, and type."""
@@ -54,6 +57,8 @@ class Lookup:
         self._failures: Cache[Key, tuple[str, float]] = Cache(setup.cache)
         """What went wrong, and until when it is not tried again."""
         self._asked: dict[Key, asyncio.Task[Answer]] = {}
+        self.old = 0
+        """How often an answer past its time was used."""
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -106,6 +111,7 @@ class Lookup:
     def _old(self, key: Key, known: Answer, until: float) -> Answer:
         """An answer past its time, which is not asked for again before `until`."""
         self._failures.put(key, ("no answer in time", until))
+        self.old += 1
         return replace(known, expires=until, stale=True)
 
     async def _find(self, key: Key) -> Answer:
@@ -135,6 +141,8 @@ class Lookup:
     def _done(self, key: Key, task: asyncio.Task[Answer]) -> None:
         self._asked.pop(key, None)
         if not task.cancelled() and (error := task.exception()) is not None:
+            if not isinstance(error, NoAnswer):
+                log.error("%s %s cannot be looked up", *key, exc_info=error)
             until = self._now() + FAILED_TTL
             if (known := self._failures.get(key)) is None or known[1] < until:
                 self._failures.put(key, (str(error), until))

@@ -89,6 +89,11 @@ class NameServers:
         now = self._now()
         return sorted(self._servers, key=lambda one: one.rests_until if one.rests_until > now else 0.0)
 
+    def describe(self) -> list[dict[str, str | bool]]:
+        """Each with its `address` and whether it is `silent`."""
+        now = self._now()
+        return [{"address": str(one), "silent": one.rests_until > now} for one in self._servers]
+
     def answered(self, server: NameServer) -> None:
         """Anything that shows it lives."""
         server.answered_at = self._now()

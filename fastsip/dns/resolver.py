@@ -15,7 +15,7 @@ import random as chance
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastsip._message import Uri
 from fastsip.launch import DnsSetup
@@ -41,7 +41,8 @@ class Located(NamedTuple):
     """Where a request can go."""
 
     domain: str
-    """What the URI names; over TLS a certificate has to be this domain's (RFC 5922 7.1), wherever SRV records lead."""
+    """What the URI names, its maddr if it has one; over TLS a certificate has to be this domain's (RFC 5922 7.3),
+    wherever SRV records lead."""
     servers: tuple[Server, ...]
     """At least one, the first one to be tried first."""
     expires: float
@@ -88,8 +89,9 @@ class Resolver:
         preferred = (6, 4) if setup.prefer == "ipv6" else (4, 6)
         self._terms = Terms(transports, tuple(one for one in preferred if one in families), setup.naptr)
         self._local = Hosts(now, hosts).addresses
-        servers = NameServers(setup.servers, now, resolv_conf)
-        self._lookup = Lookup(setup, ask or Asking(servers, now), now, servers.all_rest)
+        self._name_servers = NameServers(setup.servers, now, resolv_conf)
+        self._asking = Asking(self._name_servers, now)
+        self._lookup = Lookup(setup, ask or self._asking, now, self._name_servers.all_rest)
         self._failures = Failures(now)
         self._kept: Cache[Hop, _Kept] = Cache(setup.cache)
         self._locating: dict[Hop, asyncio.Task[_Kept]] = {}
@@ -139,10 +141,32 @@ class Resolver:
         """It did answer: what `failed` said of it is over."""
         self._failures.answered(server)
 
+    def renewed(self, setup: DnsSetup, transports: frozenset[str], families: frozenset[int]) -> Resolver:
+        """One with another setup that goes on knowing which servers failed, for a reload. Who waits for this one may
+        wait on; it is closed after that. Raises ValueError as for a new one."""
+        renewed = Resolver(setup, transports, families=families, now=self._now, random=self._random)
+        renewed._failures = self._failures
+        return renewed
+
     def forget(self) -> None:
         """Forget what is cached, not which servers failed."""
         self._kept.clear()
         self._lookup.forget()
+
+    def statistics(self) -> dict[str, Any]:
+        """`asked`, `unanswered`: questions to name servers since the start; `open`: those of now; `stale`: answers used
+        past their time; `answers`, `hops`: what is kept; `failed`: servers that come last; `name_servers`: each with
+        `address` and `silent`."""
+        return {
+            "asked": self._asking.asked,
+            "unanswered": self._asking.unanswered,
+            "open": self._asking.open,
+            "stale": self._lookup.old,
+            "answers": len(self._lookup),
+            "hops": len(self._kept),
+            "failed": len(self._failures),
+            "name_servers": self._name_servers.describe(),
+        }
 
     async def close(self) -> None:
         """End what is in flight."""

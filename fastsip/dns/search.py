@@ -20,13 +20,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .errors import NoAnswer, NoServer, Used
-from .hop import NAPTR_SERVICES, PORTS, SECURE, SERVICES, Hop
+from .hop import NAPTR_SERVICES, PORTS, SECURE, SERVICES, Hop, plain_host
 from .order import Choice, Server, Tier
 from .records import Answer, Naptr, Record, Srv
 
 FAMILIES = {4: "A", 6: "AAAA"}
 TARGETS_AT_MOST = 32
 """SRV records that are followed, of one service."""
+ADDRESSES_AT_MOST = 16
+"""Of one host."""
 GRACE = 0.5
 """Seconds that one family of addresses waits for the other."""
 PARTIAL_TTL = 5.0
@@ -80,7 +82,7 @@ class Search:
 
     async def run(self) -> tuple[Tier, ...]:
         """Raises NoServer."""
-        name, port = self._hop.host, self._hop.port
+        name, port = plain_host(self._hop.host), self._hop.port
         if not _NAME.fullmatch(name):
             raise NoServer(f'"{name}" is no host name')
         named = named_transport(self._hop, self._terms.transports)
@@ -119,7 +121,7 @@ class Search:
     def _usable(self, records: Iterable[Naptr]) -> list[tuple[Naptr, str]]:
         """Those that are for us with their transport, the first one first."""
         found = []
-        for record in sorted(records, key=lambda one: (one.order, one.preference)):
+        for record in sorted(records):  # by order, then preference, and then in any way that is always the same
             transport = NAPTR_SERVICES.get(record.service.upper())
             wrong = None
             if transport is None:
@@ -209,7 +211,7 @@ class Search:
         if local is not None:
             self._tell(name, "", f"known here: {', '.join(local) or 'no such name'}")
             self.local = True
-            return of_families(local, self._terms.families)
+            return of_families(local, self._terms.families)[:ADDRESSES_AT_MOST]
         tasks = [asyncio.ensure_future(self._records(name, FAMILIES[one])) for one in self._terms.families]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if any(task.done() and task.result() for task in tasks):
@@ -220,7 +222,7 @@ class Search:
             task.cancel()
             self.failed = True
         found = [record for task in tasks if task.done() for record in task.result() or ()]
-        return [record for record in found if isinstance(record, str)]
+        return [record for record in found if isinstance(record, str)][:ADDRESSES_AT_MOST]
 
     async def _records(self, name: str, kind: str, patience: float | None = None) -> tuple[Record, ...] | None:
         """None if nobody could say."""
