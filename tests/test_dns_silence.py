@@ -78,7 +78,7 @@ def test_a_dead_domain_holds_up_no_other(name_server: NameServer) -> None:
     async def test(relay: Relay, clock: Clock) -> None:
         relay.handling = lambda name, kind: False if name == "a.example.com" else None
         asked = relay.resolver(UDP, timeout=1.0)
-        dead = [asyncio.create_task(took(outcome(asked, f"sip:a.example.com:{port}"))) for port in range(5000, 5200)]
+        dead = [asyncio.create_task(took(outcome(asked, f"sip:a.example.com:{port}"))) for port in range(5000, 5100)]
         await asyncio.sleep(0.05)
         for port in range(5060, 5070):
             found, seconds = await took(outcome(asked, f"sip:b.example.com:{port}"))
@@ -348,7 +348,7 @@ def test_too_many_questions_are_refused_and_not_queued_for_ever(name_server: Nam
         names = [f"n{number}.example.com" for number in range(IN_FLIGHT + WAITING + 50)]
         hops = [outcome(asked, f"sip:{name}:5060") for name in names]
         found, seconds = await took(asyncio.gather(*hops))  # type: ignore[arg-type]
-        assert seconds < 6
+        assert seconds < 10
         assert all(one[0].startswith("none") for one in found)
         assert relay.total <= 3 * IN_FLIGHT
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
+from math import log
 from typing import NamedTuple
 
 
@@ -23,40 +24,34 @@ class Server(NamedTuple):
 class Choice(NamedTuple):
     """One SRV record with its servers; where there is none, all servers of a host."""
 
-    weight: int
+    weight: float
     servers: tuple[Server, ...]
 
 
 Tier = tuple[Choice, ...]
-"""All of one priority, those of weight 0 first, as RFC 2782 wants them."""
+"""All of one priority, no weight 0."""
+
+
+def weighed(choices: Sequence[Choice]) -> Tier:
+    """A tier of records as they are. Those of weight 0 get a weight of 1 together: a very small chance beside others,
+    as RFC 2782 wants it, and the same for all where there are no others."""
+    idle = sum(not choice.weight for choice in choices)
+    return tuple(choice if choice.weight else Choice(1 / idle, choice.servers) for choice in choices)
 
 
 def drawn(tiers: Sequence[Tier], random: Callable[[], float]) -> list[Server]:
     """The servers in the order to be tried: tiers as they stand, in each one by chance and weight, so that the first is
-    each with the chance of its share, and so on among the rest. `random` gives numbers from 0 up to 1."""
+    each with the chance of its share, and so on among the rest (RFC 2782). `random` gives numbers from 0 up to 1."""
     found: list[Server] = []
     for tier in tiers:
-        if len(tier) == 1:
-            found += tier[0].servers
-            continue
-        left = list(tier)
-        while len(left) > 1:
-            found += left.pop(_pick(left, random)).servers
-        found += left[0].servers
+        order: Sequence[Choice] = tier
+        if len(tier) > 1:
+            # An exponential variable of rate `weight`: the smallest of several is each one's with the chance of its
+            # share. RFC 2782's running sums come to the same, and take longer the more records there are.
+            order = sorted(tier, key=lambda choice: -log(1.0 - random()) / choice.weight)
+        for choice in order:
+            found += choice.servers
     return found
-
-
-def _pick(choices: Sequence[Choice], random: Callable[[], float]) -> int:
-    total = sum(choice.weight for choice in choices)
-    if not total:
-        return int(random() * len(choices))  # weights say nothing: each as likely
-    # A whole number from 0 to the sum, both included, so that one of weight 0 is first now and then.
-    mark = int(random() * (total + 1))
-    for index, choice in enumerate(choices):
-        mark -= choice.weight
-        if mark <= 0:
-            return index
-    raise AssertionError("weights have a sum")
 
 
 def fixed(tiers: Sequence[Tier]) -> list[Server]:

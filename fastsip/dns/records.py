@@ -33,8 +33,13 @@ class Naptr(NamedTuple):
     replacement: str
 
     def __str__(self) -> str:
-        texts = " ".join(f'"{text}"' for text in (self.flags, self.service, self.regexp))
+        texts = " ".join(f'"{_printable(text)}"' for text in (self.flags, self.service, self.regexp))
         return f"{self.order} {self.preference} {texts} {self.replacement}."
+
+
+def _printable(text: str) -> str:
+    """As in a zone file: the records of strangers come to terminals and logs."""
+    return "".join(one if " " <= one <= "~" and one not in '"\\' else f"\\{ord(one):03d}" for one in text)
 
 
 class Srv(NamedTuple):

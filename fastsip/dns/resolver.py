@@ -230,7 +230,7 @@ class Resolver:
             if (6 if ":" in address else 4) not in self._terms.families:
                 raise NoServer(f"nothing can be sent to {address} here: the wrong family of addresses")
             servers = servers_at([address], hop.port or PORTS[transport], transport, address)
-            found = Found(((Choice(0, servers),),), expires, False, ())
+            found = Found(((Choice(1, servers),),), expires, False, ())
         except NoServer as raised:
             error = raised
         return self._keep(hop, found, error, expires)

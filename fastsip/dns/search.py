@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from .errors import NoAnswer, NoServer, Used
 from .hop import NAPTR_SERVICES, PORTS, SECURE, SERVICES, Hop, plain_host
-from .order import Choice, Server, Tier
+from .order import Choice, Server, Tier, weighed
 from .records import Answer, Naptr, Record, Srv
 
 FAMILIES = {4: "A", 6: "AAAA"}
@@ -199,11 +199,11 @@ class Search:
             servers = servers_at(addresses[record.target], record.port, transport, record.target)
             if servers:
                 tiers.setdefault(record.priority, []).append(Choice(record.weight, servers))
-        return tuple(tuple(sorted(tier, key=lambda choice: choice.weight > 0)) for tier in tiers.values())
+        return tuple(map(weighed, tiers.values()))
 
     async def _host(self, name: str, port: int, transport: str) -> tuple[Tier, ...]:
         servers = servers_at(await self._addresses(name), port, transport, name)
-        return ((Choice(0, servers),),) if servers else ()
+        return ((Choice(1, servers),),) if servers else ()
 
     async def _addresses(self, name: str) -> list[str]:
         """Of the families that can be sent to, the preferred one first."""
