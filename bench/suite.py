@@ -45,6 +45,7 @@ PARTS = {
     "latency": (17, 90),
     "policy": (40, 220),
     "routes": (2, 6),
+    "locating": (1, 8),
     "resident": (7, 66),
     "generator": (20, 80),
     "instructions": (5, 12),
