@@ -231,6 +231,19 @@ def test_in_an_outage_old_answers_come_at_once(name_server: NameServer) -> None:
     with_relay(name_server, test)
 
 
+def test_that_there_was_none_is_not_for_sure_when_nobody_answers(name_server: NameServer) -> None:
+    async def test(relay: Relay, clock: Clock) -> None:
+        asked = relay.resolver(UDP, clock, timeout=0.5)
+        assert await outcome(asked, "sip:nobody.example.com:5060") == ["none: nobody.example.com: it has no address"]
+        clock.forward(90)
+        relay.handling = lambda name, kind: "SERVFAIL"
+        with pytest.raises(NoServer) as raised:
+            await asked.locate("sip:nobody.example.com:5060")
+        assert raised.value.temporary
+
+    with_relay(name_server, test)
+
+
 def test_answers_that_are_too_old_are_not_used(name_server: NameServer) -> None:
     async def test(relay: Relay, clock: Clock) -> None:
         asked = relay.resolver(UDP, clock, timeout=0.5, stale=600)

@@ -23,7 +23,7 @@ PAYLOAD = 1232
 """Bytes of an answer by UDP: no fragments (DNS flag day 2020)."""
 FIRST_TRY = 0.5
 """Seconds a name server has for its first answer, and twice as long each time all of them were asked."""
-IN_FLIGHT = 128
+IN_FLIGHT = 256
 """Sockets at the same time."""
 WAITING = 4096
 """Questions that wait for one of these."""

@@ -8,11 +8,14 @@ them rest they are asked all the same.
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .watched import Watched
+
+log = logging.getLogger(__name__)
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 PORT = 53
@@ -97,6 +100,8 @@ class NameServers:
     def answered(self, server: NameServer) -> None:
         """Anything that shows it lives."""
         server.answered_at = self._now()
+        if server.rest > FIRST_REST:
+            log.info("name server %s answers again", server)
         server.rest = server.rests_until = 0.0
 
     def silent(self, server: NameServer, since: float) -> None:
@@ -105,6 +110,8 @@ class NameServers:
         if server.answered_at <= since and server.rests_until <= now:
             server.rest = min(2 * server.rest or FIRST_REST, LONGEST_REST)
             server.rests_until = now + server.rest
+            if server.rest == 2 * FIRST_REST:  # one lost datagram is no news
+                log.warning("name server %s does not answer", server)
 
     def all_rest(self) -> bool:
         """Whether none of them is known to answer."""

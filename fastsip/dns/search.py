@@ -95,7 +95,7 @@ class Search:
             tiers = await self._selected(name)
         if not tiers:
             reason = "no name server could say" if self.failed else self._dead_end
-            raise NoServer(f"{name}: {reason}", temporary=self.failed)
+            raise NoServer(f"{name}: {reason}", temporary=self.failed or self.stale)
         return tiers
 
     # Which transport (4.1)
