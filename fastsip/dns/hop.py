@@ -13,8 +13,6 @@ PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}
 """Transport to its port where nothing says another (RFC 3261 19.1.2, RFC 7118 5.5)."""
 SERVICES = {"udp": "_sip._udp", "tcp": "_sip._tcp", "tls": "_sips._tcp", "ws": "_sip._ws", "wss": "_sips._ws"}
 """Transport to what stands in front of a domain for its SRV records (RFC 3263 4.2; no RFC names those of WebSocket)."""
-NAPTR_SERVICES = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls", "SIP+D2W": "ws", "SIPS+D2W": "wss"}
-"""Service field of a NAPTR record to transport (RFC 3263 4.1, RFC 7118 10.2)."""
 SECURE = {"tcp": "tls", "tls": "tls", "ws": "wss", "wss": "wss"}
 """Which transport a SIPS URI means where it names this one."""
 
@@ -58,3 +56,27 @@ def plain_host(host: str) -> str:
     if host.startswith("["):
         return host[1:].rstrip("]").lower()
     return host.lower().removesuffix(".")
+
+
+def named_transport(hop: Hop, sent: frozenset[str]) -> str | None:
+    """What the URI names, a SIPS URI's secured; None if it names none. Raises NoServer if that cannot be sent."""
+    if hop.transport is None:
+        return None
+    if hop.transport not in PORTS:
+        raise NoServer(f"transport {hop.transport} is not known here")
+    transport = SECURE.get(hop.transport) if hop.sips else hop.transport
+    if transport is None:
+        raise NoServer("a sips URI cannot go over udp (RFC 3261 26.2.2)")
+    if transport not in sent:
+        raise NoServer(f"{transport} is not sent here")
+    return transport
+
+
+def default_transport(hop: Hop, sent: frozenset[str]) -> str:
+    """For a host without records that say more (4.1). Raises NoServer if none that would do is sent here."""
+    # "TCP" of RFC 3263 is TLS over TCP: a SIPS URI is not sent without (RFC 3261 26.2.1).
+    wanted = ("tls",) if hop.sips else ("udp", "tcp", "tls")
+    usable = [one for one in wanted if one in sent]
+    if not usable:
+        raise NoServer(f"{' or '.join(wanted)} would be needed, and is not sent here")
+    return usable[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import log
 from typing import NamedTuple
 
@@ -63,10 +63,6 @@ def fixed(tiers: Sequence[Tier]) -> list[Server]:
     return found
 
 
-def is_v6(address: str) -> bool:
-    return ":" in address
-
-
 def numeric(host: str) -> str | None:
     """The address a host is as text, brackets or not; None if it is a name."""
     if host.startswith("[") and host.endswith("]"):
@@ -77,3 +73,13 @@ def numeric(host: str) -> str | None:
         return str(ipaddress.ip_address(host))
     except ValueError:
         return None
+
+
+def servers_at(addresses: Iterable[str], port: int, transport: str, host: str) -> tuple[Server, ...]:
+    return tuple(Server(transport, address, port, host, ":" in address) for address in addresses)
+
+
+def of_families(addresses: Iterable[str], families: Iterable[int]) -> list[str]:
+    """The same addresses in the order of these families, without others."""
+    listed = list(addresses)
+    return [one for family in families for one in listed if ipaddress.ip_address(one).version == family]

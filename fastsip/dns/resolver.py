@@ -24,12 +24,12 @@ from .asking import Ask, Asking
 from .cache import Cache
 from .errors import NoServer, Used
 from .failures import Failures
-from .hop import PORTS, Hop, plain_host
+from .hop import PORTS, Hop, default_transport, named_transport, plain_host
 from .hosts import HOSTS, Hosts
 from .lookup import FAILED_TTL, Lookup
 from .nameservers import RESOLV_CONF, NameServers
-from .order import Choice, Server, drawn, fixed, numeric
-from .search import PARTIAL_TTL, Found, Search, Terms, default_transport, named_transport, servers_at
+from .order import Choice, Server, drawn, fixed, numeric, servers_at
+from .search import PARTIAL_TTL, Found, Search, Terms
 
 LOCATING = 4096
 """Hops that are located at the same time."""

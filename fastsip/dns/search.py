@@ -13,15 +13,15 @@ Where a decision of the RFC is open, it is this:
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from .errors import NoAnswer, NoServer, Used
-from .hop import NAPTR_SERVICES, PORTS, SECURE, SERVICES, Hop, plain_host
-from .order import Choice, Server, Tier, weighed
+from .hop import PORTS, SERVICES, Hop, default_transport, named_transport, plain_host
+from .naptr import chosen
+from .order import Choice, Tier, of_families, servers_at, weighed
 from .records import Answer, Naptr, Record, Srv
 
 FAMILIES = {4: "A", 6: "AAAA"}
@@ -105,7 +105,11 @@ class Search:
         if self._terms.naptr:
             half = (self._end - asyncio.get_running_loop().time()) / 2
             records = await self._records(name, "NAPTR", half) or ()
-            usable = self._usable(one for one in records if isinstance(one, Naptr))
+            candidates = chosen(records, self._hop, self._transports())
+            for record, _, wrong in candidates:
+                if wrong:
+                    self._tell(name, "NAPTR", f"passed over: {record} ({wrong})")
+            usable = [(record, transport) for record, transport, wrong in candidates if not wrong]
             if usable:
                 return await self._by_naptr(name, usable)
         wanted = self._wanted()
@@ -117,28 +121,6 @@ class Search:
             return ()
         transport = self._default()
         return await self._host(name, PORTS[transport], transport)
-
-    def _usable(self, records: Iterable[Naptr]) -> list[tuple[Naptr, str]]:
-        """Those that are for us with their transport, the first one first."""
-        found = []
-        for record in sorted(records):  # by order, then preference, and then in any way that is always the same
-            transport = NAPTR_SERVICES.get(record.service.upper())
-            wrong = None
-            if transport is None:
-                wrong = "a service of another kind"
-            elif self._hop.sips and transport not in SECURE.values():
-                wrong = "not for a sips URI"
-            elif transport not in self._transports():
-                wrong = f"{transport} is not sent here"
-            elif record.flags.lower() not in ("s", "a"):
-                wrong = "flags other than s or a"
-            elif record.regexp or not record.replacement:
-                wrong = "no replacement, or a regular expression"
-            if wrong is not None:
-                self._tell(self._hop.host, "NAPTR", f"passed over: {record} ({wrong})")
-            elif transport is not None:
-                found.append((record, transport))
-        return found
 
     async def _by_naptr(self, name: str, usable: list[tuple[Naptr, str]]) -> tuple[Tier, ...]:
         without: str | None = None
@@ -243,37 +225,3 @@ class Search:
 
     def _tell(self, name: str, kind: str, text: str) -> None:
         self.why.append(Used(name, kind, text))
-
-
-def named_transport(hop: Hop, sent: frozenset[str]) -> str | None:
-    """What the URI names, a SIPS URI's secured; None if it names none. Raises NoServer if that cannot be sent."""
-    if hop.transport is None:
-        return None
-    if hop.transport not in PORTS:
-        raise NoServer(f"transport {hop.transport} is not known here")
-    transport = SECURE.get(hop.transport) if hop.sips else hop.transport
-    if transport is None:
-        raise NoServer("a sips URI cannot go over udp (RFC 3261 26.2.2)")
-    if transport not in sent:
-        raise NoServer(f"{transport} is not sent here")
-    return transport
-
-
-def default_transport(hop: Hop, sent: frozenset[str]) -> str:
-    """For a host without records that say more (4.1). Raises NoServer if none that would do is sent here."""
-    # "TCP" of RFC 3263 is TLS over TCP: a SIPS URI is not sent without (RFC 3261 26.2.1).
-    wanted = ("tls",) if hop.sips else ("udp", "tcp", "tls")
-    usable = [one for one in wanted if one in sent]
-    if not usable:
-        raise NoServer(f"{' or '.join(wanted)} would be needed, and is not sent here")
-    return usable[0]
-
-
-def servers_at(addresses: Iterable[str], port: int, transport: str, host: str) -> tuple[Server, ...]:
-    return tuple(Server(transport, address, port, host, ":" in address) for address in addresses)
-
-
-def of_families(addresses: Iterable[str], families: Iterable[int]) -> list[str]:
-    """The same addresses in the order of these families, without others."""
-    listed = list(addresses)
-    return [one for family in families for one in listed if ipaddress.ip_address(one).version == family]
