@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import timeit
 from collections import Counter
 from itertools import permutations
@@ -194,6 +196,35 @@ def test_what_is_known_is_cheap() -> None:
     assert located is not None and shown(located) == ["tcp 192.0.2.1:5060"]
     assert asked.cached(Hop.of("sip:example.com")) is None
     assert min(timeit.repeat(lambda: asked.cached(hop), number=100, repeat=50)) / 100 < 10e-6
+
+
+def test_any_thread_may_ask_what_is_known() -> None:
+    """More hops than are kept, and servers that fail and answer, from several threads at once."""
+    asked = resolver([], cache=100)
+    wrong: list[BaseException] = []
+
+    def work(seed: int) -> None:
+        random = Random(seed)
+        try:
+            for _ in range(4000):
+                port = random.randrange(1, 300)
+                located = asked.cached(Hop("192.0.2.1", port))
+                assert located is not None and located.servers[0].port == port
+                random.choice([lambda one: asked.failed(one, 0.0), asked.answered])(located.servers[0])
+        except BaseException as error:
+            wrong.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not wrong and asked.statistics()["hops"] <= 100
 
 
 # Files of the system

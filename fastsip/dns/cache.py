@@ -1,4 +1,7 @@
-"""A bounded mapping that forgets what was not used for longest."""
+"""A bounded mapping that forgets what was not used for longest.
+
+Any thread may use it: each step is one operation of the mapping beneath, and none relies on the one before.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,15 @@ class Cache(Generic[K, V]):
         return len(self._entries)
 
     def used(self, key: K) -> None:
-        """Of a key that is there."""
-        self._entries.move_to_end(key)
+        """It goes last now, if it is still there."""
+        try:
+            self._entries.move_to_end(key)
+        except KeyError:
+            return
 
     def put(self, key: K, value: V) -> None:
+        self._entries.pop(key, None)
         self._entries[key] = value
-        self._entries.move_to_end(key)
         while len(self._entries) > self.limit:
             self._entries.popitem(last=False)
 

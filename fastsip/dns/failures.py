@@ -14,7 +14,7 @@ Place = tuple[str, str, int]
 
 
 class Failures:
-    """Times are those of the resolver's clock, in seconds."""
+    """Any thread's. Times are those of the resolver's clock, in seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -51,12 +51,12 @@ class Failures:
             return False
         if until > self._now():
             return True
-        del self._until[place]
+        self._until.pop(place, None)
         return False
 
     def _forget(self) -> None:
         now = self._now()
-        left = {place: until for place, until in self._until.items() if until > now}
+        left = {place: until for place, until in list(self._until.items()) if until > now}
         if len(left) >= KEPT:
             del left[min(left, key=lambda place: left[place])]
         self._until = left

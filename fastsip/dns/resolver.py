@@ -66,7 +66,7 @@ class _Kept:
 
 
 class Resolver:
-    """Belongs to one thread and its event loop; a NoServer it raises means that there is none."""
+    """Belongs to one event loop; but `cached`, `failed`, `answered` and `statistics` may be called from any thread."""
 
     def __init__(
         self,
