@@ -17,7 +17,7 @@ from dns_kit import HOST, Clock, NameServer, Relay, outcome, resolver, shown
 from harness import free_port, requires_peer
 
 from fastsip.dns import DnsSetup, NoServer, Resolver
-from fastsip.dns.asking import IN_FLIGHT, WAITING
+from fastsip.dns.asking import IN_FLIGHT, ONE_DOMAIN, WAITING
 from fastsip.dns.errors import NoAnswer
 from fastsip.dns.lookup import STALE_TTL
 from fastsip.dns.records import Said
@@ -41,7 +41,7 @@ FOUR = frozenset({4})
 
 @pytest.fixture(scope="module")
 def name_server() -> Iterator[NameServer]:
-    with NameServer({"example.com": EXAMPLE}) as nsd:
+    with NameServer({"example.com": EXAMPLE, "example.net": "a A 192.0.2.9"}) as nsd:
         yield nsd
 
 
@@ -352,6 +352,22 @@ def test_aliases_in_a_circle_end() -> None:
         asyncio.run(scripted(script).locate("sip:a:5060"))
     assert "more than 8 CNAMEs" in raised.value.why[0].text
     assert len(script.asked) == 8
+
+
+def test_a_flood_for_one_dead_domain_leaves_others_their_share(name_server: NameServer) -> None:
+    async def test(relay: Relay, clock: Clock) -> None:
+        relay.handling = lambda name, kind: False if name.endswith("example.com") else None
+        asked = relay.resolver(UDP, families=FOUR)
+        flood = [asyncio.create_task(outcome(asked, f"sip:n{number}.example.com:5060")) for number in range(600)]
+        await asyncio.sleep(0.2)
+        found, seconds = await took(outcome(asked, "sip:a.example.net:5060"))
+        assert found == ["udp 192.0.2.9:5060"] and seconds < 1
+        assert len({name for name, _ in relay.asked if name.endswith("example.com")}) <= ONE_DOMAIN
+        await asked.close()
+        await asyncio.gather(*flood)
+        assert asked.statistics()["open"] == 0 and not asked._asking._domains
+
+    with_relay(name_server, test)
 
 
 def test_too_many_questions_are_refused_and_not_queued_for_ever(name_server: NameServer) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 import dns.asyncbackend
@@ -25,6 +26,8 @@ FIRST_TRY = 0.5
 """Seconds a name server has for its first answer, and twice as long each time all of them were asked."""
 IN_FLIGHT = 256
 """Sockets at the same time."""
+ONE_DOMAIN = 64
+"""Of these for names of one domain, by its last two labels: one with dead name servers leaves others their share."""
 WAITING = 4096
 """Questions that wait for one of these."""
 
@@ -37,6 +40,16 @@ class Ask(Protocol):
     async def __call__(self, name: str, kind: str, patience: float) -> Said: ...
 
 
+class _Share:
+    """Of one domain; there as long as somebody asks or waits."""
+
+    __slots__ = ("turns", "users")
+
+    def __init__(self) -> None:
+        self.turns = asyncio.Semaphore(ONE_DOMAIN)
+        self.users = 0
+
+
 class Asking:
     """Asks. Belongs to one event loop."""
 
@@ -44,6 +57,7 @@ class Asking:
         self._servers = servers
         self._now = now
         self._sockets = asyncio.Semaphore(IN_FLIGHT)
+        self._domains: dict[str, _Share] = {}
         self.open = 0
         """Questions asked now."""
         self.asked = 0
@@ -57,9 +71,8 @@ class Asking:
         self.open += 1
         self.asked += 1
         try:
-            async with asyncio.timeout(patience):
-                async with self._sockets:
-                    return await self._rounds(name, kind)
+            async with asyncio.timeout(patience), self._share(name), self._sockets:
+                return await self._rounds(name, kind)
         except TimeoutError:
             self.unanswered += 1
             raise NoAnswer("no answer in time") from None
@@ -68,6 +81,22 @@ class Asking:
             raise
         finally:
             self.open -= 1
+
+    @contextlib.asynccontextmanager
+    async def _share(self, name: str) -> AsyncIterator[None]:
+        """Wait until no more than ONE_DOMAIN ask for names of this domain."""
+        domain = ".".join(name.rsplit(".", 2)[-2:])
+        share = self._domains.get(domain)
+        if share is None:
+            share = self._domains[domain] = _Share()
+        share.users += 1
+        try:
+            async with share.turns:
+                yield
+        finally:
+            share.users -= 1
+            if not share.users:
+                del self._domains[domain]
 
     async def _rounds(self, name: str, kind: str) -> Said:
         try:
