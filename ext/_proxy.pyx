@@ -171,7 +171,8 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     cdef int matched, status
     count_add(p.block, COUNT_requests_in, 1)
     r.source = packet.flow
-    r.token_valid = r.trusted = r.authenticated = False
+    r.token_valid = r.authenticated = False
+    r.trusted = TRUST_NOBODY
     r.token.start = r.token.end = 0
     r.aor_length = r.binding_length = r.bindings = 0
     answer_flow(&r.answer, &packet.flow, m)
@@ -194,7 +195,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
         return
     if m.method == METHOD_ACK:
         if status == 0:
-            r.trusted = p.settings.open_relay or is_trusted(p, &r.source)
+            r.trusted = trust_of_sender(p, &r)
             forward_ack(p, m, &r)
         return
     if status:

@@ -30,8 +30,9 @@ cdef struct Settings:            # what SIGHUP may change; immutable once publis
     uint32_t domain_count
     Endpoint* listen
     uint32_t listen_count
-    Network* trusted
-    uint32_t trusted_count
+    Network* trusted             # neighbours, then gateways
+    uint32_t trusted_count       # neighbours
+    uint32_t believed_count      # both
     Text realm                   # empty: the user's domain
     uint32_t required            # bit 1 << MethodId
     int algorithms               # DIGEST_* bits
@@ -56,6 +57,11 @@ cdef enum Role:                  # what this server is to a domain
     ROLE_PROXY = 0
     ROLE_REDIRECT = 1            # RFC 3261 8.3
     ROLE_STATELESS = 2           # 16.11
+
+cdef enum Trust:                 # in an address a request comes from
+    TRUST_NOBODY = 0
+    TRUST_GATEWAY = 1            # not challenged and believed who calls; relayed to our own users and by plans
+    TRUST_NEIGHBOUR = 2          # may do what it likes
 
 cdef enum Ask:                   # what the policy thread is asked about
     ASK_REQUESTS = 1             # every request outside a dialog
@@ -127,6 +133,7 @@ cdef enum Right:                 # of a request's sender, in ResponseContext.rig
     RIGHT_AUTHENTICATED = 4
     RIGHT_KNOWN = 8
     RIGHT_TOKEN = 16
+    RIGHT_GATEWAY = 32           # trusted as a gateway is
 
 cdef struct ResponseContext:     # RFC 3261 16.2
     Timer wait                   # REGISTER: how long the state process may take; INVITE: until its 100; asked: how long
@@ -174,7 +181,7 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     bint strict                  # the next hop is a strict router: it takes the Request-URI's place (16.6 step 6)
     Slice token                  # of our Record-Route URI it came with
     bint token_valid             # which, in its dialog, opens the way it wants to go
-    bint trusted
+    int trusted                  # Trust in the sender
     bint authenticated
     Uri next_hop                 # of the first remaining Route value, valid with route_count
     int own                      # own_host of `target`; 0 with routes

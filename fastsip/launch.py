@@ -26,6 +26,17 @@ class ListenerSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wildcard: bool = False
 
 
+class GatewayAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a gateway is, as workers know it."""
+
+    slot: int
+    """In the target table (ext/targets.h)."""
+    host: str
+    """A numeric address, IPv6 without brackets."""
+    port: int
+    trusted: bool = False
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What workers follow and SIGHUP may change. Times are milliseconds unless the name says otherwise."""
 
@@ -71,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Domains this server is no stateful proxy to: "redirect" (RFC 3261 8.3) or "stateless" (16.11)."""
     stateless: list[int] = []
     """Listen addresses, by their place, where whatever comes is forwarded statelessly."""
+    gateways: list[GatewayAddress] = []
 
 
 class TlsSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ import pytest
 from fastsip.auth import ha1_md5, ha1_sha256
 from fastsip.config import ConfigurationError, Overrides, load
 from fastsip.config import setup as conversion
-from fastsip.launch import DnsSetup
+from fastsip.launch import DnsSetup, GatewayAddress
 
 
 def wrong(tmp_path: Path, text: str, users: str | None = None) -> list[str]:
@@ -403,8 +403,11 @@ def test_gateways_and_routes_as_processes_are_handed_them(tmp_path):
     )
     configuration = load(tmp_path / "fastsip.toml")
     listen = configuration.tables.server.listen
-    settings = conversion.settings(configuration, listen)
-    assert settings.trusted == ["2001:db8::7/128"]
+    settings = conversion.settings(configuration, listen, [4, 2])
+    assert settings.trusted == []
+    assert settings.gateways == [
+        GatewayAddress(4, "192.0.2.7", 5070), GatewayAddress(2, "2001:db8::7", 5060, trusted=True),
+    ]  # fmt: skip
     assert settings.asks == ["numbers", "domains"]
     policy = conversion.policy(configuration, listen, [4, 2])
     assert [(one.name, one.slot, one.weight, one.calls, one.probe, one.try_time) for one in policy.gateways] == [

@@ -1,15 +1,20 @@
 # Who may do what: trusted neighbours, Digest (RFC 3261 22), and the right to be relayed.
 
-cdef bint is_trusted_address(const Proxy* p, const Address* address) noexcept nogil:
+cdef int trust_of(const Proxy* p, const Address* address) noexcept nogil:
     cdef uint32_t i
-    for i in range(p.settings.trusted_count):
+    for i in range(p.settings.believed_count):
         if network_contains(&p.settings.trusted[i], address):
-            return True
-    return False
+            return TRUST_NEIGHBOUR if i < p.settings.trusted_count else TRUST_GATEWAY
+    return TRUST_NOBODY
 
 
-cdef bint is_trusted(const Proxy* p, const Flow* source) noexcept nogil:
-    return is_trusted_address(p, &source.remote)
+cdef inline int trust_of_sender(const Proxy* p, const Routing* r) noexcept nogil:
+    return TRUST_NEIGHBOUR if p.settings.open_relay else trust_of(p, &r.source.remote)
+
+
+cdef inline bint may_relay(const Routing* r) noexcept nogil:
+    # Whether a sender may go to somebody else's domain.
+    return r.token_valid or r.authenticated or r.trusted == TRUST_NEIGHBOUR
 
 
 cdef bint realm_is_own(const Proxy* p, const Flow* source, const uint8_t* realm, uint32_t length) noexcept nogil:
@@ -146,7 +151,7 @@ cdef bint admit(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef uint8_t aor[AOR_SIZE]
     cdef uint32_t length
     cdef int result
-    r.trusted = p.settings.open_relay or is_trusted(p, &r.source)
+    r.trusted = trust_of_sender(p, r)
     r.authenticated = False
     if m.method == METHOD_ACK or r.trusted or r.token_valid:
         return True

@@ -93,7 +93,7 @@ cdef bint put_added(Proxy* p, Writer* w, const Message* m, const Routing* r, con
                     const Flow* out) noexcept nogil:
     # The lines of a plan, and who the sender is known to be (RFC 3325 5). 1 if that is to be hidden from the next hop.
     cdef bint hide = (has_header(m, HDR_PRIVACY) and asks_privacy(m, b"id", 2)
-                      and not is_trusted_address(p, &out.remote))
+                      and not trust_of(p, &out.remote))
     cdef const PlanHead* head = NULL
     cdef const PlanTarget* order = NULL
     if target != NULL and target.order != NULL:
@@ -283,7 +283,8 @@ cdef void forward_ack(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef Buffer* buffer
     if is_answer_tag(p, m, r.call):
         return                   # of an answer made here without a transaction: it ends here
-    if not r.token_valid and not r.trusted and (p.settings.record_route or not r.own):
+    if (not r.token_valid and r.trusted < (TRUST_GATEWAY if r.own else TRUST_NEIGHBOUR)
+            and (p.settings.record_route or not r.own)):
         # Where routes are recorded the ACK of a 2xx to one of our users brings ours back; what comes without one is the
         # ACK of a refusal that somebody else's To tag hides from is_answer_tag.
         count_add(p.block, COUNT_dropped_stray if r.own else COUNT_relay_denied, 1)

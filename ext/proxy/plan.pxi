@@ -217,7 +217,8 @@ cdef const Message* reopen(Proxy* p, ResponseContext* ctx, Routing* r) noexcept 
         return NULL
     r.source = ctx.source
     r.answer = ctx.server.flow
-    r.trusted = (ctx.rights & RIGHT_TRUSTED) != 0
+    r.trusted = (TRUST_NOBODY if not ctx.rights & RIGHT_TRUSTED else
+                 TRUST_GATEWAY if ctx.rights & RIGHT_GATEWAY else TRUST_NEIGHBOUR)
     r.authenticated = (ctx.rights & RIGHT_AUTHENTICATED) != 0
     r.token_valid = (ctx.rights & RIGHT_TOKEN) != 0
     r.token.start = r.token.end = 0

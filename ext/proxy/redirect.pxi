@@ -60,7 +60,7 @@ cdef bint may_ask_where(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef Uri uri
     cdef uint8_t aor[AOR_SIZE]
     cdef uint32_t length
-    r.trusted = p.settings.open_relay or is_trusted(p, &r.source)
+    r.trusted = trust_of_sender(p, r)
     if r.trusted or not (p.settings.required >> m.method) & 1:
         return True
     if not parse_name_addr(m.data, header_value(m, HDR_FROM), &sender) or not parse_uri(m.data, sender.uri, &uri):

@@ -306,7 +306,8 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         count_add(p.block, COUNT_registers_failed, 1)
         answer(p, m, &r.answer, 400 if length else 404)
         return
-    if not (p.settings.open_relay or is_trusted(p, &r.source)) and (p.settings.required >> METHOD_REGISTER) & 1:
+    r.trusted = trust_of_sender(p, r)
+    if r.trusted != TRUST_NEIGHBOUR and (p.settings.required >> METHOD_REGISTER) & 1:
         status = authenticate(p, m, r, False, aor, length)
         if status == AUTH_ANSWERED:
             return

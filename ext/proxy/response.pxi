@@ -85,7 +85,7 @@ cdef bint hides_identity(const Proxy* p, const Message* m, const Address* below,
     # hidden from whom that is not.
     if p.settings.open_relay:
         return False
-    return not is_trusted_address(p, below) or (asks_privacy(m, b"id", 2) and not is_trusted_address(p, above))
+    return not trust_of(p, below) or (asks_privacy(m, b"id", 2) and not trust_of(p, above))
 
 
 cdef void drop_identity(Buffer* buffer, const Message* m, uint32_t cut_end, uint32_t gone) noexcept nogil:

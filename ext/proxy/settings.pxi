@@ -50,7 +50,7 @@ cdef Settings* settings_new(object settings) except NULL:
     try:
         s.domains = <Text*>calloc(len(settings.domains) + 1, sizeof(Text))
         s.listen = <Endpoint*>calloc(len(settings.listen) + 1, sizeof(Endpoint))
-        s.trusted = <Network*>calloc(len(settings.trusted) + 1, sizeof(Network))
+        s.trusted = <Network*>calloc(len(settings.trusted) + len(settings.gateways) + 1, sizeof(Network))
         s.roles = <uint8_t*>calloc(len(settings.domains) + 1, 1)
         if s.domains == NULL or s.listen == NULL or s.trusted == NULL or s.roles == NULL:
             raise MemoryError
@@ -62,13 +62,14 @@ cdef Settings* settings_new(object settings) except NULL:
             copy_text(&s.listen[s.listen_count].host, host.lower().strip("[]"))
             s.listen[s.listen_count].port = port
             s.listen_count += 1
-        for text in settings.trusted:
+        for text in [*settings.trusted, *(gateway.host for gateway in settings.gateways if gateway.trusted)]:
             network = ipaddress.ip_network(text, strict=False)
             packed = network.network_address.packed
-            memcpy(s.trusted[s.trusted_count].ip, <const uint8_t*>packed, len(packed))
-            s.trusted[s.trusted_count].family = network.version
-            s.trusted[s.trusted_count].bits = network.prefixlen
-            s.trusted_count += 1
+            memcpy(s.trusted[s.believed_count].ip, <const uint8_t*>packed, len(packed))
+            s.trusted[s.believed_count].family = network.version
+            s.trusted[s.believed_count].bits = network.prefixlen
+            s.believed_count += 1
+        s.trusted_count = len(settings.trusted)
         copy_text(&s.realm, settings.realm or "")
         copy_text(&s.server, settings.server)
         s.required = method_bits(settings.required)

@@ -65,7 +65,7 @@ cdef int stateless_target(Proxy* p, const Message* m, Routing* r) noexcept nogil
     if has_header(m, HDR_MAX_BREADTH) and max_breadth(m) == 0:
         return 400
     if not r.own:
-        if not (r.trusted or r.token_valid):
+        if not may_relay(r):
             count_add(p.block, COUNT_relay_denied, 1)
             return 403
         if not find_hop(p, m, r):
@@ -81,7 +81,7 @@ cdef void forward_stateless(Proxy* p, const Message* m, Routing* r) noexcept nog
     cdef uint32_t hash = stateless_loop_hash(p, m, r.call)
     cdef bint alone = m.method != METHOD_ACK and m.method != METHOD_CANCEL
     cdef int status = 0
-    r.trusted = p.settings.open_relay or is_trusted(p, &r.source)
+    r.trusted = trust_of_sender(p, r)
     if is_stateless_loop(m, hash):
         count_add(p.block, COUNT_loops, 1)
         status = 482

@@ -124,6 +124,9 @@ cdef bint plan_bindings(Proxy* p, ResponseContext* ctx, const Message* m, const 
 cdef int destination(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # 16.5 and 16.6 without a policy: 0 with a next hop in `r`, else the status to answer.
     if not r.own:
+        if not may_relay(r):
+            count_add(p.block, COUNT_relay_denied, 1)
+            return 403           # a gateway, for which nobody has a plan
         # No next hop is a transport error: 503 from below, 500 from us (16.6 step 7, 16.7 step 6).
         return 0 if find_hop(p, m, r) else 500
     if find_hop(p, m, r):
@@ -162,7 +165,8 @@ cdef ResponseContext* open_context(Proxy* p, const Message* m, const Routing* r)
     ctx.call, ctx.loop_hash = r.call, r.loop_hash
     ctx.breadth = <uint16_t>max_breadth(m)
     ctx.rights = ((RIGHT_OWN if r.own else 0) | (RIGHT_TRUSTED if r.trusted else 0)
-                  | (RIGHT_AUTHENTICATED if r.authenticated else 0) | (RIGHT_TOKEN if r.token_valid else 0))
+                  | (RIGHT_AUTHENTICATED if r.authenticated else 0) | (RIGHT_TOKEN if r.token_valid else 0)
+                  | (RIGHT_GATEWAY if r.trusted == TRUST_GATEWAY else 0))
     return ctx
 
 
@@ -177,7 +181,7 @@ cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r) noexcept nogi
     # 16.5 and 16.6 for everything but ACK and CANCEL: where to, may it go there, then a plan in a response context.
     cdef ResponseContext* ctx
     cdef int status
-    if not r.own and not (r.trusted or r.authenticated or r.token_valid):
+    if not r.own and not may_relay(r) and not r.trusted:
         count_add(p.block, COUNT_relay_denied, 1)
         answer(p, m, &r.answer, 403)
         return

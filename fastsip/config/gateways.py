@@ -9,7 +9,7 @@ from typing import Any
 from fastsip._message import Uri
 from fastsip._targets import SLOTS
 from fastsip.errors import ParseError
-from fastsip.launch import GatewaySetup, RouteSetup
+from fastsip.launch import GatewayAddress, GatewaySetup, RouteSetup
 from fastsip.routes.numbers import context_of
 from fastsip.routes.patterns import ALLOWED as SLOW
 from fastsip.routes.patterns import is_slow
@@ -61,10 +61,13 @@ def check(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
                     reader.problem(f"{key}.gateways", f'no gateway is called "{name}" (there are: {known})')
 
 
-def trusted(tables: Tables) -> list[str]:
-    """The addresses of gateways that are trusted, as networks."""
-    hosts = [Uri(gateway.uri).host or "" for gateway in tables.gateways.values() if gateway.trusted]
-    return [str(ipaddress.ip_network(host)) for host in hosts]
+def addresses(tables: Tables, slots: Sequence[int]) -> list[GatewayAddress]:
+    """Where they are. `slots` are those of `in_table`."""
+    found = []
+    for slot, gateway in zip(slots, tables.gateways.values(), strict=True):
+        uri = Uri(gateway.uri)
+        found.append(GatewayAddress(slot, uri.host or "", uri.port or 5060, gateway.trusted))
+    return found
 
 
 def in_table(tables: Tables) -> list[tuple[str, int, int]]:

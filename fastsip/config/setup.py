@@ -12,8 +12,9 @@ from . import Configuration, Domain, Listen, folder, gateways
 from .values import bracketed
 
 
-def settings(configuration: Configuration, bound: Sequence[Listen]) -> Settings:
-    """What workers follow. `bound` are the listen addresses with the ports they really have."""
+def settings(configuration: Configuration, bound: Sequence[Listen], slots: Sequence[int] = ()) -> Settings:
+    """What workers follow. `bound` are the listen addresses with the ports they really have, `slots` what the target
+    table has for the gateways."""
     tables = configuration.tables
     names = dict.fromkeys(name for listen in bound for name in ((listen.host, listen.port), listen.public))
     return Settings(
@@ -22,7 +23,7 @@ def settings(configuration: Configuration, bound: Sequence[Listen]) -> Settings:
         realm=tables.auth.realm,
         required=list(configuration.required),
         algorithms=list(tables.auth.algorithms),
-        trusted=[*map(str, tables.auth.trusted), *gateways.trusted(tables)],
+        trusted=[*map(str, tables.auth.trusted)],
         open_relay=configuration.loopback_only and not configuration.required,
         record_route=tables.server.record_route,
         udp_max=tables.server.udp_max,
@@ -42,6 +43,7 @@ def settings(configuration: Configuration, bound: Sequence[Listen]) -> Settings:
         policy_waiting=tables.policy.waiting,
         roles={Domain.of(name): table.role for name, table in tables.domains.items() if table.role != "proxy"},
         stateless=[index for index, listen in enumerate(tables.server.listen) if listen.role == "stateless"],
+        gateways=gateways.addresses(tables, slots),
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastsip.config import Configuration
 from fastsip.config import setup as conversion
 
-from .setups import policy_setup
+from .setups import policy_setup, worker_settings
 
 if TYPE_CHECKING:
     from .master import Master
@@ -62,7 +62,7 @@ class Reload:
             self._finish({"ok": False, "errors": [error]})
             return
         master = self._master
-        settings = conversion.settings(self._wanted, master.listeners.bound)
+        settings = worker_settings(self._wanted, master.listeners, master.shared)
         policy = policy_setup(self._wanted, master.listeners, master.shared)
         self._waiting = set(self._master.workers.reload(settings, policy))
         self._check()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastsip.config import Configuration, gateways
 from fastsip.config import setup as conversion
-from fastsip.launch import PolicySetup, StateSetup, WorkerSetup
+from fastsip.launch import PolicySetup, Settings, StateSetup, WorkerSetup
 
 from .listeners import Listeners
 from .shared import Shared
@@ -29,7 +29,7 @@ def worker_setup(
         nonces_fd=shared.nonces_fd,
         wake_fds=shared.wake_fds,
         state_endpoint=endpoint,
-        settings=conversion.settings(configuration, listeners.bound),
+        settings=worker_settings(configuration, listeners, shared),
         policy=policy_setup(configuration, listeners, shared),
         targets_fd=shared.targets_fd,
         log_level=tables.log.level,
@@ -39,8 +39,16 @@ def worker_setup(
 
 def policy_setup(configuration: Configuration, listeners: Listeners, shared: Shared) -> PolicySetup:
     """What policy threads decide by; the gateways have slots of the target table from now on."""
-    slots = shared.targets.assign(gateways.in_table(configuration.tables))
-    return conversion.policy(configuration, listeners.bound, slots)
+    return conversion.policy(configuration, listeners.bound, _slots(configuration, shared))
+
+
+def worker_settings(configuration: Configuration, listeners: Listeners, shared: Shared) -> Settings:
+    """What workers follow; the gateways have slots from now on."""
+    return conversion.settings(configuration, listeners.bound, _slots(configuration, shared))
+
+
+def _slots(configuration: Configuration, shared: Shared) -> list[int]:
+    return shared.targets.assign(gateways.in_table(configuration.tables))
 
 
 def worker_fds(setup: WorkerSetup) -> list[int]:

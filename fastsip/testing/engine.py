@@ -34,6 +34,7 @@ from fastsip._location import (
     segment_size,
 )
 from fastsip._plan import encode_plan
+from fastsip._targets import TargetTable, table_format
 from fastsip._transport import SLOTS_SIZE
 from fastsip._worker import Worker
 from fastsip.auth import ha1_md5, ha1_sha256
@@ -126,7 +127,10 @@ class Engine:
         os.ftruncate(segment, segment_size())
         segment_format(segment, control)
         os.ftruncate(nonces, table_size())
-        self._fds = [control, rings, slots, segment, nonces, os.eventfd(0, os.EFD_NONBLOCK)]
+        targets = os.memfd_create("targets")
+        table_format(targets, 1)
+        self._fds = [control, rings, slots, segment, nonces, targets, os.eventfd(0, os.EFD_NONBLOCK)]
+        self.targets = TargetTable(targets)
         self.control = ControlView(control)
         self.segment = SegmentWriter(segment, control)
         self._listener = sockets.bind_udp("127.0.0.1", 0)
@@ -144,6 +148,7 @@ class Engine:
                 segment_fd=segment,
                 nonces_fd=nonces,
                 wake_fds=[self._fds[-1]],
+                targets_fd=targets,
                 clock=CLOCK,
                 state_endpoint="",
                 settings=msgspec.structs.replace(SETTINGS, **{"listen": [self.listening], **settings}),
@@ -235,6 +240,7 @@ class Engine:
         for device in self.devices:
             device.close()
         self._listener.close()
+        self.targets.close()
         for fd in self._fds:
             os.close(fd)
         return left
