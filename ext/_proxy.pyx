@@ -175,6 +175,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     r.trusted = TRUST_NOBODY
     r.token.start = r.token.end = 0
     r.aor_length = r.binding_length = r.bindings = 0
+    r.sender = SENDER_UNREAD
     answer_flow(&r.answer, &packet.flow, m)
     p.call = packet.call
     matched = match_request(p.layer, m, &r.answer, &found)

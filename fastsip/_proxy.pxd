@@ -193,7 +193,9 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     uint8_t binding[1024]
     uint64_t call                # hash of the Call-ID: what stands for it in other hashes
     uint32_t loop_hash
-    uint32_t aor_length          # of the sender who authenticated, 0 for none
+    uint8_t sender               # SENDER_*: whether From was read, and what it says:
+    bint anonymous
+    uint32_t aor_length          # of who he proved to be, else of who he says he is where that lives here; 0 for none
     uint8_t aor[512]
 
 cdef struct SentBy:              # how this server writes itself: in Via "host:port", in Record-Route the transport behind it

@@ -131,12 +131,21 @@ def test_steps_go_on_to_the_next_gateway() -> None:
     assert [target.try_time for target in targets] == [4.0, 1.5, 4.0]
 
 
-def test_strangers_do_not_reach_gateways() -> None:
-    plan, _ = dial_plan({"prefix": "+1"}, {"domain": "example.net"})
-    assert status(plan.route(request("tel:+1972", 0))) == 403
-    assert status(plan.route(request("sip:bob@example.net", 0))) == 403
-    assert uris(plan.route(request("tel:+1972", AUTHENTICATED)))
-    assert uris(plan.route(request("tel:+1972", TRUSTED)))
+def test_strangers_do_not_reach_gateways_nor_learn_what_has_a_route() -> None:
+    plan, _ = dial_plan({"prefix": "+1972", "shortest": 11}, {"domain": "example.net"})
+    for uri in ("tel:+19725552222", "tel:+1972", "tel:+1", "tel:+44", "sip:7042@example.com", "tel:7;phone-context=x"):
+        assert status(plan.route(request(uri, 0 if uri.startswith("tel") else OWN))) == 407, uri
+    assert status(plan.route(request("sip:bob@example.net", 0))) == 407
+    for uri in ("sip:bob@example.org", "sip:bob@example.com", "sip:example.com"):
+        assert plan.route(request(uri, OWN if "com" in uri else 0)) is None, uri
+    assert plan.route(request("sip:+19725552222@example.com", OWN | KNOWN)) is None
+    assert uris(plan.route(request("tel:+19725552222", AUTHENTICATED)))
+    assert uris(plan.route(request("tel:+19725552222", TRUSTED)))
+    resident, _ = dial_plan({"prefix": "+1"}, known=lambda aor: aor == "+1555@example.com")
+    assert uris(resident.route(request("tel:+1-555", 0))) == ["sip:+1555@example.com"]
+    named, _ = dial_plan({"regex": "conf-.*"})
+    for name in ("conf-1", "bob"):
+        assert status(named.route(request(f"sip:{name}@example.com", OWN))) == 407
 
 
 def test_numbers_of_people_who_live_here() -> None:
@@ -182,7 +191,7 @@ def test_steps_for_a_call_somebody_here_forwards() -> None:
 def test_patterns_are_not_for_strangers_nor_for_long_names() -> None:
     plan, _ = dial_plan({"regex": "(a+)+b", "gateways": ["a"]})
     long = "sip:" + 40 * "a" + "c@example.com"
-    assert plan.route(request(long, 0)) is None
+    assert status(plan.route(request(long, OWN))) == 407
     assert plan.route(request("sip:" + 3000 * "a" + "c@example.com")) is None
     assert isinstance(plan.route(request("sip:aab@example.com")), Plan)
 

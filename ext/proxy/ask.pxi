@@ -11,16 +11,7 @@ cdef bint has_services(Proxy* p, const uint8_t* aor, uint32_t length) noexcept n
     return length and segment_find(p.segment, RECORD_SERVICES, aor, length, &value, &value_length)
 
 
-cdef uint32_t sender_aor(const Proxy* p, const Message* m, const Routing* r, uint8_t* out) noexcept nogil:
-    # The address-of-record in From, where it is one of ours.
-    cdef NameAddr sender
-    cdef Uri uri
-    if not parse_name_addr(m.data, header_value(m, HDR_FROM), &sender) or not parse_uri(m.data, sender.uri, &uri):
-        return 0
-    return address_of_record(p, m.data, &uri, &r.source, out, AOR_SIZE)
-
-
-cdef bint must_ask(Proxy* p, const Message* m, const Routing* r) noexcept nogil:
+cdef bint must_ask(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # Whether somebody wants to decide about this request, the first of its dialog.
     cdef uint8_t aor[AOR_SIZE]
     cdef uint32_t asks = p.settings.asks
@@ -29,7 +20,8 @@ cdef bint must_ask(Proxy* p, const Message* m, const Routing* r) noexcept nogil:
     if control_services(p.control):
         if r.own and has_services(p, aor, own_address_of_record(p, m.data, &r.target, r.own, aor, AOR_SIZE)):
             return True
-        if has_services(p, aor, sender_aor(p, m, r, aor)):
+        read_sender(p, m, r)
+        if has_services(p, r.aor, r.aor_length):
             return True
     if r.own:
         return asks & ASK_NUMBERS and (r.own == OWN_NUMBER or not is_user(p, m, r))
@@ -55,20 +47,20 @@ cdef bint put_question(Proxy* p, Writer* w) noexcept nogil:
     return True
 
 
-cdef void begin_question(Proxy* p, Writer* w, Question* q, const Message* m, const Routing* r) noexcept nogil:
+cdef void begin_question(Proxy* p, Writer* w, Question* q, const Message* m, Routing* r) noexcept nogil:
     # Head, both addresses-of-record, the message.
     cdef uint8_t aor[AOR_SIZE]
-    cdef uint8_t caller[AOR_SIZE]
     q.source = r.source.remote
     q.aor = <uint16_t>own_address_of_record(p, m.data, &r.target, r.own, aor, AOR_SIZE) if r.own else 0
-    q.caller = <uint16_t>sender_aor(p, m, r, caller)
+    read_sender(p, m, r)
+    q.caller = <uint16_t>r.aor_length
     q.length = m.size
     if r.own and is_user(p, m, r):
         q.rights |= RIGHT_KNOWN
     writer_init(w, p.fact, SCRATCH_SIZE)
     put(w, q, sizeof(Question))
     put(w, aor, q.aor)
-    put(w, caller, q.caller)
+    put(w, r.aor, q.caller)
     put(w, m.data, m.size)
 
 

@@ -91,8 +91,9 @@ cdef bint asks_privacy(const Message* m, const char* word, uint32_t length) noex
 
 cdef bint put_added(Proxy* p, Writer* w, const Message* m, const Routing* r, const Target* target,
                     const Flow* out) noexcept nogil:
-    # The lines of a plan, and who the sender is known to be (RFC 3325 5). 1 if that is to be hidden from the next hop.
-    cdef bint hide = (has_header(m, HDR_PRIVACY) and asks_privacy(m, b"id", 2)
+    # The lines of a plan, and who the sender is known to be (RFC 3325 5). 1 if that is to be hidden from the next hop: he
+    # asked for it, or has no name in From.
+    cdef bint hide = (((has_header(m, HDR_PRIVACY) and asks_privacy(m, b"id", 2)) or (r.authenticated and r.anonymous))
                       and not trust_of(p, &out.remote))
     cdef const PlanHead* head = NULL
     cdef const PlanTarget* order = NULL
@@ -100,7 +101,7 @@ cdef bint put_added(Proxy* p, Writer* w, const Message* m, const Routing* r, con
         head, order = target.context.plan.head, target.order
         put(w, plan_text(head, order.routes), order.routes.length)
         put(w, plan_text(head, order.headers), order.headers.length)
-    if r.aor_length and not hide and (order == NULL or not is_listed(head, order.remove, b"P-Asserted-Identity", 19)):
+    if r.authenticated and not hide and (order == NULL or not is_listed(head, order.remove, b"P-Asserted-Identity", 19)):
         put(w, b"P-Asserted-Identity: <sip:", 26)
         put(w, r.aor, r.aor_length)
         put(w, b">\r\n", 3)
@@ -149,7 +150,7 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
         put(w, b"Max-Breadth: ", 13)
         put_number(w, breadth)
         put(w, b"\r\n", 2)
-    if order != NULL or r.aor_length or has_header(m, HDR_PRIVACY):
+    if order != NULL or r.authenticated or has_header(m, HDR_PRIVACY):
         hide = put_added(p, w, m, r, target, out)
     if order != NULL and order.remove.length:
         edited = 0xFFFFFFFFFFFFFFFF

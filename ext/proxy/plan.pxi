@@ -224,10 +224,11 @@ cdef const Message* reopen(Proxy* p, ResponseContext* ctx, Routing* r) noexcept 
     r.token.start = r.token.end = 0
     r.call, r.loop_hash = ctx.call, ctx.loop_hash
     r.aor_length = r.binding_length = r.bindings = 0
+    r.sender = SENDER_UNREAD
     if not parse_uri(m.data, m.uri, &r.target) or read_routes(p, m, r):
         return NULL
     if r.authenticated:
-        r.aor_length = sender_aor(p, m, r, r.aor)
+        read_sender_again(p, m, r)
     return m
 
 

@@ -56,18 +56,14 @@ cdef void put_q(Writer* w, uint32_t thousandths) noexcept nogil:
 
 cdef bint may_ask_where(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # 16.3 step 6 for a server that is no proxy: its challenge is a 401 (22.1). False when the request was answered.
-    cdef NameAddr sender
-    cdef Uri uri
-    cdef uint8_t aor[AOR_SIZE]
-    cdef uint32_t length
     r.trusted = trust_of_sender(p, r)
     if r.trusted or not (p.settings.required >> m.method) & 1:
         return True
-    if not parse_name_addr(m.data, header_value(m, HDR_FROM), &sender) or not parse_uri(m.data, sender.uri, &uri):
+    if not read_sender(p, m, r):
         answer(p, m, &r.answer, 400)
         return False
-    length = address_of_record(p, m.data, &uri, &r.source, aor, AOR_SIZE)
-    return length == 0 or authenticate(p, m, r, False, aor, length) == AUTH_OK
+    return r.aor_length == 0 or authenticate(p, m, r, False, r.aor, r.aor_length,
+                                             domain_of(r.aor, r.aor_length)) == AUTH_OK
 
 
 cdef bint redirect(Proxy* p, const Message* m, Routing* r) noexcept nogil:

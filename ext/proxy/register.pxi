@@ -308,7 +308,7 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         return
     r.trusted = trust_of_sender(p, r)
     if r.trusted != TRUST_NEIGHBOUR and (p.settings.required >> METHOD_REGISTER) & 1:
-        status = authenticate(p, m, r, False, aor, length)
+        status = authenticate(p, m, r, False, aor, length, domain_of(aor, length))
         if status == AUTH_ANSWERED:
             return
         if status == AUTH_REPLAYED:
@@ -320,7 +320,7 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     status = pack_register(p, &w, m, r, 0, aor, length, flags)
     if status == -1:
         if flags:
-            challenge(p, m, &r.answer, False, realm_of(p, aor, length), True)
+            challenge(p, m, &r.answer, False, realm_of(p, domain_of(aor, length)), True)
         else:
             answer_registered(p, m, &r.answer, aor, length)
         return
@@ -396,7 +396,7 @@ cdef void proxy_registered(Proxy* p, uint64_t token, int status, uint32_t retry_
         put_number(&w, retry_after if retry_after else 5)
         put(&w, b"\r\n", 2)
     elif status == 401:
-        realm = realm_of(p, aor, length)
+        realm = realm_of(p, domain_of(aor, length))
         put_challenge(p.digest, &w, False, realm.data, realm.length, True, p.wall)
     buffer = response_end(p, &w)
     if buffer != NULL and server_respond(p.layer, server, buffer, status):

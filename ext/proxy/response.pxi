@@ -25,6 +25,8 @@ cdef void respond(Proxy* p, ResponseContext* ctx, const Message* m, int status) 
         response_begin(p, &w, m, &ctx.server.flow, status)
     if status == 100:
         put_timestamp(&w, m)
+    elif status == 407:
+        put_anybody(p, &w, &ctx.source)
     elif status == 503:
         put_text(&w, b"Retry-After: 5\r\n")
     buffer = response_end(p, &w)
@@ -32,8 +34,14 @@ cdef void respond(Proxy* p, ResponseContext* ctx, const Message* m, int status) 
     buffer_release(p.pool, buffer)
 
 
+cdef int refusal(const Proxy* p, const ResponseContext* ctx) noexcept nogil:
+    # The status for a sender who lacks a right.
+    return 407 if can_prove(p, ctx.method, ctx.rights & RIGHT_TRUSTED, (ctx.rights & RIGHT_AUTHENTICATED) != 0) else 403
+
+
 cdef void respond_planned(Proxy* p, ResponseContext* ctx, const PlanHead* plan) noexcept nogil:
-    # An answer the policy wrote.
+    # An answer the policy wrote. A 407 of no words asks for a password where that is of use.
+    cdef int status = plan.status
     cdef Writer w
     cdef Buffer* buffer
     cdef const Message* m
@@ -43,13 +51,17 @@ cdef void respond_planned(Proxy* p, ResponseContext* ctx, const PlanHead* plan) 
     m = stored_request(p, ctx.server)
     if m == NULL:
         return
-    status_line(p, &w, plan.status, plan_text(plan, plan.reason), plan.reason.length)
+    if status == 407 and plan.headers.length == 0:
+        status = refusal(p, ctx)
+    status_line(p, &w, status, plan_text(plan, plan.reason), plan.reason.length if status == plan.status else 0)
     put_own_lines(p, &w, m, &ctx.server.flow, True)
     put(&w, plan_text(plan, plan.headers), plan.headers.length)
+    if status == 407 and plan.headers.length == 0:
+        put_anybody(p, &w, &ctx.source)
     buffer = response_end(p, &w)
     if ctx.method == METHOD_INVITE and ctx.initial:
-        count_call(p, plan.status)
-    send_upstream(p, ctx.server, buffer, plan.status)
+        count_call(p, status)
+    send_upstream(p, ctx.server, buffer, status)
     buffer_release(p.pool, buffer)
 
 

@@ -182,8 +182,7 @@ cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r) noexcept nogi
     cdef ResponseContext* ctx
     cdef int status
     if not r.own and not may_relay(r) and not r.trusted:
-        count_add(p.block, COUNT_relay_denied, 1)
-        answer(p, m, &r.answer, 403)
+        refuse_relay(p, m, r)
         return
     if is_for_us(p, m, r):
         return

@@ -35,7 +35,7 @@ class Question(NamedTuple):
     aor: bytes
     """Canonical address-of-record of the Request-URI where it is one of ours, else empty (RFC 3261 10.3 step 5)."""
     caller: bytes
-    """That of the From header where the sender was authenticated or lives here, else empty."""
+    """That of who the sender proved to be, or else of the From header where that lives here; empty for none."""
     source: tuple[str, int]
     data: bytes
     """The request (of RESPONSE: the response) as received."""

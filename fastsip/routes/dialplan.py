@@ -30,6 +30,9 @@ from .prefixes import Prefixes
 OVERFLOW = frozenset({FAILURE, UNAVAILABLE, TIMEOUT})
 """After these the next gateway is tried: 5xx, 503, nothing sent or nothing heard. A 4xx or 6xx is about the callee."""
 
+WHO = reject(407)
+"""A 407 without a challenge gets one from the core, or is a 403 where nobody is asked for passwords."""
+
 
 class Route(NamedTuple):
     """One entry of the plan, its gateways by name looked up."""
@@ -66,14 +69,18 @@ class _Context:
                 self._patterns.append((re.compile(setup.regex), route))
         self._prefixes = Prefixes(prefixes)
 
-    def find(self, number: str, patterns: bool = True) -> Route | None:
-        found = self._prefixes.longest(number)
-        return found if found is not None else self.find_name(number, patterns)
+    @property
+    def names(self) -> bool:
+        """Whether a name may have a route."""
+        return bool(self._patterns)
 
-    def find_name(self, name: str, patterns: bool = True) -> Route | None:
-        """By the patterns, which are the operator's: a bad one takes for ever over a long name, and strangers may not
-        ask."""
-        if not patterns or len(name) > LONGEST_NAME:
+    def find(self, number: str) -> Route | None:
+        found = self._prefixes.longest(number)
+        return found if found is not None else self.find_name(number)
+
+    def find_name(self, name: str) -> Route | None:
+        """By the patterns, which are the operator's: a bad one takes for ever over a long name."""
+        if len(name) > LONGEST_NAME:
             return None
         return next((route for pattern, route in self._patterns if pattern.fullmatch(name)), None)
 
@@ -105,11 +112,10 @@ class DialPlan:
 
     def route(self, request: Request) -> Plan | None:
         """What the dial plan says of a request outside a dialog. None: nothing, it is not about its Request-URI."""
-        may = request.trusted or request.authenticated
-        found = self._way(request.uri, request.own, request.known, may)
-        if not isinstance(found, Way):
-            return found
-        return self._over(found) if may else reject(403)
+        if not (request.trusted or request.authenticated):
+            return self._for_strangers(request.uri, request.own, request.known)
+        found = self._way(request.uri, request.own, request.known)
+        return self._over(found) if isinstance(found, Way) else found
 
     def steps(self, uri: str) -> tuple[Step, ...] | None:
         """The steps to where somebody who lives here has his calls sent, which takes no rights of the caller's. None:
@@ -124,6 +130,18 @@ class DialPlan:
         if isinstance(found, Way):
             found = self._over(found)
         return found.steps if found is not None else None
+
+    def _for_strangers(self, uri: Uri, own: bool, known: bool) -> Plan | None:
+        """Whatever may have a route: who are you? The answer says nothing of whether it has one."""
+        if uri.scheme != "tel" and not own:
+            return WHO if self._domain(uri) is not None else None
+        if known or not self._contexts:
+            return None
+        number = number_of(uri)
+        if number is not None:
+            return self._user(uri, number) or WHO
+        plain = self._contexts.get(None)
+        return WHO if plain is not None and plain.names and uri.user else None
 
     def _over(self, found: Way) -> Plan:
         """The gateways of a way, one after another."""
@@ -155,7 +173,7 @@ class DialPlan:
         uri = chosen.uri if number is None else chosen.at(number)
         return Target(uri, try_time=chosen.try_time, gateway=chosen.slot)
 
-    def _way(self, uri: Uri, own: bool, known: bool, patterns: bool = True) -> Way | Plan | None:
+    def _way(self, uri: Uri, own: bool, known: bool) -> Way | Plan | None:
         if uri.scheme != "tel" and not own:
             return self._domain(uri)
         if known or not self._contexts:
@@ -163,20 +181,20 @@ class DialPlan:
         number = number_of(uri)
         if number is None:
             plain = self._contexts.get(None)
-            route = plain.find_name(uri.user, patterns) if plain is not None and uri.user else None
+            route = plain.find_name(uri.user) if plain is not None and uri.user else None
             return self._way_by(route, uri, None) if route is not None else None
-        return self._way_of(uri, number, patterns)
+        return self._way_of(uri, number)
 
     def _domain(self, uri: Uri) -> Way | None:
         route = self._domains.get(in_uri((uri.host or "").lower()))
         return Way(route, lambda gateway: str(uri), True) if route is not None else None
 
-    def _way_of(self, uri: Uri, number: Number, patterns: bool) -> Way | Plan | None:
+    def _way_of(self, uri: Uri, number: Number) -> Way | Plan | None:
         if user := self._user(uri, number):
             return user
         here = number.context is None or number.context in self._own
         context = self._contexts.get(None if here else number.context)
-        route = context.find(number.digits, patterns) if context is not None else None
+        route = context.find(number.digits) if context is not None else None
         if route is None:
             if context is not None and number.digits in context.beginnings:
                 return reject(484)

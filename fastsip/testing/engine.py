@@ -181,9 +181,10 @@ class Engine:
             bindings.append((uri.encode(), b"reg", b"", b"", round(q * 1000), 1, source, 1, 0, until, since, 0))
         self.segment.put(RECORD_BINDINGS, aor.encode(), encode_bindings(1, bindings))
 
-    def user(self, aor: str, password: str) -> None:
-        """Somebody who can authenticate."""
-        name, _, realm = aor.partition("@")
+    def user(self, aor: str, password: str, realm: str | None = None) -> None:
+        """Somebody who can authenticate, in this realm or else his domain's."""
+        name, _, domain = aor.partition("@")
+        realm = realm or domain
         value = encode_user(ha1_md5(name, realm, password).encode(), ha1_sha256(name, realm, password).encode())
         self.segment.put(RECORD_USER, aor.encode(), value)
 
