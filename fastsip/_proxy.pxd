@@ -25,6 +25,10 @@ cdef struct Endpoint:            # a name this server answers to, with its port
     Text host                    # lower case, IPv6 without brackets
     uint16_t port
 
+cdef struct GatewayAt:
+    Address address
+    uint32_t gateway             # slot in the target table + 1; 0: an empty place
+
 cdef struct Settings:            # what SIGHUP may change; immutable once published, freed after the next is in use
     Text* domains                # lower case; the first one stands for the listen addresses
     uint32_t domain_count
@@ -51,6 +55,8 @@ cdef struct Settings:            # what SIGHUP may change; immutable once publis
     bint recurse                 # follow a 3xx of registered contacts
     Text server                  # the Server header's value, empty for none
     uint8_t* roles               # of each domain, Role
+    GatewayAt* gateways          # by place_of their addresses
+    uint32_t gateway_room        # a power of two, more than there are; 0: there are none
     uint32_t stateless           # bit 1 << listen address: what comes there is forwarded statelessly
 
 cdef enum Role:                  # what this server is to a domain
@@ -114,6 +120,7 @@ cdef struct Target:              # one branch of a response context
     uint8_t cancel_pending       # CANCEL as soon as a provisional has come (9.1)
     uint8_t cancel_sent
     uint8_t counted              # among the calls of its gateway
+    uint16_t gateway             # slot in the target table + 1, 0 for none
 
 cdef struct Plan:                # lives in a Buffer: targets (and room for those of a 3xx), then the encoded plan
     Buffer* buffer

@@ -188,6 +188,22 @@ def test_steps_for_a_call_somebody_here_forwards() -> None:
     assert sent("tel:+1-972") == []
 
 
+def test_a_call_forwarded_to_a_gateways_address_is_one_of_its_calls() -> None:
+    gateways = {"a": {"uri": "sip:192.0.2.7", "calls": 1}, "b": {"uri": "sip:[2001:db8::7]:5070"}}
+    plan, table = dial_plan(gateways=gateways)
+    for uri, slot in (
+        ("sip:mail@192.0.2.7", 0),
+        ("sip:mail@192.0.2.7:5060;transport=udp", 0),
+        ("sip:mail@far.invalid;maddr=192.0.2.7", 0),
+        ("sip:mail@[2001:DB8:0::7]:5070", 1),
+    ):
+        (step,) = plan.steps(uri) or ()
+        assert [(one.uri, one.gateway) for one in step.targets] == [(uri, slot)]
+    assert plan.steps("sip:mail@192.0.2.7:5070") is None and plan.steps("sip:mail@192.0.2.8") is None
+    table.begin(0, 0)
+    assert plan.steps("sip:mail@192.0.2.7") == (), "it is full"
+
+
 def test_patterns_are_not_for_strangers_nor_for_long_names() -> None:
     plan, _ = dial_plan({"regex": "(a+)+b", "gateways": ["a"]})
     long = "sip:" + 40 * "a" + "c@example.com"

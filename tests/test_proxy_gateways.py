@@ -3,13 +3,18 @@
 1. One that is trusted is not challenged and is believed who calls; it is no registrar's friend and no open relay.
 2. Who needs rights and has none is asked who he is, whatever his From says (RFC 3323); with a password for somebody
    here he is that somebody. Who cannot be asked is refused.
+3. Whatever leads to a gateway's address, a Request-URI, a Route, a binding, a Contact of a 3xx, is one of its calls,
+   and no stranger's without a plan that says so. Nobody registers there.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from engine import ack, header, headers, reply, request
 from test_proxy_rights import digest
@@ -18,7 +23,7 @@ from turns import got, phones, silent, turns
 from fastsip.launch import GatewayAddress
 from fastsip.policy.plan import Plan, Step, Target, reject
 from fastsip.policy.request import AUTHENTICATED, TRUSTED, Question
-from fastsip.testing.engine import Device
+from fastsip.testing.engine import CLOCK, SETTINGS, Device, Engine
 
 CLOSED: dict[str, Any] = {"open_relay": False, "required": ["*"]}
 GATEWAY = "127.0.0.5"
@@ -213,3 +218,196 @@ def test_other_peoples_credentials_are_nothing_to_us() -> None:
             assert headers(down, "Proxy-Authorization") == [one.partition(": ")[2] for one in extra]
             bob.send(reply(down, "200 OK"))
             got(alice, "SIP/2.0 200")
+
+
+@contextmanager
+def gated(asked: Any = None, **settings: Any) -> Iterator[tuple[Engine, Device]]:
+    """A server with a gateway that takes one call at a time, and a user, alice."""
+    settings = {**CLOSED, **settings}
+    with turns(asked=asked, **settings) as engine:
+        (gateway,) = phones(engine, 1, GATEWAY)
+        here = {"listen": [engine.listening], "gateways": [GatewayAddress(0, GATEWAY, gateway.port)]}
+        engine.worker.reload(msgspec.structs.replace(SETTINGS, **settings, **here))
+        engine.targets.assign([("gw", 10, 1)])
+        engine.user("alice@example.com", "secret")
+        yield engine, gateway
+
+
+def proven_call(engine: Engine, phone: Device, uri: str, *extra: str, **more: Any) -> str:
+    """An INVITE with the password that was asked for."""
+    text = request("INVITE", uri, phone, *extra, **more)
+    phone.send(text)
+    challenge = got(phone, "SIP/2.0 407")
+    phone.send(ack(text, challenge))
+    line = digest(challenge, "Proxy-Authenticate", "INVITE", uri)
+    text = request("INVITE", uri, phone, line, *extra, **{**more, "cseq": 2})
+    phone.send(text)
+    return text
+
+
+def refused(phone: Device, text: str, status: int) -> None:
+    engine = phone.engine
+    phone.send(text)
+    engine.settle()
+    answers = [one for _, one in phone.received if not one.startswith("SIP/2.0 100")]
+    phone.received.clear()
+    assert [one.split()[1] for one in answers] == [str(status)]
+    if text.startswith("INVITE"):
+        phone.send(ack(text, answers[0]))
+        engine.settle()
+
+
+def way_to(engine: Engine, gateway: Device, way: str) -> tuple[str, tuple[str, ...]]:
+    """A Request-URI and Routes that lead there."""
+    if way == "uri":
+        return f"sip:+1900@{gateway.name}", ()
+    if way == "maddr":
+        return f"sip:+1900@far.invalid:{gateway.port};maddr={gateway.host}", ()
+    if way == "route":
+        return "sip:+1900@far.invalid", (f"Route: <sip:{engine.address};lr>, <sip:{gateway.name};lr>",)
+    engine.bind("bob@example.com", f"sip:+1900@{gateway.name}")
+    return "sip:bob@example.com", ()
+
+
+WAYS = ["uri", "maddr", "route", "binding"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_a_gateway_is_counted(way: str) -> None:
+    with gated() as (engine, gateway):
+        (alice,) = phones(engine, 1)
+        uri, extra = way_to(engine, gateway, way)
+        proven_call(engine, alice, uri, *extra, call_id="one@x")
+        down = got(gateway, "INVITE sip:+1900@")
+        assert engine.targets.status(0)["ringing"] == 1
+        gateway.send(reply(down, "200 OK", f"Contact: <sip:{gateway.name}>"))
+        got(alice, "SIP/2.0 100")
+        route = f"Route: {header(got(alice, 'SIP/2.0 200'), 'Record-Route')}"
+        assert (engine.targets.busy(0), engine.targets.status(0)["ringing"]) == (1, 0)
+        text = proven_call(engine, alice, uri, *extra)
+        alice.send(ack(text, got(alice, "SIP/2.0 500")))
+        assert silent(gateway, alice), "it is full"
+        dialog = {"call_id": "one@x", "to_tag": "b1"}
+        for number, method in ((2, "ACK"), (3, "INFO"), (4, "BYE")):
+            alice.send(request(method, f"sip:{gateway.name}", alice, route, cseq=number, **dialog))  # type: ignore[arg-type]
+            down = got(gateway, method)
+            if method != "ACK":
+                gateway.send(reply(down, "200 OK"))
+                got(alice, "SIP/2.0 200")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("asks", [True, False])
+def test_no_way_to_a_gateway_is_a_strangers(way: str, asks: bool) -> None:
+    with gated(required=["*"] if asks else ["REGISTER"]) as (engine, gateway):
+        (stranger,) = phones(engine, 1)
+        uri, extra = way_to(engine, gateway, way)
+        for method in ("INVITE", "MESSAGE"):
+            for more in ({}, {"to_tag": "forged"}):
+                text = request(method, uri, stranger, *extra, caller="sip:x@else.invalid", **more)  # type: ignore[arg-type]
+                refused(stranger, text, 407 if asks else 403)
+        assert silent(gateway)
+        assert engine.targets.status(0)["calls"] == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_forged_dialog_is_no_way_around_limits(way: str) -> None:
+    with gated() as (engine, gateway):
+        (alice,) = phones(engine, 1)
+        uri, extra = way_to(engine, gateway, way)
+        text = proven_call(engine, alice, uri, *extra, to_tag="forged")
+        alice.send(ack(text, got(alice, "SIP/2.0 403")))
+        assert silent(gateway, alice)
+
+
+@pytest.mark.parametrize("slot", [0, None])
+def test_a_plan_may_send_a_stranger_to_a_gateway_if_it_says_so(slot: int | None) -> None:
+    plans: list[Plan] = []
+    with gated(lambda _: plans[0], asks=["requests"]) as (engine, gateway):
+        (stranger,) = phones(engine, 1)
+        plans.append(Plan((Step((Target(f"sip:9@{gateway.name}", gateway=slot),)),)))
+        text = request("INVITE", "sip:bob@example.com", stranger, caller="sip:x@else.invalid")
+        if slot is None:
+            refused(stranger, text, 407)
+            assert silent(gateway)
+            return
+        stranger.send(text)
+        down = got(gateway, "INVITE sip:9@")
+        assert engine.targets.status(0)["ringing"] == 1
+        gateway.send(reply(down, "486 Busy Here"))
+        got(gateway, "ACK")
+        got(stranger, "SIP/2.0 100")
+        stranger.send(ack(text, got(stranger, "SIP/2.0 486")))
+
+
+def test_a_redirect_to_a_gateway_is_not_followed_for_strangers() -> None:
+    with gated(recurse=True) as (engine, gateway):
+        alice, bob = phones(engine, 2)
+        engine.bind("bob@example.com", f"sip:bob@{bob.name}")
+        moved = f"Contact: <sip:+1900@{gateway.name}>"
+        text = request("INVITE", "sip:bob@example.com", alice, caller="sip:x@else.invalid")
+        alice.send(text)
+        bob.send(reply(got(bob, "INVITE"), "302 Moved", moved))
+        got(bob, "ACK")
+        got(alice, "SIP/2.0 100")
+        alice.send(ack(text, got(alice, "SIP/2.0 302")))
+        assert silent(gateway)
+        text = proven_call(engine, alice, "sip:bob@example.com")
+        bob.send(reply(got(bob, "INVITE"), "302 Moved", moved))
+        got(bob, "ACK")
+        down = got(gateway, "INVITE sip:+1900@")
+        assert engine.targets.status(0)["ringing"] == 1
+        gateway.send(reply(down, "486 Busy Here"))
+        got(gateway, "ACK")
+        got(alice, "SIP/2.0 100")
+        alice.send(ack(text, got(alice, "SIP/2.0 486")))
+
+
+def test_a_gateway_that_wants_to_be_left_alone_is() -> None:
+    with gated() as (engine, gateway):
+        (alice,) = phones(engine, 1)
+        engine.targets.unavailable(0, 60, CLOCK)
+        text = proven_call(engine, alice, f"sip:+1900@{gateway.name}")
+        alice.send(ack(text, got(alice, "SIP/2.0 500")))
+        assert silent(gateway, alice)
+
+
+@pytest.mark.parametrize("contact", ["sip:bob@{0}", "<sip:bob@{0};transport=tcp>", "<sip:x@y:{1};maddr={2}>;q=0.1"])
+def test_a_gateways_address_is_nobodys_contact(contact: str) -> None:
+    with gated() as (engine, gateway):
+        (alice,) = phones(engine, 1)
+        where = contact.format(gateway.name, gateway.port, gateway.host)
+        registers = {"caller": "sip:alice@example.com", "callee": "sip:alice@example.com"}
+        text = request("REGISTER", "sip:example.com", alice, f"Contact: {where}", **registers)
+        alice.send(text)
+        challenge = got(alice, "SIP/2.0 401")
+        for number, (line, status) in enumerate(
+            (
+                (f"Contact: {where}", "403"),
+                (f"Contact: <sip:a@{alice.name}>, {where}", "403"),
+                (f"Contact: {where};expires=0", "503"),
+                (f"Contact: <sip:a@{alice.name}>", "503"),
+            ),
+            1,
+        ):
+            more = {"nc": number, "name": "Authorization"}
+            password = digest(challenge, "WWW-Authenticate", "REGISTER", "sip:example.com", **more)
+            alice.send(request("REGISTER", "sip:example.com", alice, line, password, **registers))  # type: ignore[arg-type]
+            engine.advance(6)  # there is no state process
+            got(alice, f"SIP/2.0 {status}")
+
+
+def test_many_gateways_are_told_apart() -> None:
+    """Those that share a place of the table, and an address in the words of IPv6."""
+    hosts = [f"127.1.{number >> 8}.{number & 255}" for number in range(600)]
+    found = [GatewayAddress(slot, host, 5060) for slot, host in enumerate(hosts)]
+    with turns(**CLOSED, gateways=found) as engine:
+        (alice,) = phones(engine, 1)
+        for host in ("127.1.0.1:5060", "127.1.2.87", "[::ffff:127.1.1.1]"):
+            engine.bind("bob@example.com", f"sip:bob@{host}")
+            refused(alice, request("MESSAGE", "sip:bob@example.com", alice, caller="sip:x@else.invalid"), 407)
+        (far,) = phones(engine, 1)
+        engine.bind("bob@example.com", f"sip:bob@{far.name}")
+        alice.send(request("MESSAGE", "sip:bob@example.com", alice, caller="sip:x@else.invalid"))
+        far.send(reply(got(far, "MESSAGE"), "200 OK"))
+        got(alice, "SIP/2.0 200")

@@ -4,7 +4,8 @@
 2. 16.4: our Route value is taken out; a strict router before us; a strict router after us (16.6 step 6).
 3. No open relay: an address outside the domains needs trust, authentication or the token of a dialog. Forged To
    tags and preloaded Routes give nothing (403).
-4. 22.3: 407 for local users and for who wants more than to call one, credentials for our realm leave, others stay; From must be the authenticated user (403).
+4. 22.3: 407 for local users and for whoever wants more than to call one; credentials for our realm leave, others stay;
+   From must be the authenticated user (403).
 """
 
 import hashlib

@@ -329,6 +329,18 @@ CASES = {
     "he may not call that number": Case(
         {"amy": {"block_outgoing": ("sip:+1900*",)}}, {}, "0: <403", {"to": "sip:+1-900-555-1234@gw.example", **LOCAL}
     ),
+    "he may not call there by a Route": Case(
+        {"amy": {"block_outgoing": ("sip:*@gw.example",)}}, {}, "0: <403",
+        {"to": "sip:x@far.example", "headers": "Route: <sip:gw.example;lr>\r\n", **LOCAL}
+    ),
+    "nor by a strict router": Case(
+        {"amy": {"block_outgoing": ("tel:+1900*",)}}, {}, "0: <403",
+        {"to": "sip:x@far.example", "headers": 'Route: "<sip:x@y>" <sip:+1-900-555@gw.example>;a="<b>"\r\n', **LOCAL}
+    ),
+    "nor by maddr": Case(
+        {"amy": {"block_outgoing": ("sip:*@192.0.2.7",)}}, {}, "0: <403",
+        {"to": "sip:x@far.example;maddr=192.0.2.7", **LOCAL}
+    ),
     "he may call there": Case(
         {"amy": {"block_outgoing": ("sip:+1900*",)}}, {"bob": ANSWER}, "0: bob <180 / 3: <200", LOCAL
     ),

@@ -91,22 +91,22 @@ cdef int wanted_transport(const Uri* uri) noexcept nogil:
     return uri.transport
 
 
-cdef bint next_hop(Proxy* p, const uint8_t* data, const Uri* uri, const Flow* like, Flow* out) noexcept nogil:
+cdef inline bint uri_address(const uint8_t* data, const Uri* uri, Address* out) noexcept nogil:
     # The address a URI names, as far as it can be told without DNS: a numeric host or maddr (RFC 3263 4).
     cdef Slice maddr
+    cdef uint16_t port = uri.port if uri.port else (5061 if wanted_transport(uri) == TRANSPORT_TLS else 5060)
+    if find_parameter(data, uri.parameters, b"maddr", &maddr) and maddr.end > maddr.start:
+        return address_parse(out, data + maddr.start, slice_length(maddr), port)
+    return address_parse(out, data + uri.host.start, slice_length(uri.host), port)
+
+
+cdef bint next_hop(Proxy* p, const uint8_t* data, const Uri* uri, const Flow* like, Flow* out) noexcept nogil:
+    # Where a URI leads.
     cdef Address remote
     cdef int transport = wanted_transport(uri)
-    cdef uint16_t port = uri.port
     if (uri.scheme != SCHEME_SIP and uri.scheme != SCHEME_SIPS) or transport >= TRANSPORT_WS:
         return False             # nobody connects to a browser
-    if port == 0:
-        port = 5061 if transport == TRANSPORT_TLS else 5060
-    if find_parameter(data, uri.parameters, b"maddr", &maddr) and maddr.end > maddr.start:
-        if not address_parse(&remote, data + maddr.start, slice_length(maddr), port):
-            return False
-    elif not address_parse(&remote, data + uri.host.start, slice_length(uri.host), port):
-        return False
-    if not address_is_sendable(&remote):
+    if not uri_address(data, uri, &remote) or not address_is_sendable(&remote):
         return False
     if transport != TRANSPORT_UNKNOWN:
         return transport_route(p.transport, like, &remote, transport, out)

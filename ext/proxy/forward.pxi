@@ -238,7 +238,14 @@ cdef int start_target(Proxy* p, ResponseContext* ctx, Target* target, const Mess
     cdef uint32_t uri_length = slice_length(r.target.whole), try_time
     cdef Buffer* request
     cdef Writer w
-    if not hop_of(p, ctx, target) or not gateway_admits(p, ctx, target):
+    cdef int status
+    if not hop_of(p, ctx, target):
+        return 503
+    if p.settings.gateway_room and not target.gateway:
+        status = meet_gateway(p, ctx, target)
+        if status:
+            return status
+    if not gateway_admits(p, ctx, target):
         return 503
     client = client_transaction(p.layer, m.method)
     if client == NULL:

@@ -1,12 +1,50 @@
-# Gateways, as far as the hot thread is concerned: a target of a plan may have a slot of the target table (ext/targets.h),
-# where its calls are counted and its silence is known to every worker. Who is chosen is the dial plan's to say.
+# Gateways, as far as the hot thread is concerned: a branch may have a slot of the target table (ext/targets.h), where its
+# calls are counted and its silence is known to every worker. Who is chosen is the dial plan's to say. What goes to the
+# address of one by any other way (a Request-URI, a Route, a binding, a Contact of a 3xx) has its slot too, and takes rights.
 
 cdef inline uint32_t slot_of(const Target* target) noexcept nogil:
-    return target.order.gateway - 1
+    return target.gateway - 1
 
 
 cdef inline bint is_gateway(const Proxy* p, const Target* target) noexcept nogil:
-    return target.order != NULL and target.order.gateway and p.targets != NULL
+    return target.gateway and p.targets != NULL
+
+
+cdef inline uint32_t place_of(const Settings* s, const Address* address) noexcept nogil:
+    # Where in Settings.gateways to begin looking.
+    cdef uint32_t word[4]
+    memcpy(word, address.ip, 16)
+    return ((word[0] ^ word[1] ^ word[2] ^ word[3] ^ address.port) * <uint32_t>0x9E3779B1 >> 16) & (s.gateway_room - 1)
+
+
+cdef uint32_t gateway_at(const Settings* s, const Address* address) noexcept nogil:
+    # The slot + 1 of the gateway that is there, 0 for none. All of them are reached by UDP.
+    cdef uint32_t at
+    if s.gateway_room == 0:
+        return 0
+    at = place_of(s, address)
+    while s.gateways[at].gateway and not address_equal(&s.gateways[at].address, address):
+        at = (at + 1) & (s.gateway_room - 1)
+    return s.gateways[at].gateway
+
+
+cdef int meet_gateway(Proxy* p, const ResponseContext* ctx, Target* target) noexcept nogil:
+    # A branch nobody gave a slot. 0, or the status it failed with, if it leads to a gateway all the same.
+    cdef uint32_t gateway = gateway_at(p.settings, &target.flow.remote)
+    cdef int status = 0
+    if gateway == 0 or ctx.rights & RIGHT_TOKEN:
+        return 0
+    if not ctx.rights & (RIGHT_TRUSTED | RIGHT_AUTHENTICATED):
+        status = refusal(p, ctx)
+    elif not ctx.initial and p.settings.record_route and not ctx.rights & RIGHT_TRUSTED:
+        status = 403             # of no dialog that began here, or it would have our token
+    if status:
+        count_add(p.block, COUNT_relay_denied, status == 403)
+        return status
+    target.gateway = <uint16_t>gateway
+    if p.targets != NULL and targets_state(p.targets, slot_of(target), p.layer.now) == TARGET_WAITING:
+        return 503
+    return 0
 
 
 cdef bint gateway_admits(Proxy* p, const ResponseContext* ctx, Target* target) noexcept nogil:

@@ -267,6 +267,7 @@ cdef bint adopt_plan(Proxy* p, ResponseContext* ctx, const PlanHead* plan, const
             order = plan_targets(ctx.plan.head) + k
             target = &ctx.plan.targets[k]
             target.order = order
+            target.gateway = order.gateway
             target.uri = plan_text(ctx.plan.head, order.uri)
             target.uri_length = order.uri.length
             target.step = <uint16_t>i
@@ -319,6 +320,8 @@ cdef int recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogi
         left += 1
         if not parse_name_addr(m.data, value, &contact) or contact.star or not parse_uri(m.data, contact.uri, &uri):
             continue
+        if not ctx.rights & (RIGHT_TRUSTED | RIGHT_AUTHENTICATED) and gateway_at(p.settings, &flow.remote):
+            continue             # not on a stranger's behalf
         length = uri.headers.start - 1 - contact.uri.start if uri.headers.end else slice_length(contact.uri)
         known = False
         for i in range(ctx.plan.target_count):

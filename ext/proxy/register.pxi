@@ -105,13 +105,16 @@ cdef long requested_expiry(const Proxy* p, const uint8_t* data, Slice value) noe
     return seconds
 
 
-cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const NameAddr* contact, Slice expires) noexcept nogil:
+cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const Routing* r, const NameAddr* contact,
+                      Slice expires) noexcept nogil:
     # [uri, q, expires, other parameters]; 0, or the status to answer.
     cdef Slice rest = contact.parameters, name, value
     cdef int q = 1000, more
     cdef uint8_t* head
     cdef bint first = True
     cdef long seconds
+    cdef Address address
+    cdef Uri uri
     while True:
         more = next_parameter(m.data, &rest, &name, &value)
         if more <= 0:
@@ -129,6 +132,9 @@ cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const NameAddr* con
         return 423
     if slice_length(contact.uri) >= MAX_URI:
         return 400               # nobody could be sent there
+    if (p.settings.gateway_room and seconds and not r.trusted and parse_uri(m.data, contact.uri, &uri)
+            and uri_address(m.data, &uri, &address) and gateway_at(p.settings, &address)):
+        return 403               # it would stand for him whoever calls
     pack_array(w, 4)
     pack_slice(w, m, contact.uri)
     pack_uint(w, q)
@@ -205,7 +211,7 @@ cdef int pack_register(Proxy* p, Writer* w, const Message* m, const Routing* r, 
         if contact.star:
             flags |= FLAG_STAR
             continue
-        status = pack_contact(p, w, m, &contact, expires)
+        status = pack_contact(p, w, m, r, &contact, expires)
         if status:
             return status
     if w.overflow:

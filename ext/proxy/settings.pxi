@@ -90,12 +90,39 @@ cdef Settings* settings_new(object settings) except NULL:
         s.policy_waiting = settings.policy_waiting
         s.ring_time = settings.ring_time
         s.recurse = settings.recurse
+        read_gateways(s, settings.gateways)
         for number in settings.stateless:
             s.stateless |= <uint32_t>1 << <int>number
     except BaseException:
         settings_free(s)
         raise
     return s
+
+
+cdef int read_gateways(Settings* s, list gateways) except -1:
+    # Of several at one address the first.
+    cdef uint32_t room = 2, at
+    cdef Address address
+    cdef bytes host
+    if not gateways:
+        return 0
+    while room < 2 * <uint32_t>len(gateways):
+        room *= 2
+    s.gateways = <GatewayAt*>calloc(room, sizeof(GatewayAt))
+    if s.gateways == NULL:
+        raise MemoryError
+    s.gateway_room = room
+    for gateway in gateways:
+        host = gateway.host.encode()
+        if not address_parse(&address, <const uint8_t*>host, <uint32_t>len(host), gateway.port):
+            raise ValueError(f"gateways: {gateway.host!r} is no address")
+        if gateway_at(s, &address):
+            continue
+        at = place_of(s, &address)
+        while s.gateways[at].gateway:
+            at = (at + 1) & (room - 1)
+        s.gateways[at].address, s.gateways[at].gateway = address, <uint32_t>gateway.slot + 1
+    return 0
 
 
 cdef void settings_free(Settings* s) noexcept nogil:
@@ -112,4 +139,5 @@ cdef void settings_free(Settings* s) noexcept nogil:
     free(s.realm.data)
     free(s.server.data)
     free(s.roles)
+    free(s.gateways)
     free(s)

@@ -72,6 +72,9 @@ cdef int stateless_target(Proxy* p, const Message* m, Routing* r) noexcept nogil
             return 500
     elif not find_stable(p, m, r):
         return 480 if is_user(p, m, r) else 404
+    if not r.token_valid and r.trusted != TRUST_NEIGHBOUR and gateway_at(p.settings, &r.hop.remote):
+        count_add(p.block, COUNT_relay_denied, 1)
+        return 403               # its calls are counted, and nothing is here
     return 483 if m.max_forwards == 0 else 0
 
 

@@ -10,6 +10,7 @@ domains meets only routes with that `context`.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Collection, Iterable
 from random import Random
@@ -103,6 +104,8 @@ class DialPlan:
         self._known = known
         self._own = setup.domains
         self.gateways = {gateway.name: Gateway.of(gateway) for gateway in setup.gateways}
+        where = [(_address(Uri(one.uri)), self.gateways[one.name]) for one in reversed(setup.gateways)]
+        self._at = {address: gateway for address, gateway in where if address is not None}
         entries = [(one, self._route(one)) for one in setup.routes]
         contexts = {one.context for one in setup.routes if one.domain is None}
         self._contexts = {
@@ -118,8 +121,9 @@ class DialPlan:
         return self._over(found) if isinstance(found, Way) else found
 
     def steps(self, uri: str) -> tuple[Step, ...] | None:
-        """The steps to where somebody who lives here has his calls sent, which takes no rights of the caller's. None:
-        the dial plan says nothing of it; without any there is no such number, or no gateway for it now."""
+        """The steps to where somebody who lives here has his calls sent, which takes no rights of the caller's; a
+        gateway's address is that gateway. None: the dial plan says nothing of it; without any there is no such number,
+        or no gateway for it now."""
         try:
             parsed = Uri(uri)
         except ParseError:
@@ -129,6 +133,9 @@ class DialPlan:
         found = self._way(parsed, own, own and self._known(f"{parsed.user or ''}@{host}"))
         if isinstance(found, Way):
             found = self._over(found)
+        if found is None and not own and (gateway := self._at.get(_address(parsed))) is not None:
+            usable = self._choice.order([[gateway]])
+            return tuple(Step((Target(uri, try_time=one.try_time, gateway=one.slot),)) for one in usable)
         return found.steps if found is not None else None
 
     def _for_strangers(self, uri: Uri, own: bool, known: bool) -> Plan | None:
@@ -234,3 +241,12 @@ class DialPlan:
         except KeyError as error:
             known = ", ".join(self.gateways) or "none"
             raise ValueError(f"no gateway is called {error} (there are: {known})") from None
+
+
+def _address(uri: Uri) -> tuple[str, int] | None:
+    """Where a URI leads without DNS, as the core sees it."""
+    try:
+        found = ipaddress.ip_address((uri.parameters.get("maddr") or uri.host or "").strip("[]"))
+    except ValueError:
+        return None
+    return str(getattr(found, "ipv4_mapped", None) or found), uri.port or 5060

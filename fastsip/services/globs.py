@@ -28,9 +28,9 @@ def compile_globs(globs: Iterable[str]) -> Blocks | None:
     return lambda forms: any(map(fits, forms))
 
 
-def forms(uri: Uri) -> list[str]:
-    """What an identity may be called on a list."""
-    user, host = (uri.user or "").lower(), (uri.host or "").lower()
+def forms(uri: Uri, host: str | None = None) -> list[str]:
+    """What an identity may be called on a list; with `host` in place of its own."""
+    user, host = (uri.user or "").lower(), (host or uri.host or "").lower()
     if uri.scheme == "tel":
         number = user.translate(_SEPARATORS)
         return [f"tel:{number}", f"sip:{number}", f"sip:{number}@"]

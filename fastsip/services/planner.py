@@ -9,10 +9,14 @@ No I/O: two callables say what is bound and who has which services.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from fastsip._message import Uri
+from fastsip.errors import ParseError
 from fastsip.location import Binding
 from fastsip.policy.plan import Plan, Target, redirect, reject
 from fastsip.policy.request import Request
@@ -25,6 +29,7 @@ from fastsip.services.people import People, Person, devices
 from fastsip.services.reach import Outside, Read, screen
 from fastsip.services.record import RING_TIME, Record
 
+_IN_BRACKETS = re.compile(r"<([^<>]*)>")
 KEPT = 4096
 """Plans."""
 SCREENED_OUT = "Screening Failure (Originating)"
@@ -159,8 +164,25 @@ class Services:
 
 
 def _called(request: Request) -> list[str]:
-    """What a sender's block list sees of where he calls."""
+    """What a sender's block list sees of where he calls: the Request-URI, at its host and where Routes and maddr lead
+    instead, and Routes that a strict router makes Request-URIs (RFC 3261 16.4, 16.6 step 6)."""
     called = forms(request.uri)
+    if maddr := request.uri.parameters.get("maddr"):
+        called += forms(request.uri, maddr)
+    for uri in _routes(request):
+        for host in (uri.host, uri.parameters.get("maddr")):
+            called += forms(uri, host)
+            called += forms(request.uri, host)
     if request.aor:
         called.append(f"sip:{request.aor.lower()}")
     return called
+
+
+def _routes(request: Request) -> Iterator[Uri]:
+    """Whatever may be the URI of a Route value: rather too much."""
+    if "Route" not in request.headers:
+        return
+    for value in request.headers.values("Route"):
+        for text in _IN_BRACKETS.findall(value) or [value.partition(";")[0].strip()]:
+            with contextlib.suppress(ParseError):
+                yield Uri(text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from fastsip._message import Uri
 from fastsip.errors import ParseError
 from fastsip.location import Binding
@@ -163,12 +165,16 @@ class Reach:
                 return to.aor
             if to.uri.lower().startswith("tel:"):
                 return []
-            steps = (Step((Target(history.with_cause(to.uri, cause)),)),)
+            steps = (Step((Target(to.uri),)),)
+        caused = history.with_cause(to.uri, cause)
         self._wanted -= len(steps)
         headers, remove = self.history.headers(trail, outside=True)
         block = []
         for index, step in enumerate(steps):
-            draft = Draft([told(target, headers, remove) for target in step.targets], step.ring_time)
+            # A URI that is a gateway's address has gone through the dial plan as it is.
+            plain = [one.uri == to.uri and one.hop is None for one in step.targets]
+            targets = [replace(one, uri=caused) if same else one for one, same in zip(step.targets, plain, strict=True)]
+            draft = Draft([told(target, headers, remove) for target in targets], step.ring_time)
             draft.onward = onward(step, index, len(steps))
             block.append(draft)
         return block
