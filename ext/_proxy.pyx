@@ -171,7 +171,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     cdef int matched, status
     count_add(p.block, COUNT_requests_in, 1)
     r.source = packet.flow
-    r.token_valid = r.authenticated = False
+    r.token_valid = r.authenticated = r.stateless = False
     r.trusted = TRUST_NOBODY
     r.token.start = r.token.end = 0
     r.aor_length = r.binding_length = r.bindings = 0

@@ -189,6 +189,7 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     Slice token                  # of our Record-Route URI it came with
     bint token_valid             # which, in its dialog, opens the way it wants to go
     int trusted                  # Trust in the sender
+    bint stateless               # there is no transaction that knows a request again
     bint authenticated
     Uri next_hop                 # of the first remaining Route value, valid with route_count
     int own                      # own_host of `target`; 0 with routes

@@ -132,10 +132,10 @@ def check(file: Path) -> None:
     """Say what is wrong in a configuration, or nothing.
 
     Reads FILE and the files it names as `serve` would. Every mistake is one line with file, line, key, value and what
-    is allowed; the exit code is then 2. What can be served and is hardly meant is a warning.
+    is allowed; the exit code is then 2. What can be served and is hardly meant is a line with "warning:".
     """
     for problem in loaded(file).warnings:
-        click.echo(f"warning: {problem}", err=True)
+        click.echo(str(problem), err=True)
 
 
 @command.command()

@@ -440,6 +440,28 @@ def test_check_says_nothing_when_nothing_is_wrong(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_check_warns_of_services_that_a_stateless_server_does_not_look_at(tmp_path):
+    path = tmp_path / "fastsip.toml"
+    path.write_text(
+        '[server]\ndomains = ["example.com", "example.net"]\n'
+        'listen = ["udp:127.0.0.1:5060", { bind = "udp:127.0.0.1:5061", role = "stateless" }]\n'
+        '[domains."example.net"]\nrole = "stateless"\n[users.amy]\npassword = "x"\nring_time = 20\n'
+        '[users."bob@example.net"]\nblock_incoming = "sip:spammer@*"\n[services]\nfile = "people.csv"\n'
+    )
+    (tmp_path / "people.csv").write_text("username,domain,ring_time\ncarol,example.net,20\n")
+    done = fastsip("check", str(path))
+    first, second = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (0, "")
+    assert first == (
+        f'{path}:5: warning: domains.example.net.role = "stateless": services and block lists of people there are '
+        "not applied (bob@example.net and 1 more)"
+    )
+    assert second.startswith(f"{path}:3: warning: server.listen[1] = ")
+    path.write_text(path.read_text().replace("example.net", "example.org").replace(', role = "stateless"', ""))
+    (tmp_path / "people.csv").write_text("username,domain,ring_time\ncarol,example.com,20\n")
+    assert "bob@example.org)" in fastsip("check", str(path)).stderr
+
+
 def test_exit_code_is_2_for_a_wrong_configuration_and_for_wrong_usage(tmp_path):
     path = tmp_path / "fastsip.toml"
     path.write_text("[server]\nworkers = 0\n")

@@ -115,17 +115,17 @@ def test_what_is_hardly_meant_is_a_warning(tmp_path: Path) -> None:
     told = [str(problem).replace(f"{tmp_path}/", "") for problem in load(tmp_path / "fastsip.toml").warnings]
     nobody = "nobody here is called so, unless by `ctl users add` or the policy"
     assert told == [
-        f'fastsip.toml:12: users.amy.forward_busy = "sip:bobb@example.com": {nobody}',
-        f'fastsip.toml:14: users.amy.find_me = "sip:nobody@example.com:5070": {nobody}',
-        "fastsip.toml:15: users.cat@example.org: cat@example.org does not live here (example.com): nothing asks for "
+        f'fastsip.toml:12: warning: users.amy.forward_busy = "sip:bobb@example.com": {nobody}',
+        f'fastsip.toml:14: warning: users.amy.find_me = "sip:nobody@example.com:5070": {nobody}',
+        "fastsip.toml:15: warning: users.cat@example.org: cat@example.org does not live here (example.com): nothing asks for "
         "these services",
-        f'people.csv:4: forward_always = "sip:Amy@example.com": {nobody}',
+        f'people.csv:4: warning: forward_always = "sip:Amy@example.com": {nobody}',
     ]
     done = subprocess.run(
         [sys.executable, "-m", "fastsip", "check", str(tmp_path / "fastsip.toml")], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (0, "", 4)
-    assert done.stderr.startswith(f"warning: {tmp_path}/fastsip.toml:12: users.amy.forward_busy = ")
+    assert done.stderr.startswith(f"{tmp_path}/fastsip.toml:12: warning: users.amy.forward_busy = ")
 
 
 def test_where_anybody_may_register_anybody_may_be_forwarded_to(tmp_path: Path) -> None:

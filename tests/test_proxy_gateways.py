@@ -106,7 +106,7 @@ def test_a_dialog_of_a_trusted_gateway_goes_on() -> None:
         route = f"Route: {header(got(gateway, 'SIP/2.0 200'), 'Record-Route')}"
         for method in ("ACK", "BYE"):
             more = {"call_id": "dialog@x", "to_tag": "b1", "cseq": 1 + (method == "BYE")}
-            gateway.send(request(method, f"sip:bob@{other.name}", gateway, route, **more))  # type: ignore[arg-type]
+            gateway.send(request(method, f"sip:bob@{other.name}", gateway, route, **more))
             down = got(other, method)
         other.send(reply(down, "200 OK"))
         got(gateway, "SIP/2.0 200")
@@ -289,7 +289,7 @@ def test_every_way_to_a_gateway_is_counted(way: str) -> None:
         assert silent(gateway, alice), "it is full"
         dialog = {"call_id": "one@x", "to_tag": "b1"}
         for number, method in ((2, "ACK"), (3, "INFO"), (4, "BYE")):
-            alice.send(request(method, f"sip:{gateway.name}", alice, route, cseq=number, **dialog))  # type: ignore[arg-type]
+            alice.send(request(method, f"sip:{gateway.name}", alice, route, cseq=number, **dialog))
             down = got(gateway, method)
             if method != "ACK":
                 gateway.send(reply(down, "200 OK"))
@@ -304,7 +304,7 @@ def test_no_way_to_a_gateway_is_a_strangers(way: str, asks: bool) -> None:
         uri, extra = way_to(engine, gateway, way)
         for method in ("INVITE", "MESSAGE"):
             for more in ({}, {"to_tag": "forged"}):
-                text = request(method, uri, stranger, *extra, caller="sip:x@else.invalid", **more)  # type: ignore[arg-type]
+                text = request(method, uri, stranger, *extra, caller="sip:x@else.invalid", **more)
                 refused(stranger, text, 407 if asks else 403)
         assert silent(gateway)
         assert engine.targets.status(0)["calls"] == 0
@@ -392,7 +392,7 @@ def test_a_gateways_address_is_nobodys_contact(contact: str) -> None:
         ):
             more = {"nc": number, "name": "Authorization"}
             password = digest(challenge, "WWW-Authenticate", "REGISTER", "sip:example.com", **more)
-            alice.send(request("REGISTER", "sip:example.com", alice, line, password, **registers))  # type: ignore[arg-type]
+            alice.send(request("REGISTER", "sip:example.com", alice, line, password, **registers))
             engine.advance(6)  # there is no state process
             got(alice, f"SIP/2.0 {status}")
 

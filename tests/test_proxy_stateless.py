@@ -16,8 +16,10 @@ import re
 import msgspec
 import pytest
 from engine import ack, header, headers, reply, request
+from test_proxy_rights import digest
 from turns import got, phones, silent, turns
 
+from fastsip.launch import GatewayAddress
 from fastsip.testing.engine import SETTINGS, Device, Engine
 
 DOMAIN = {"roles": {"example.com": "stateless"}}
@@ -230,13 +232,71 @@ def test_options_for_the_server_itself() -> None:
 
 def test_what_is_passed_on_and_what_is_written() -> None:
     with turns(**DOMAIN, open_relay=False, required=["*"]) as engine:
-        alice, bob = pair(engine)
+        stranger, bob = pair(engine)
         lines = ("Require: x, 100rel", "Max-Breadth: 7", "P-Asserted-Identity: <sip:forged@example.com>", "k: a ,b")
-        alice.send(request("INVITE", "sip:bob@example.com", alice, *lines))
+        stranger.send(request("INVITE", "sip:bob@example.com", stranger, *lines, caller="sip:x@else.invalid"))
         down = got(bob, "INVITE")
         assert "Require: x, 100rel\r\nMax-Breadth: 7\r\nk: a ,b\r\n" in down, "who is not asked is nobody"
         assert header(down, "Max-Forwards") == "69"
         assert header(down, "Record-Route").startswith(f"<sip:{engine.address};lr")
+
+
+@pytest.mark.parametrize("settings", [DOMAIN, LISTENER])
+def test_who_lives_here_proves_it(settings: dict[str, object]) -> None:
+    """22.3, and what comes again goes again with the credentials it came with."""
+    with turns(**settings, open_relay=False, required=["*"]) as engine:
+        alice, bob = pair(engine)
+        engine.user("alice@example.com", "secret")
+        text = request("INVITE", "sip:bob@example.com", alice)
+        for _ in range(2):
+            alice.send(text)
+            challenge = got(alice, "SIP/2.0 407")
+        alice.send(ack(text, challenge))
+        wrong = digest(challenge, "Proxy-Authenticate", "INVITE", "sip:bob@example.com", password="wrong")
+        alice.send(request("INVITE", "sip:bob@example.com", alice, wrong, cseq=2))
+        got(alice, "SIP/2.0 407")
+        assert silent(bob)
+        right = digest(challenge, "Proxy-Authenticate", "INVITE", "sip:bob@example.com")
+        text = request("INVITE", "sip:bob@example.com", alice, right, cseq=2)
+        sent = []
+        for _ in range(3):
+            alice.send(text)
+            sent.append(got(bob, "INVITE"))
+            assert headers(sent[0], "P-Asserted-Identity") == ["<sip:alice@example.com>"]
+            assert not headers(sent[0], "Proxy-Authorization")
+        # The token of its Record-Route is the same too: all of it is a function of what came.
+        assert len(set(sent)) == 1
+        alice.send(text.replace("INVITE", "CANCEL"))
+        got(bob, "CANCEL")
+        engine.advance(301)
+        alice.send(text)
+        assert "stale=true" in got(alice, "SIP/2.0 407")
+
+
+def test_rights_are_those_of_the_stateful_proxy() -> None:
+    """A listen address that relays: for who proves who he is, whatever From says, and not to a gateway."""
+    with turns(**LISTENER, open_relay=False, required=["*"]) as engine:
+        alice, far, gateway = phones(engine, 3)
+        here = {**LISTENER, "open_relay": False, "required": ["*"], "listen": [engine.listening]}
+        gateways = [GatewayAddress(0, gateway.host, gateway.port)]
+        engine.worker.reload(msgspec.structs.replace(SETTINGS, **here, gateways=gateways))
+        engine.user("alice@example.com", "secret")
+        for to, passes in ((far, True), (gateway, False)):
+            uri = f"sip:x@{to.name}"
+            for caller in ("sip:alice@example.com", "sip:anonymous@anonymous.invalid"):
+                alice.send(request("MESSAGE", uri, alice, caller=caller))
+                line = digest(got(alice, "SIP/2.0 407"), "Proxy-Authenticate", "MESSAGE", uri)
+                alice.send(request("MESSAGE", uri, alice, line, caller=caller, cseq=2))
+                if passes:
+                    to.send(reply(got(to, "MESSAGE"), "200 OK"))
+                got(alice, "SIP/2.0 200" if passes else "SIP/2.0 403")
+        engine.bind("bob@example.com", f"sip:x@{gateway.name}")
+        alice.send(request("MESSAGE", "sip:bob@example.com", alice, caller="sip:x@else.invalid"))
+        got(alice, "SIP/2.0 403")
+        for method in ("ACK", "CANCEL"):
+            alice.send(request(method, f"sip:x@{far.name}", alice))
+        got(alice, "SIP/2.0 481")
+        assert silent(alice, far, gateway)
 
 
 def to_itself(engine: Engine) -> None:

@@ -205,14 +205,14 @@ cdef int authenticate(Proxy* p, const Message* m, Routing* r, bint proxy, const 
             count_add(p.block, COUNT_auth_failures, 1)
             answer(p, m, &r.answer, 403)
             return AUTH_ANSWERED
-        if result == DIGEST_OK:
+        if result == DIGEST_OK or (result == DIGEST_REPLAY and r.stateless):
             if aor == NULL:
                 memcpy(r.aor, key, length)
                 r.aor_length = length
             return AUTH_OK
         if result == DIGEST_REPLAY:
             count_add(p.block, COUNT_auth_replays, 1)
-        if m.method == METHOD_REGISTER and result != DIGEST_STALE:
+        if not proxy and m.method == METHOD_REGISTER and result != DIGEST_STALE:
             return AUTH_REPLAYED
         challenge(p, m, &r.answer, proxy, realm, True)
         return AUTH_ANSWERED

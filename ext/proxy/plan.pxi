@@ -221,6 +221,7 @@ cdef const Message* reopen(Proxy* p, ResponseContext* ctx, Routing* r) noexcept 
                  TRUST_GATEWAY if ctx.rights & RIGHT_GATEWAY else TRUST_NEIGHBOUR)
     r.authenticated = (ctx.rights & RIGHT_AUTHENTICATED) != 0
     r.token_valid = (ctx.rights & RIGHT_TOKEN) != 0
+    r.stateless = False
     r.token.start = r.token.end = 0
     r.call, r.loop_hash = ctx.call, ctx.loop_hash
     r.aor_length = r.binding_length = r.bindings = 0

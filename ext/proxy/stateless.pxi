@@ -2,9 +2,10 @@
 # meets no response context.
 #
 # No 100, no retransmission, no fork: the binding with the highest q, of several the one whose URI sorts first, so that a
-# refreshed registration changes nothing and CANCEL and ACK go where their INVITE went. Nobody is asked for a password: a
-# request that comes again has credentials that were used before, and only a transaction knows that this is no replay.
-# So a sender may reach our own users, and whoever is trusted, or inside his dialog, may reach others.
+# refreshed registration changes nothing and CANCEL and ACK go where their INVITE went. Passwords are asked for as ever, but
+# a request that comes again has credentials that were used before, and only a transaction knows that this is no replay:
+# so as long as a nonce holds, what was sent with it may be sent again. ACK and CANCEL cannot be asked, and leave our
+# domains for the trusted and in dialogs only. Nobody decides but the segment: no services, no dial plan, no gateway.
 
 cdef bint find_stable(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # The one target, by what is in the message and the segment alone.
@@ -66,14 +67,12 @@ cdef int stateless_target(Proxy* p, const Message* m, Routing* r) noexcept nogil
         return 400
     if not r.own:
         if not may_relay(r):
-            count_add(p.block, COUNT_relay_denied, 1)
             return 403
         if not find_hop(p, m, r):
             return 500
     elif not find_stable(p, m, r):
         return 480 if is_user(p, m, r) else 404
     if not r.token_valid and r.trusted != TRUST_NEIGHBOUR and gateway_at(p.settings, &r.hop.remote):
-        count_add(p.block, COUNT_relay_denied, 1)
         return 403               # its calls are counted, and nothing is here
     return 483 if m.max_forwards == 0 else 0
 
@@ -84,6 +83,7 @@ cdef void forward_stateless(Proxy* p, const Message* m, Routing* r) noexcept nog
     cdef uint32_t hash = stateless_loop_hash(p, m, r.call)
     cdef bint alone = m.method != METHOD_ACK and m.method != METHOD_CANCEL
     cdef int status = 0
+    r.stateless = True
     r.trusted = trust_of_sender(p, r)
     if is_stateless_loop(m, hash):
         count_add(p.block, COUNT_loops, 1)
@@ -93,11 +93,17 @@ cdef void forward_stateless(Proxy* p, const Message* m, Routing* r) noexcept nog
     elif alone and has_header(m, HDR_PROXY_REQUIRE):
         answer_unsupported(p, m, &r.answer, HDR_PROXY_REQUIRE)
         return
+    elif alone and not admit(p, m, r):
+        return
+    elif alone and not r.own and not may_relay(r):
+        refuse_relay(p, m, r)
+        return
     elif alone and is_for_us(p, m, r):
         return
     if status == 0:
         status = stateless_target(p, m, r)
     if status:
+        count_add(p.block, COUNT_relay_denied, status == 403)
         if m.method == METHOD_ACK:
             count_add(p.block, COUNT_dropped_stray, 1)
         answer(p, m, &r.answer, 481 if m.method == METHOD_CANCEL and status != 482 else status)

@@ -160,10 +160,11 @@ def _checked(path: Path | None, document: Document, raw: dict[str, Any], modules
     face = checks.module(reader, tables, folder(path)) if modules else NO_MODULE
     if reader.problems or file_problems:
         raise ConfigurationError([*reader.problems, *file_problems])
-    warnings = checks.astray(reader, tables, served, places, accounts if effective else None, default_domain)
+    checks.stateless(reader, tables, served)
+    astray = checks.astray(reader, tables, served, places, accounts if effective else None, default_domain)
     people_alone = {name: msgspec.structs.replace(person, password=None) for name, person in tables.users.items()}
     tables = msgspec.structs.replace(tables, users=people_alone)
-    whole = (tuple(accounts), tuple(served), default_domain, face, tuple(warnings))
+    whole = (tuple(accounts), tuple(served), default_domain, face, (*astray, *reader.warnings))
     return Configuration(path, tables, effective, *whole)
 
 

@@ -93,11 +93,11 @@ def astray(
         place = places[aor]
         if place.startswith("users."):
             inner = f"{place}.{key}" if key else place
-            found.append(Problem(reader.document.name, reader.document.line(inner), inner, text, value))
+            found.append(Problem(reader.document.name, reader.document.line(inner), inner, text, value, warning=True))
         else:
             file, _, line = place.rpartition(":")
             where = (file, int(line)) if file and line.isdigit() else (place, 0)
-            found.append(Problem(*where, key, text, value))
+            found.append(Problem(*where, key, text, value, warning=True))
 
     for aor, record in served:
         if len(found) >= WARNINGS_AT_MOST:
@@ -125,6 +125,21 @@ def _routed(uri: Uri, tables: Tables) -> bool:
 
 def _listening(tables: Tables) -> set[str]:
     return {bracketed(host) for listen in tables.server.listen for host in (listen.host, listen.public[0])}
+
+
+def stateless(reader: Reader, tables: Tables, served: list[Served]) -> None:
+    """Warn of services nobody looks at: a stateless server has only the location service."""
+    for name, table in tables.domains.items():
+        if table.role == "stateless":
+            people = [aor for aor, _ in served if aor.rpartition("@")[2] == Domain.of(name)]
+            if people:
+                some = people[0] if len(people) == 1 else f"{people[0]} and {len(people) - 1} more"
+                text = f"services and block lists of people there are not applied ({some})"
+                reader.warn(f"domains.{name}.role", text, value=table.role)
+    for index, listen in enumerate(tables.server.listen):
+        if listen.role == "stateless" and (served or tables.routes):
+            text = "neither services and block lists of people nor routes are applied to what comes to this address"
+            reader.warn(f"server.listen[{index}]", f"role = stateless: {text}", value=str(listen))
 
 
 def module(reader: Reader, tables: Tables, folder: str) -> Face:

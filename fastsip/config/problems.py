@@ -28,10 +28,12 @@ class Problem:
     key: str
     text: str
     value: object = ABSENT
+    warning: bool = False
+    """It can be served, and may not be what was meant."""
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
-        parts = [where]
+        parts = [where, "warning"] if self.warning else [where]
         if self.key:
             parts.append(self.key if self.value is ABSENT else f"{self.key} = {shown(self.key, self.value)}")
         return ": ".join([*parts, self.text])

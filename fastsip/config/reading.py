@@ -32,6 +32,10 @@ class Reader:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def warn(self, key: str, text: str, value: object = ABSENT) -> None:
+        self.warnings.append(Problem(self.document.name, self.document.line(key), key, text, value, warning=True))
 
     def problem(self, key: str, text: str, value: object = ABSENT) -> None:
         self.problems.append(Problem(self.document.name, self.document.line(key), key, text, value))

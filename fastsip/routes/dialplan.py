@@ -105,7 +105,9 @@ class DialPlan:
         self._own = setup.domains
         self.gateways = {gateway.name: Gateway.of(gateway) for gateway in setup.gateways}
         where = [(_address(Uri(one.uri)), self.gateways[one.name]) for one in reversed(setup.gateways)]
-        self._at = {address: gateway for address, gateway in where if address is not None}
+        self._at: dict[tuple[str, int] | None, Gateway] = {
+            address: gateway for address, gateway in where if address is not None
+        }
         entries = [(one, self._route(one)) for one in setup.routes]
         contexts = {one.context for one in setup.routes if one.domain is None}
         self._contexts = {
