@@ -1,6 +1,6 @@
 # Who may do what: trusted neighbours, Digest (RFC 3261 22), and the right to be relayed.
 
-cdef int trust_of(const Proxy* p, const Address* address) noexcept nogil:
+cdef inline int trust_of(const Proxy* p, const Address* address) noexcept nogil:
     cdef uint32_t i
     for i in range(p.settings.believed_count):
         if network_contains(&p.settings.trusted[i], address):
@@ -222,19 +222,22 @@ cdef int authenticate(Proxy* p, const Message* m, Routing* r, bint proxy, const 
     return AUTH_ANSWERED
 
 
-cdef bint admit(Proxy* p, const Message* m, Routing* r) noexcept nogil:
+cdef inline bint admit(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # 16.3 step 6: 0 when the request was answered (407, 403, 400). An ACK cannot be challenged; a request inside a
-    # dialog this server recorded is not asked again. Who lives here proves it; who does not say so, be he anonymous or
-    # somebody else's user, may call ours, and is asked who he is when he wants more.
+    # dialog this server recorded is not asked again.
+    r.trusted = trust_of_sender(p, r)
+    r.authenticated = False
+    if m.method == METHOD_ACK or r.trusted or r.token_valid or not (p.settings.required >> m.method) & 1:
+        return True
+    return prove_sender(p, m, r)
+
+
+cdef bint prove_sender(Proxy* p, const Message* m, Routing* r) noexcept nogil:
+    # Who lives here proves it; who does not say so, be he anonymous or somebody else's user, may call ours, and is asked
+    # who he is when he wants more. 0 when the request was answered.
     cdef char room[ADDRESS_TEXT]
     cdef Credentials c
     cdef Text home
-    r.trusted = trust_of_sender(p, r)
-    r.authenticated = False
-    if m.method == METHOD_ACK or r.trusted or r.token_valid:
-        return True
-    if not (p.settings.required >> m.method) & 1:
-        return True
     # A URI that cannot be read here might be one of our users to whoever reads it next.
     if not read_sender(p, m, r):
         answer(p, m, &r.answer, 400)
