@@ -346,43 +346,51 @@ static inline int certificate_names(const Libssl *ssl, const void *certificate, 
  * moment and none says a word. A ticket is honoured in the period it was made in and in the next. */
 
 typedef struct TicketKey {
+    uint64_t period;             /* 0: none yet */
     uint8_t name[16];
     uint8_t mac[32];
     uint8_t cipher[32];
 } TicketKey;
 
+/* The key of `period`, unless it is that one already. */
 static inline int ticket_key(const Libssl *ssl, const uint8_t *secret, uint32_t length, uint64_t period, TicketKey *key) {
-    uint8_t text[9], name[32];
+    uint8_t text[9], name[32], both[64];
+    if (key->period == period) return 1;
+    key->period = 0;
     memcpy(text + 1, &period, 8);
     text[0] = 'n';
     if (!ssl->HMAC(ssl->EVP_sha256(), secret, (int)length, text, sizeof text, name, NULL)) return 0;
     memcpy(key->name, name, 16);
     text[0] = 'k';
-    return ssl->HMAC(ssl->EVP_sha512(), secret, (int)length, text, sizeof text, key->mac, NULL) != NULL;
+    if (!ssl->HMAC(ssl->EVP_sha512(), secret, (int)length, text, sizeof text, both, NULL)) return 0;
+    memcpy(key->mac, both, 32);
+    memcpy(key->cipher, both + 32, 32);
+    key->period = period;
+    return 1;
 }
 
 /* What OpenSSL asks of a ticket callback; `mac` is an EVP_MAC_CTX or, with 1.1.1, an HMAC_CTX. */
-static inline int ticket_use(const Libssl *ssl, const uint8_t *secret, uint32_t length, uint64_t period, uint8_t *name,
-                             uint8_t *iv, void *cipher, void *mac, int making) {
+static inline int ticket_use(const Libssl *ssl, const TicketKey *now, const TicketKey *before, uint8_t *name, uint8_t *iv,
+                             void *cipher, void *mac, int making) {
     struct { const char *key; unsigned type; void *data; size_t size, returned; } set[3];        /* OSSL_PARAM */
-    TicketKey key;
+    const TicketKey *key = now;
     int verdict = 1;
-    if (!ticket_key(ssl, secret, length, period, &key)) return -1;
     if (making) {
-        memcpy(name, key.name, 16);
-        if (ssl->RAND_bytes(iv, 16) != 1 || !ssl->EVP_EncryptInit_ex(cipher, ssl->EVP_aes_256_cbc(), NULL, key.cipher, iv)) return -1;
+        memcpy(name, key->name, 16);
+        if (ssl->RAND_bytes(iv, 16) != 1) return -1;
+        if (!ssl->EVP_EncryptInit_ex(cipher, ssl->EVP_aes_256_cbc(), NULL, key->cipher, iv)) return -1;
     } else {
-        if (memcmp(name, key.name, 16)) {
-            if (!ticket_key(ssl, secret, length, period - 1, &key)) return -1;
-            if (memcmp(name, key.name, 16)) return 0;
+        if (memcmp(name, key->name, 16)) {
+            if (memcmp(name, before->name, 16)) return 0;
+            key = before;
             verdict = 2;
         }
-        if (!ssl->EVP_DecryptInit_ex(cipher, ssl->EVP_aes_256_cbc(), NULL, key.cipher, iv)) return -1;
+        if (!ssl->EVP_DecryptInit_ex(cipher, ssl->EVP_aes_256_cbc(), NULL, key->cipher, iv)) return -1;
     }
     if (!ssl->SSL_CTX_set_tlsext_ticket_key_evp_cb)
-        return ssl->HMAC_Init_ex(mac, key.mac, sizeof key.mac, ssl->EVP_sha256(), NULL) ? verdict : -1;
+        return ssl->HMAC_Init_ex(mac, key->mac, sizeof key->mac, ssl->EVP_sha256(), NULL) ? verdict : -1;
     memset(set, 0, sizeof set);
-    set[0].key = "key", set[0].type = 5, set[0].data = key.mac, set[0].size = sizeof key.mac;
+    set[0].key = "key", set[0].type = 5, set[0].data = (void *)key->mac, set[0].size = sizeof key->mac;
     set[1].key = "digest", set[1].type = 4, set[1].data = (void *)"SHA256", set[1].size = 6;
     return ssl->EVP_MAC_CTX_set_params(mac, set) ? verdict : -1;
 }

@@ -123,9 +123,11 @@ cdef int on_server_name(void* ssl, int* alert, void* argument) noexcept nogil:
 
 cdef int on_ticket(void* ssl, uint8_t* name, uint8_t* iv, void* cipher, void* mac, int making) noexcept nogil:
     cdef Tls* tls = <Tls*>libssl.SSL_get_ex_data(ssl, 0)
-    cdef TlsSet* one = tls.one
-    cdef uint64_t period = tls_wall() // one.lifetime
-    cdef int verdict = ticket_use(&libssl, one.secret, one.secret_length, period, name, iv, cipher, mac, making)
+    cdef TicketKey now, before
+    cdef int verdict
+    if not ticket_keys(tls.one, &now, &before):
+        return -1
+    verdict = ticket_use(&libssl, &now, &before, name, iv, cipher, mac, making)
     if verdict == 1 and not making and libssl.SSL_version(ssl) >= TLS_1_3:
         return 2                                             # good, and a new one: clients use these once
     return verdict

@@ -17,6 +17,7 @@ cdef struct TlsSet:
     uint64_t lifetime        # seconds, of a ticket
     uint32_t secret_length
     uint8_t secret[SECRET]
+    TicketKey keys[2]        # of even and odd periods; under the mutex
 
 cdef struct Session:
     void* session
@@ -133,6 +134,19 @@ cdef uint64_t tls_live(TlsStore* store) noexcept nogil:
     live = store.live
     pthread_mutex_unlock(&store.mutex)
     return live
+
+
+cdef bint ticket_keys(TlsSet* one, TicketKey* now, TicketKey* before) noexcept nogil:
+    cdef uint64_t period = tls_wall() // one.lifetime
+    cdef TicketKey* keys = one.keys
+    cdef bint fine
+    pthread_mutex_lock(&one.store.mutex)
+    fine = (ticket_key(&libssl, one.secret, one.secret_length, period, &keys[period & 1]) and
+            ticket_key(&libssl, one.secret, one.secret_length, period - 1, &keys[~period & 1]))
+    now[0] = keys[period & 1]
+    before[0] = keys[~period & 1]
+    pthread_mutex_unlock(&one.store.mutex)
+    return fine
 
 
 # --- sessions of a client: the last of each server's name, the longest unused gives way --------------------------------

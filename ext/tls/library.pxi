@@ -74,6 +74,9 @@ cdef extern from "libssl.h" nogil:
         uint32_t writes
         uint8_t eof
 
+    ctypedef struct TicketKey:
+        pass
+
     ctypedef struct Names:
         uint32_t count
 
@@ -90,7 +93,8 @@ cdef extern from "libssl.h" nogil:
     uint32_t names_get(const Names* names, uint32_t index, const uint8_t** name) noexcept
     int names_have(const Names* names, const uint8_t* text, size_t length) noexcept
     int certificate_names(const Libssl* ssl, const void* certificate, int all, Names* names) noexcept
-    int ticket_use(const Libssl* ssl, const uint8_t* secret, uint32_t length, uint64_t period, uint8_t* name, uint8_t* iv,
+    int ticket_key(const Libssl* ssl, const uint8_t* secret, uint32_t length, uint64_t period, TicketKey* key) noexcept
+    int ticket_use(const Libssl* ssl, const TicketKey* now, const TicketKey* before, uint8_t* name, uint8_t* iv,
                    void* cipher, void* mac, int making) noexcept
     void error_text(int number, char* out, size_t size) noexcept
 
@@ -127,19 +131,19 @@ cdef bint libssl_there = False
 
 
 cdef bint open_libssl() except -1:
-    # The one `_ssl` is linked with first: it is in memory already, and it is the one this Python was tested with.
+    # The one `_ssl` is linked with first, which is found through it: it is in memory already, and it is the one this
+    # Python was tested with.
     global libssl_there
-    cdef list paths = []
+    cdef list paths = [b"libssl.so.3", b"libssl.so.1.1"]
     cdef str trouble = ""
     if libssl_there:
         return True
     try:
-        import _ssl  # noqa: F401  (for its effect on the process's maps)
-        with open("/proc/self/maps", "rb") as maps:
-            paths = sorted({line.split(None, 5)[5].rstrip(b"\n") for line in maps if b"/libssl" in line})
-    except Exception:
+        import _ssl
+        paths.insert(0, os.fsencode(_ssl.__file__))
+    except (ImportError, AttributeError):                    # none, or part of the interpreter
         pass
-    for path in paths + [b"libssl.so.3", b"libssl.so.1.1"]:
+    for path in paths:
         if libssl_open(&libssl, <const char*><bytes>path):
             libssl_there = True
             return True
