@@ -1,4 +1,4 @@
-"""The public faces of parser and transaction table under AddressSanitizer and UndefinedBehaviorSanitizer."""
+"""The public faces of parser and transaction table, and TLS, under AddressSanitizer and UndefinedBehaviorSanitizer."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MODULES = "_layout,_message,_table,_timer,_transaction"
-TESTS = ("test_parse.py", "test_table.py", "test_table_fuzz.py")
+MODULES = "_layout,_message,_table,_timer,_tls,_transaction"
+TESTS = ("test_parse.py", "test_table.py", "test_table_fuzz.py", "test_tls.py", "test_door.py")
 
 
 @pytest.mark.long

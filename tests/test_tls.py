@@ -6,11 +6,14 @@ import contextlib
 import dataclasses
 import gc
 import os
+import random
+import select
 import signal
 import socket
 import ssl
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +137,9 @@ def test_the_certificate_is_the_one_for_the_name(ca: Authority, version: str, as
         ([], "Alice Smith", []),
         (["192.0.2.1", "2001:db8::1", "a.example"], "", ["a.example", "192.0.2.1", "2001:db8::1"]),
         (["*.example.com"], "", ["*.example.com"]),
+        (["https://example.com/"], "c.example", []),
+        (["sip.example.com\0.evil.example", "sip:example.com\0.evil.example"], "", []),
+        (["x" * 64 + ".example", "é".encode().hex() + ".example"], "", ["x" * 64 + ".example", "c3a9.example"]),
     ],
 )
 def test_identities_are_those_of_rfc_5922(ca: Authority, names: list[str], common: str, identities: list[str]) -> None:
@@ -373,7 +379,7 @@ def test_new_connections_follow_a_reload_and_old_ones_live_on(ca: Authority) -> 
 
 
 def test_connections_outlive_their_contexts(ca: Authority) -> None:
-    both = Both(TlsContexts.__mro__[1](Setup([ca.sign("sip.example.com")])), client_context(ca))
+    both = Both(_tls.TlsContexts(Setup([ca.sign("sip.example.com")])), client_context(ca))
     gc.collect()
     assert both.shake() == DONE
     both.say()
@@ -433,7 +439,7 @@ def test_without_certificates_nothing_is_accepted() -> None:
 @pytest.fixture(params=VERSIONS)
 def both(ca: Authority, request: pytest.FixtureRequest) -> Iterator[Both]:
     """Ready, with nothing under way."""
-    made = Both(TlsContexts.__mro__[1](Setup([ca.sign("sip.example.com")])), client_context(ca, request.param))
+    made = Both(TlsContexts(Setup([ca.sign("sip.example.com")])), client_context(ca, request.param))
     assert made.shake() == DONE
     made.say()
     yield made
@@ -535,6 +541,57 @@ def test_a_megabyte_comes(ca: Authority, version: str) -> None:
             got += part
     assert bytes(got) == data
     both.close()
+
+
+def test_who_waits_as_the_contract_says_misses_nothing(both: Both) -> None:
+    """Records of all sizes, torn on the way, to one who reads what is pending and else waits for the socket."""
+    rng, (near, far) = random.Random(1), pair()
+    data = rng.randbytes(400_000)
+    plain = socket.socket(fileno=os.dup(both.ours.fileno()))       # what the peer writes comes out here
+
+    def send() -> None:
+        at = end = 0
+        while at < len(data):
+            end = max(end, at + rng.choice((1, 20, 500, 3000, 16384, 40000)))
+            try:
+                at += both.theirs.send(data[at:end])
+            except ssl.SSLWantWriteError:
+                time.sleep(0.001)
+
+    def tear() -> None:
+        size = random.Random(2)
+        while True:
+            select.select([plain], [], [], 5)
+            with contextlib.suppress(BlockingIOError):
+                piece = plain.recv(size.choice((1, 5, 100, 700, 20000)))
+                if not piece:
+                    return
+                while piece:
+                    with contextlib.suppress(BlockingIOError):
+                        piece = piece[far.send(piece) :]
+                if size.random() < 0.05:
+                    time.sleep(0.001)
+
+    saved = os.dup(both.ours.fileno())
+    os.dup2(near.fileno(), both.ours.fileno())
+    threads = [threading.Thread(target=work, daemon=True) for work in (send, tear)]
+    for thread in threads:
+        thread.start()
+    got, sizes = bytearray(), random.Random(3)
+    while len(got) < len(data):
+        if not both.ours.pending():
+            assert select.select([both.ours.fileno()], [], [], 5)[0], (len(got), both.ours.pending())
+        part = both.read(sizes.choice((1, 64, 4096, 65536)))
+        assert part == -WANT_READ or isinstance(part, bytes)
+        got += part if isinstance(part, bytes) else b""
+    assert bytes(got) == data
+    os.dup2(saved, both.ours.fileno())
+    both.theirs.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join(5)
+    os.close(saved)
+    for each in (near, far, plain):
+        each.close()
 
 
 def test_a_goodbye_is_read_behind_the_last_words(both: Both) -> None:
