@@ -75,6 +75,8 @@
     F(void, X509_free, (void *)) \
     F(void *, X509_get_ext_d2i, (const void *, int, int *, int *)) \
     F(void *, X509_get_subject_name, (const void *)) \
+    F(const void *, X509_get0_notAfter, (const void *)) \
+    F(int, ASN1_TIME_to_tm, (const void *, struct tm *)) \
     F(int, X509_NAME_get_index_by_NID, (void *, int, int)) \
     F(void *, X509_NAME_get_entry, (const void *, int)) \
     F(void *, X509_NAME_ENTRY_get_data, (const void *)) \
@@ -339,6 +341,12 @@ static inline int certificate_names(const Libssl *ssl, const void *certificate, 
         if (value) fine &= names_add(names, ssl->ASN1_STRING_get0_data(value), (size_t)ssl->ASN1_STRING_length(value));
     }
     return fine;
+}
+
+/* When it expires, in Unix seconds; 0 if that cannot be read. */
+static inline int64_t certificate_end(const Libssl *ssl, const void *certificate) {
+    struct tm end;
+    return ssl->ASN1_TIME_to_tm(ssl->X509_get0_notAfter(certificate), &end) ? (int64_t)timegm(&end) : 0;
 }
 
 /* --- keys of session tickets ------------------------------------------------------------------------------------------

@@ -349,6 +349,31 @@ def test_two_doors_talk_to_each_other(ca: Authority, house: Callable[..., House]
         leave(news)
 
 
+def test_a_door_closes_with_everything_under_way(ca: Authority, house: Callable[..., House]) -> None:
+    """Handshakes half done, orders half done and not begun, news not taken: the fixture finds nothing left."""
+    here, there = house(), house(per_source=500)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        clients = [socket.create_connection(there.address) for _ in range(100)]
+        for tag in range(100):
+            here.door.connect(mute.getsockname(), NAME, tag)
+            here.door.connect(there.address, NAME, tag)
+        until(lambda: there.door.counters()["done"] > 20)
+        for tag in range(100):
+            here.door.connect(there.address, NAME, tag)
+        here.close()
+        for client in clients:
+            client.close()
+
+
+def test_too_many_orders_are_refused_at_once(ca: Authority) -> None:
+    """Nobody is in the door to take them."""
+    door = Door(TlsContexts(Setup(ca_file=ca.file)))
+    with pytest.raises(BlockingIOError):
+        for tag in range(100_000):
+            door.connect(("127.0.0.1", 1), NAME, tag)
+    assert door.take() == []
+
+
 def test_only_one_thread_is_in_a_door(ca: Authority, house: Callable[..., House]) -> None:
     here = house()
     with pytest.raises(RuntimeError):

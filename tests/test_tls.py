@@ -378,6 +378,16 @@ def test_new_connections_follow_a_reload_and_old_ones_live_on(ca: Authority) -> 
     assert contexts.live == 0
 
 
+def test_what_the_certificates_are_for_and_until_when(ca: Authority) -> None:
+    setup = Setup([ca.sign("sip:a.example", "*.b.example"), ca.sign(common="c.example", expired=True)])
+    contexts = TlsContexts(setup)
+    (first, ends), (second, ended) = contexts.certificates
+    assert first == ["a.example", "*.b.example"] and abs(ends - time.time() - 365 * 86400) < 600
+    assert second == ["c.example"] and abs(ended - time.time() + 86400) < 600
+    contexts.reload(Setup())
+    assert contexts.certificates == []
+
+
 def test_connections_outlive_their_contexts(ca: Authority) -> None:
     both = Both(_tls.TlsContexts(Setup([ca.sign("sip.example.com")])), client_context(ca))
     gc.collect()

@@ -46,6 +46,27 @@ cdef TlsStore* store_new() noexcept nogil:
     return store
 
 
+cdef TlsSet* set_borrow(TlsStore* store) noexcept nogil:
+    # The current one, for a look at it.
+    cdef TlsSet* one
+    pthread_mutex_lock(&store.mutex)
+    one = store.current
+    one.references += 1
+    pthread_mutex_unlock(&store.mutex)
+    return one
+
+
+cdef void set_give_back(TlsSet* one) noexcept nogil:
+    cdef TlsStore* store = one.store
+    cdef bint last
+    pthread_mutex_lock(&store.mutex)
+    one.references -= 1
+    last = one.references == 0
+    pthread_mutex_unlock(&store.mutex)
+    if last:
+        set_free(one)
+
+
 cdef void set_free(TlsSet* one) noexcept nogil:
     cdef uint32_t i
     for i in range(one.count):
@@ -117,14 +138,10 @@ cdef TlsSet* set_hold(TlsStore* store) noexcept nogil:
 
 cdef void set_release(TlsSet* one) noexcept nogil:
     cdef TlsStore* store = one.store
-    cdef bint last
+    set_give_back(one)
     pthread_mutex_lock(&store.mutex)
-    one.references -= 1
-    last = one.references == 0
     store.live -= 1
     pthread_mutex_unlock(&store.mutex)
-    if last:
-        set_free(one)
     store_release(store)
 
 

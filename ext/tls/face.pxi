@@ -7,6 +7,16 @@ def library() -> str:
     return libssl.OpenSSL_version(0).decode(errors="replace")
 
 
+cdef list names_of(const Names* names):
+    cdef const uint8_t* name
+    cdef uint32_t i, length
+    found = []
+    for i in range(names.count):
+        length = names_get(names, i, &name)
+        found.append((<const char*>name)[:length].decode())
+    return found
+
+
 cdef class TlsContexts:
     def __cinit__(self, setup):
         open_libssl()
@@ -25,6 +35,16 @@ cdef class TlsContexts:
     @property
     def live(self):
         return tls_live(self.store)
+
+    @property
+    def certificates(self):
+        cdef TlsSet* one = set_borrow(self.store)
+        cdef uint32_t i
+        try:
+            return [(names_of(&one.hosts[i]), certificate_end(&libssl, libssl.SSL_CTX_get0_certificate(one.servers[i])))
+                    for i in range(one.count)]
+        finally:
+            set_give_back(one)
 
     def accept(self, int fd):
         return made(self, tls_accept(self.store, fd), fd)
@@ -102,14 +122,8 @@ cdef class Connection:
 
     @property
     def peer_names(self):
-        cdef const uint8_t* name
-        cdef uint32_t i, length
         self.check()
-        names = []
-        for i in range(self.tls.names.count):
-            length = tls_peer_name(self.tls, i, &name)
-            names.append((<const char*>name)[:length].decode())
-        return names
+        return names_of(&self.tls.names)
 
     @property
     def peer_verified(self):
