@@ -7,7 +7,7 @@ thread. Sockets, rings and slots belong to the master and outlive the worker.
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastsip._address cimport (
-    FLOW_REGISTERED, FLOW_RELIABLE, Address, Flow, address_equal, address_from_sockaddr, address_is_loopback,
+    ADDRESS_TEXT, FLOW_REGISTERED, FLOW_RELIABLE, Address, Flow, address_equal, address_from_sockaddr, address_host, address_is_loopback,
     address_is_sendable, address_same_ip, address_to_sockaddr, sockaddr_storage)
 from fastsip._control cimport (
     COUNT_bytes_in, COUNT_bytes_out, COUNT_connections, COUNT_connections_failed, COUNT_connections_idle, COUNT_connections_in,
@@ -18,7 +18,10 @@ from fastsip._control cimport (
 from fastsip._memory cimport (
     Buffer, BufferPool, buffer_copy, buffer_hold, buffer_new, buffer_release, pool_init, pool_live, pool_trim)
 from fastsip._hash cimport siphash
-from fastsip._message cimport TRANSPORT_UDP, Slice, find_call_id, slice_length
+from fastsip._message cimport TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_UDP, Slice, find_call_id, slice_length
+from fastsip._tls cimport (
+    DOOR_ACCEPTED, DOOR_CONNECTED, DOOR_FAILED, TLS_FAILED, TLS_WANT_READ, TLS_WANT_WRITE, DoorNews, DoorState, Tls,
+    door_connect, door_fd, door_forget, door_listen, door_take, tls_free, tls_pending, tls_read, tls_shutdown, tls_write)
 
 include "transport/system.pxi"
 include "transport/connection.pxi"

@@ -21,12 +21,14 @@ from fastsip._control cimport *
 from fastsip._digest cimport *
 from fastsip._location cimport *
 from fastsip._memory cimport *
-from fastsip._message cimport TRANSPORT_TCP, TRANSPORT_UDP
+from fastsip._message cimport TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_UDP
 from fastsip._plan cimport *
 from fastsip._proxy cimport *
 from fastsip._queue cimport *
 from fastsip._targets cimport *
 from fastsip._timer cimport *
+from fastsip._tls cimport (
+    DoorCounters, DoorSetup, DoorState, TlsContexts, door_counters, door_free, door_new, door_run, door_stop)
 from fastsip._transaction cimport *
 from fastsip._transport cimport *
 
@@ -94,7 +96,7 @@ cdef void* map_shared(int fd, size_t size) except NULL:
 
 include "worker/question.pxi"
 
-cdef dict TRANSPORTS = {"udp": TRANSPORT_UDP, "tcp": TRANSPORT_TCP}
+cdef dict TRANSPORTS = {"udp": TRANSPORT_UDP, "tcp": TRANSPORT_TCP, "tls": TRANSPORT_TLS}
 
 
 cdef class Worker:
@@ -110,6 +112,8 @@ cdef class Worker:
     cdef BufferPool pool
     cdef Transactions* layer
     cdef TransportState* transport
+    cdef TlsContexts contexts
+    cdef DoorState* door
     cdef Segment* segment
     cdef Digest* digest
     cdef Proxy* proxy
@@ -137,6 +141,7 @@ cdef class Worker:
         cdef TransportSetup transport
         cdef TransactionSetup layer
         cdef ProxySetup proxy
+        cdef DoorSetup door
         cdef Settings* settings
         cdef const char* error = NULL
         cdef bytes key
@@ -167,6 +172,15 @@ cdef class Worker:
         memset(self.policy_bell, 0, sizeof(Bell))
 
         memset(&transport, 0, sizeof(transport))
+        if setup.tls is not None:
+            self.contexts = TlsContexts(setup.tls)
+            memset(&door, 0, sizeof(door))
+            door.store = self.contexts.store
+            door.connect_ms = 4000
+            self.door = door_new(&door)
+            if self.door == NULL:
+                raise OSError("cannot set up the door for TLS")
+        transport.door = self.door
         transport.worker = self.index
         transport.workers = setup.workers
         transport.control = self.control
@@ -267,6 +281,16 @@ cdef class Worker:
         """Eventfd that is readable when questions are waiting for the policy thread."""
         return self.policy_wake
 
+    @property
+    def has_door(self) -> bool:
+        """Whether `run_door` is wanted."""
+        return self.door != NULL
+
+    def run_door(self) -> None:
+        """Accept TLS connections and shake hands until `stop`, in a thread of its own."""
+        with nogil:
+            door_run(self.door)
+
     def run(self) -> None:
         """Serve until `stop`. Call it in a thread of its own; it holds the GIL only to enter and leave."""
         cdef uint64_t now
@@ -330,6 +354,7 @@ cdef class Worker:
         return batches == TURN_BATCHES or count == TURN_TIMERS
 
     cdef void publish(self, uint64_t now) noexcept nogil:
+        cdef DoorCounters* doors
         control_beat(self.block, now)
         count_set(self.block, COUNT_transactions, self.layer.live)
         count_set(self.block, COUNT_contexts, self.proxy.contexts)
@@ -337,6 +362,11 @@ cdef class Worker:
         count_set(self.block, COUNT_timers, wheel_armed(self.layer.wheel))
         count_set(self.block, COUNT_retransmissions_in, self.layer.retransmissions_in)
         count_set(self.block, COUNT_retransmissions_out, self.layer.retransmissions_out)
+        if self.door != NULL:
+            doors = door_counters(self.door)
+            count_set(self.block, COUNT_handshakes, doors.done + doors.connected)
+            count_set(self.block, COUNT_handshakes_failed, doors.failed + doors.timed_out + doors.connect_failed)
+            count_set(self.block, COUNT_handshakes_refused, doors.refused_source + doors.refused_total)
 
     cdef void signal(self, int fd) noexcept nogil:
         cdef uint64_t one = 1
@@ -488,6 +518,12 @@ cdef class Worker:
             settings_free(<Settings*>order.settings)
             raise RuntimeError("the worker does not take orders")
 
+    def renew(self, tls) -> None:
+        """New certificates and rules, of `launch.TlsSetup`, for TLS connections yet to come. ValueError if something is
+        wrong with them: then the former stay."""
+        if self.contexts is not None and tls is not None:
+            self.contexts.reload(tls)
+
     def acknowledged(self, uint64_t count) -> None:
         """Count facts that the state process has applied."""
         cdef Order order
@@ -528,7 +564,9 @@ cdef class Worker:
         self.order(ORDER_FINISH)
 
     def stop(self) -> None:
-        """Leave `run` after this turn."""
+        """Leave `run` after this turn, and `run_door`."""
+        if self.door != NULL:
+            door_stop(self.door)
         self.order(ORDER_STOP)
 
     @property
@@ -566,6 +604,10 @@ cdef class Worker:
         if self.layer != NULL:
             transactions = transactions_free(self.layer)
         transport_free(self.transport)
+        if self.door != NULL:
+            door_free(self.door)
+            self.door = NULL
+        self.contexts = None
         buffers = pool_live(&self.pool)
         pool_trim(&self.pool)
         digest_free(self.digest)

@@ -5,6 +5,7 @@ from fastsip._address cimport Address, Flow
 from fastsip._control cimport Control
 from fastsip._memory cimport Buffer, BufferPool
 from fastsip._message cimport Slice
+from fastsip._tls cimport DoorState
 
 cdef enum:
     RECEIVE_BATCH = 64
@@ -44,6 +45,7 @@ cdef struct TransportSetup:
     void* slots              # RECEIVE_BATCH * RECEIVE_SLOT bytes shared with the master (crash file)
     void* rings              # rings_size(workers, budget) bytes shared by all workers
     size_t rings_size
+    DoorState* door          # where TLS connections come from; NULL: no TLS
     int wake                 # own eventfd
     int* wakes               # every worker's eventfd, by index
 

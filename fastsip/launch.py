@@ -182,6 +182,7 @@ class WorkerSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_endpoint: str
     settings: Settings
     policy: PolicySetup = PolicySetup()
+    tls: TlsSetup | None = None
     targets_fd: int = -1
     """The target table (ext/targets.h)."""
     clock: int | None = None

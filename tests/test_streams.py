@@ -1,57 +1,84 @@
-"""SIP over TCP against the running server: framing, keep-alives, connections of other workers, registered flows."""
+"""SIP over TCP and TLS against the running server: framing, keep-alives, connections of other workers, registered flows."""
 
 from __future__ import annotations
 
-import secrets
 import socket
+import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from certificates import Authority
 from harness import Phone, Server
 from harness.ports import free_port
-from harness.stream import StreamPhone
+from harness.stream import SecurePhone, StreamPhone, call
 
 DOMAIN = "example.com"
+Maker = Callable[..., StreamPhone]
 
 
 class StreamServer(Server):
-    """A server on UDP and TCP of one port."""
+    """A server on UDP and TCP of one port, and on TLS of another."""
+
+    def __init__(self, authority: Authority, **more: object) -> None:
+        self.secure_port = free_port("127.0.0.1")
+        chain, key = authority.issue("sip:example.com", "example.com")
+        super().__init__(**more)  # type: ignore[arg-type]
+        self.extra = {**self.extra, "tls": {"certificate": chain, "key": key, "ca_file": authority.file}}
 
     def configuration(self) -> str:
         text = super().configuration()
-        return text.replace(f'["udp:{self.hostport}"]', f'["udp:{self.hostport}", "tcp:{self.hostport}"]')
+        also = f'"tcp:{self.hostport}", "tls:{self.host}:{self.secure_port}"'
+        return text.replace(f'["udp:{self.hostport}"]', f'["udp:{self.hostport}", {also}]')
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with StreamServer(workers=2, domains=[DOMAIN], trusted=["127.0.0.1/32"]) as running:
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(Path(tmp_path_factory.mktemp("certificates")))
+
+
+@pytest.fixture(scope="module")
+def server(authority: Authority) -> Iterator[StreamServer]:
+    with StreamServer(authority, workers=2, domains=[DOMAIN], trusted=["127.0.0.1/32"]) as running:
         yield running
 
 
-def phone(server: Server, user: str = "alice") -> StreamPhone:
+def plain(server: StreamServer, user: str = "alice") -> StreamPhone:
     return StreamPhone(server.address, user)
+
+
+def secure(server: StreamServer, user: str = "alice") -> StreamPhone:
+    context = ssl.create_default_context(cafile=server.extra["tls"]["ca_file"])
+    return SecurePhone((server.host, server.secure_port), user, context=context)
+
+
+@pytest.fixture(params=[plain, secure], ids=["tcp", "tls"])
+def phone(request: pytest.FixtureRequest) -> Maker:
+    """Makes phones of a transport."""
+    maker: Maker = request.param
+    return maker
 
 
 def options(one: StreamPhone, **rest: object) -> bytes:
     return one.request("OPTIONS", f"sip:{DOMAIN}", **rest)  # type: ignore[arg-type]
 
 
-def test_answers_come_on_the_connection_of_their_request(server: Server) -> None:
+def test_answers_come_on_the_connection_of_their_request(server: StreamServer, phone: Maker) -> None:
     with phone(server) as alice:
         for _ in range(20):  # some are another worker's
             alice.send(options(alice))
             alice.expect("200")
 
 
-def test_several_messages_in_one_segment(server: Server) -> None:
+def test_several_messages_in_one_segment(server: StreamServer, phone: Maker) -> None:
     with phone(server) as alice:
         alice.send(b"".join(options(alice, body=b"x" * n) for n in range(40)))
         cseqs = sorted(alice.expect("200").cseq for _ in range(40))
         assert cseqs == list(range(1, 41))
 
 
-def test_one_byte_at_a_time(server: Server) -> None:
+def test_one_byte_at_a_time(server: StreamServer, phone: Maker) -> None:
     with phone(server) as alice:
         alice.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in options(alice, body=b"0123456789"):
@@ -60,7 +87,7 @@ def test_one_byte_at_a_time(server: Server) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 7, 100, 250, -1, -4, -12])
-def test_a_message_in_two_pieces(server: Server, cut: int) -> None:
+def test_a_message_in_two_pieces(server: StreamServer, phone: Maker, cut: int) -> None:
     with phone(server) as alice:
         data = options(alice, body=b"0123456789") + options(alice)
         alice.send(data[:cut])
@@ -70,13 +97,13 @@ def test_a_message_in_two_pieces(server: Server, cut: int) -> None:
         alice.expect("200")
 
 
-def test_a_large_message(server: Server) -> None:
+def test_a_large_message(server: StreamServer, phone: Maker) -> None:
     with phone(server) as alice:
         alice.send(options(alice, body=b"y" * 60000))
         alice.expect("200")
 
 
-def test_a_double_crlf_is_answered_with_a_single_one(server: Server) -> None:
+def test_a_double_crlf_is_answered_with_a_single_one(server: StreamServer, phone: Maker) -> None:
     with phone(server) as alice:
         alice.send(b"\r\n\r\n")
         assert alice.socket.recv(100) == b"\r\n"
@@ -93,7 +120,7 @@ def test_a_double_crlf_is_answered_with_a_single_one(server: Server) -> None:
     ["", "Content-Length: x\r\n", "Content-Length: -5\r\n", "Content-Length: 0\r\nl: 3\r\n", "Content-Length: 5 5\r\n"],
     ids=["none", "no number", "negative", "two", "two numbers"],
 )
-def test_a_wrong_content_length_is_answered_with_400_and_the_end(server: Server, length: str) -> None:
+def test_a_wrong_content_length_is_answered_with_400_and_the_end(server: StreamServer, phone: Maker, length: str) -> None:
     with phone(server) as alice:
         alice.send(options(alice) + options(alice, length=length) + options(alice))
         answers = [alice.receive(), alice.receive()]
@@ -101,7 +128,7 @@ def test_a_wrong_content_length_is_answered_with_400_and_the_end(server: Server,
         assert alice.closed()
 
 
-def test_a_message_too_large_is_answered_with_513_and_the_end(server: Server) -> None:
+def test_a_message_too_large_is_answered_with_513_and_the_end(server: StreamServer, phone: Maker) -> None:
     with phone(server) as alice:
         alice.send(options(alice, length="Content-Length: 70000\r\n"))
         alice.expect("513")
@@ -111,7 +138,7 @@ def test_a_message_too_large_is_answered_with_513_and_the_end(server: Server) ->
 @pytest.mark.parametrize(
     "garbage", [b"\x16\x03\x01\x02\x00" * 4000, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["TLS", "HTTP"]
 )
-def test_what_is_no_sip_ends_its_connection(server: Server, garbage: bytes) -> None:
+def test_what_is_no_sip_ends_its_connection(server: StreamServer, phone: Maker, garbage: bytes) -> None:
     with phone(server) as alice, phone(server) as other:
         alice.send(garbage)
         assert alice.closed()
@@ -119,7 +146,7 @@ def test_what_is_no_sip_ends_its_connection(server: Server, garbage: bytes) -> N
         other.expect("200")
 
 
-def test_a_reset_in_the_middle_of_a_message_hurts_nobody(server: Server) -> None:
+def test_a_reset_in_the_middle_of_a_message_hurts_nobody(server: StreamServer, phone: Maker) -> None:
     with phone(server) as other:
         for _ in range(20):
             alice = phone(server)
@@ -130,36 +157,17 @@ def test_a_reset_in_the_middle_of_a_message_hurts_nobody(server: Server) -> None
         other.expect("200")
 
 
-def call(alice: StreamPhone, bob: StreamPhone, transports: set[str]) -> None:
-    """A call from the one to the other, and a request of each inside it."""
-    alice.send(alice.request("INVITE", f"sip:{bob.user}@{DOMAIN}", call_id=secrets.token_hex(12), cseq=1))
-    invite = bob.expect("INVITE")
-    assert {via.split("/")[2].split()[0] for via in invite.all("Via")} == transports
-    bob.respond(invite, 180)
-    alice.expect("180")
-    bob.respond(invite, 200)
-    answer = alice.expect("200")
-    alice.send(alice.within("ACK", answer, cseq=1))
-    bob.expect("ACK")
-    alice.send(alice.within("INFO", answer, cseq=2))
-    bob.respond(bob.expect("INFO"), 200)
-    alice.expect("200")
-    bob.send(bob.within("BYE", invite, cseq=1, own=True))
-    alice.respond(alice.expect("BYE"), 200)
-    bob.expect("200")
-
-
-def test_calls_between_connections(server: Server) -> None:
+def test_calls_between_connections(server: StreamServer, phone: Maker) -> None:
     """Both have registered, nobody listens anywhere: every request reaches them through their own connection."""
     with phone(server, "alice") as alice, phone(server, "bob") as bob:
         alice.register()
         bob.register()
         for _ in range(12):  # calls and connections of either worker
-            call(alice, bob, {"TCP"})
-            call(bob, alice, {"TCP"})
+            call(alice, bob)
+            call(bob, alice)
 
 
-def test_a_binding_whose_connection_is_gone_is_answered_at_once(server: Server) -> None:
+def test_a_binding_whose_connection_is_gone_is_answered_at_once(server: StreamServer, phone: Maker) -> None:
     with phone(server, "alice") as alice:
         with phone(server, "carol") as carol:
             carol.register()
@@ -195,7 +203,7 @@ class Listening(StreamPhone):
         self.pending = b""
 
 
-def test_a_contact_is_connected_to(server: Server) -> None:
+def test_a_contact_is_connected_to(server: StreamServer, phone: Maker) -> None:
     """Registered by UDP, reached by TCP because its Contact says so; the call itself comes by UDP."""
     with Listening(server.address, "dave") as dave, Phone(server.address) as udp:
         data = udp.request(
@@ -218,7 +226,7 @@ def test_a_contact_is_connected_to(server: Server) -> None:
         assert ok.all("Record-Route") == routes
 
 
-def test_a_refused_connection_fails_at_once(server: Server) -> None:
+def test_a_refused_connection_fails_at_once(server: StreamServer, phone: Maker) -> None:
     with phone(server, "alice") as alice:
         nobody = free_port("127.0.0.1")
         started = time.monotonic()
@@ -227,7 +235,7 @@ def test_a_refused_connection_fails_at_once(server: Server) -> None:
         assert time.monotonic() - started < 1
 
 
-def test_a_response_whose_connection_is_gone_goes_to_where_its_via_says(server: Server) -> None:
+def test_a_response_whose_connection_is_gone_goes_to_where_its_via_says(server: StreamServer, phone: Maker) -> None:
     """RFC 3261 18.2.2."""
     with Listening(server.address, "erin") as erin, phone(server, "frank") as frank:
         frank.register()
@@ -248,7 +256,7 @@ def test_a_response_whose_connection_is_gone_goes_to_where_its_via_says(server: 
             erin.pending = b""
 
 
-def test_a_peer_that_does_not_read_is_cut_off(server: Server) -> None:
+def test_a_peer_that_does_not_read_is_cut_off(server: StreamServer, phone: Maker) -> None:
     with phone(server, "alice") as alice, phone(server, "greta") as greta:
         greta.register()
         greta.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

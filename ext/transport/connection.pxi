@@ -7,6 +7,9 @@
 # Every connection stands in one of four queues, ordered by when it entered or was last heard: those being opened, those
 # that have yet to say something, those in use, those that only have something left to send. The first of a queue is
 # always the next whose time is up, so a look at four places is all that idle connections ever cost.
+#
+# With TLS a connection is accepted or opened, and hands are shaken, by the door (fastsip/_tls.pxd), on a thread of its own;
+# one that is being opened has no descriptor here until then.
 
 cdef enum:
     CONNECTIONS = 65535          # of one worker: 16 bits of the name
@@ -14,13 +17,16 @@ cdef enum:
     ACCEPTS_PER_TURN = 64
     OUT_MOST = 1 << 20           # bytes that may wait for a peer that does not read
     PARTIAL_MOST = 64 << 20      # bytes of unfinished messages, of all connections of a worker
+    NEWS_PER_TURN = 64           # connections taken from the door
+    FREE = -1                    # Connection.fd of a slot nobody has
+    AT_DOOR = -2                 # and of a connection that is being opened with TLS
     LINGER = 500                 # ms for answers that are on their way from other workers, and for the peer to read them
 
 cdef enum ConnectionQueue:
     QUEUE_OPENING, QUEUE_SILENT, QUEUE_OPEN, QUEUE_ENDING, QUEUES
 
 cdef struct Connection:
-    int fd                       # -1: a free slot
+    int fd                       # FREE, AT_DOOR
     uint32_t slot
     uint32_t generation          # 1 to 1023
     uint32_t next                # slot + 1: of the same bucket, or the next free
@@ -39,6 +45,7 @@ cdef struct Connection:
     Address local
     uint64_t since               # ms: entered its queue, or was last heard
     uint64_t kept                # ms: may be silent until then, whatever the limit
+    Tls* tls                     # NULL: none
     Buffer* partial              # the beginning of a message
     uint32_t needed              # bytes of the whole message, 0 while unknown
     uint32_t scanned             # bytes without the end of the header section
@@ -70,6 +77,7 @@ cdef struct Streams:
     uint32_t* writable           # slots that have something new to send
     uint32_t writable_count
     uint32_t accepting           # bit per listener
+    uint32_t news                # 1: the door may have some
     uint32_t deaf                # bit per listener: not watched until a connection goes
     Undelivered* undelivered
     uint32_t undelivered_count
@@ -106,7 +114,7 @@ cdef Connection* connection_named(TransportState* t, const Flow* flow) noexcept 
     if slot >= t.streams.count:
         return NULL
     c = t.streams.slots[slot]
-    if c.fd < 0 or c.generation != (flow.connection >> 16 & 0x3FF) or not address_equal(&c.remote, &flow.remote):
+    if c.fd == FREE or c.generation != (flow.connection >> 16 & 0x3FF) or not address_equal(&c.remote, &flow.remote):
         return NULL
     return c
 
@@ -176,11 +184,9 @@ cdef void copy_ring(uint32_t* out, const Streams* s) noexcept nogil:
 
 
 cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, const Address* remote) noexcept nogil:
-    # NULL when there is no room for it; then the descriptor is still the caller's.
+    # With a descriptor or AT_DOOR. NULL when there is no room for it; then the descriptor is still the caller's.
     cdef Streams* s = t.streams
     cdef Connection* c
-    cdef epoll_event event
-    cdef uint32_t slot
     if s.free:
         c = connection_in(s, s.free)
         s.free = c.next
@@ -192,7 +198,7 @@ cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, co
             return NULL
         c.slot = s.count
         c.generation = 1 + <uint32_t>(s.now & 0xFF)      # not those of a predecessor that used as few
-        c.fd = -1
+        c.fd = FREE
         s.slots[s.count] = c
         s.count += 1
     c.next = 0
@@ -203,9 +209,8 @@ cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, co
     c.remote = remote[0]
     c.local = t.listeners[listener].address
     c.kept = 0
-    event.events = EPOLLIN
-    event.data.u32 = EVENT_CONNECTION + c.slot
-    if epoll_ctl(t.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+    c.tls = NULL
+    if fd != AT_DOOR and not connection_has(t, c, fd):
         c.next = s.free
         s.free = c.slot + 1
         return NULL
@@ -213,6 +218,17 @@ cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, co
     s.live += 1
     count_set(t.block, COUNT_connections, s.live)
     return c
+
+
+cdef bint connection_has(TransportState* t, Connection* c, int fd) noexcept nogil:
+    # Its descriptor, from now on in epoll.
+    cdef epoll_event event
+    event.events = EPOLLIN
+    event.data.u32 = EVENT_CONNECTION + c.slot
+    if epoll_ctl(t.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+        return False
+    c.fd = fd
+    return True
 
 
 cdef void connection_watch(TransportState* t, Connection* c, bint writing) noexcept nogil:
@@ -263,8 +279,13 @@ cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
             at = &s.slots[at[0] - 1].next
         at[0] = c.next
     queue_leave(s, c)
-    close(c.fd)
-    c.fd = -1
+    if c.tls != NULL:
+        tls_shutdown(c.tls)
+        tls_free(c.tls)
+        c.tls = NULL
+    if c.fd != AT_DOOR:
+        close(c.fd)
+    c.fd = FREE
     connection_flow(t, c, &flow)
     for i in range(c.out_count):
         buffer = c.out[(c.out_first + i) % c.out_room]
@@ -389,8 +410,10 @@ cdef Connection* connection_open(TransportState* t, const Flow* flow) noexcept n
     cdef socklen_t length
     cdef Address local = flow.local if flow.local.family == flow.remote.family else listener.address
     cdef Connection* c
-    cdef int on = 1
-    cdef int fd = socket(AF_INET if flow.remote.family == 4 else AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+    cdef int on = 1, fd
+    if flow.transport != TRANSPORT_TCP:
+        return open_at_door(t, flow, &local)
+    fd = socket(AF_INET if flow.remote.family == 4 else AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
     if fd < 0:
         return NULL
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
@@ -416,6 +439,88 @@ cdef Connection* connection_open(TransportState* t, const Flow* flow) noexcept n
     connection_watch(t, c, True)
     count_add(t.block, COUNT_connections_out, 1)
     return c
+
+
+cdef Connection* open_at_door(TransportState* t, const Flow* flow, const Address* local) noexcept nogil:
+    # The same with TLS. The name its certificate has to be for is, without DNS, the address.
+    cdef Address source = local[0]
+    cdef char name[ADDRESS_TEXT]
+    cdef uint32_t length = address_host(&flow.remote, name, False)
+    cdef Connection* c
+    if flow.transport != TRANSPORT_TLS or t.door == NULL:
+        return NULL
+    c = connection_new(t, AT_DOOR, flow.listener, &flow.remote)
+    if c == NULL:
+        return NULL
+    source.port = 0
+    if door_connect(t.door, &flow.remote, NULL if is_unspecified(local) else &source, <const uint8_t*>name, length,
+                    connection_name(t, c)) < 0:
+        c.fd = FREE
+        c.next = t.streams.free
+        t.streams.free = c.slot + 1
+        t.streams.live -= 1
+        return NULL
+    if flow.local.family == flow.remote.family:
+        c.local = flow.local
+    queue_enter(t.streams, c, QUEUE_OPENING)
+    connection_offer(t.streams, c)
+    count_add(t.block, COUNT_connections_out, 1)
+    return c
+
+
+cdef void take_from_door(TransportState* t) noexcept nogil:
+    # Connections whose handshake is done, either way.
+    cdef DoorNews news
+    cdef int i
+    for i in range(NEWS_PER_TURN):
+        if not door_take(t.door, &news):
+            t.streams.news = 0
+            return
+        if news.kind == DOOR_ACCEPTED:
+            accepted(t, &news)
+        else:
+            opened(t, &news)
+
+
+cdef void turn_away(TransportState* t, const DoorNews* news) noexcept nogil:
+    tls_free(news.tls)
+    close(news.fd)
+    count_add(t.block, COUNT_connections_refused, 1)
+
+
+cdef void accepted(TransportState* t, const DoorNews* news) noexcept nogil:
+    cdef Connection* c = connection_new(t, news.fd, news.listener, &news.remote)
+    if c == NULL and evict(t):
+        c = connection_new(t, news.fd, news.listener, &news.remote)
+    if c == NULL:
+        turn_away(t, news)
+        return
+    c.tls = news.tls
+    if t.listeners[news.listener].wildcard:
+        c.local = news.local
+    queue_enter(t.streams, c, QUEUE_SILENT)
+    count_add(t.block, COUNT_connections_in, 1)
+    note_event(t, c.slot, EPOLLIN)           # its first request may have come with the handshake
+
+
+cdef void opened(TransportState* t, const DoorNews* news) noexcept nogil:
+    # By the name it was ordered under, if that still waits for it.
+    cdef uint32_t slot = <uint32_t>news.tag & 0xFFFF
+    cdef Connection* c = t.streams.slots[slot] if slot < t.streams.count else NULL
+    if c == NULL or c.fd != AT_DOOR or connection_name(t, c) != <uint32_t>news.tag:
+        if news.kind == DOOR_CONNECTED:
+            turn_away(t, news)
+        return
+    if news.kind == DOOR_FAILED or not connection_has(t, c, news.fd):
+        count_add(t.block, COUNT_connections_failed, 1)
+        if news.kind == DOOR_CONNECTED:
+            turn_away(t, news)
+        connection_close(t, c)
+        return
+    c.tls = news.tls
+    queue_move(t.streams, c, QUEUE_OPEN)
+    note_event(t, c.slot, EPOLLIN)
+    soon(t, c)
 
 
 cdef bint connection_opened(TransportState* t, Connection* c) noexcept nogil:
@@ -472,7 +577,7 @@ cdef void streams_free(TransportState* t) noexcept nogil:
     if s == NULL:
         return
     for i in range(s.count):
-        if s.slots[i].fd >= 0:
+        if s.slots[i].fd != FREE:
             connection_close(t, s.slots[i])
     for i in range(s.count):
         free(s.slots[i])

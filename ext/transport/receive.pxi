@@ -54,7 +54,7 @@ cdef int wait_for(TransportState* t, uint64_t ns) noexcept nogil:
     cdef bint announced = False
     cdef int found, i, watched = 0
     cdef uint64_t value
-    if t.streams != NULL and (t.streams.undelivered_count or t.streams.readable_count):
+    if t.streams != NULL and (t.streams.undelivered_count or t.streams.readable_count or t.streams.news):
         ns = 0
     if ns and t.workers > 1:
         wake_announce(t.block)
@@ -81,6 +81,8 @@ cdef int wait_for(TransportState* t, uint64_t ns) noexcept nogil:
                 continue
             t.ready |= 1u << tag
             t.batches[tag] = 0
+        elif tag == EVENT_DOOR:
+            t.streams.news = 1
         elif tag == EVENT_WATCHED:
             watched = 1
             read(t.watched, &value, sizeof(value))
@@ -297,6 +299,8 @@ cdef int transport_receive(TransportState* t, Packet** packets) noexcept nogil:
         if kept:
             return kept
     if t.streams != NULL:
+        if t.streams.news:
+            take_from_door(t)
         while t.streams.accepting:
             for i in range(t.listener_count):
                 if t.streams.accepting >> i & 1:

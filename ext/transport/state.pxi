@@ -8,6 +8,7 @@ cdef enum:
     EVENT_WAKE = 64          # epoll tags; below are listener numbers
     EVENT_WATCHED = 65
     EVENT_ALARM = 66
+    EVENT_DOOR = 67
     EVENT_CONNECTION = 128   # and above: slots of connections
     EVENTS = 256             # of one wait
     STREAM_PACKETS = 256     # of one batch; one read may bring many
@@ -59,6 +60,8 @@ cdef struct TransportState:
     SendQueue* queues[MAX_LISTENERS]
     SendPacks* packs         # NULL: every datagram leaves by itself
     Streams* streams         # NULL: nothing but datagrams
+    DoorState* door          # NULL: no TLS
+    uint8_t record[16384]    # the next TLS record
     RingWriter writers[64]   # by target worker
     RingReader readers[64]   # by source worker
     # the receive batch, wired to the slots once
@@ -98,6 +101,7 @@ cdef TransportState* transport_new(const TransportSetup* setup) noexcept nogil:
     t.pool = setup.pool
     t.slots = <uint8_t*>setup.slots
     t.wakes = setup.wakes
+    t.door = setup.door
     t.watched = -1
     t.alarm = -1
     t.probes[0] = t.probes[1] = -1
@@ -171,11 +175,16 @@ cdef SendQueue* send_queue_new() noexcept nogil:
 
 
 cdef bint streams_new(TransportState* t) noexcept nogil:
+    cdef epoll_event event
     t.streams = <Streams*>calloc(1, sizeof(Streams))
     if t.streams == NULL:
         return False
     t.streams.now = clock_ns(CLOCK_MONOTONIC) // 1000000
     streams_init(t.streams)
+    if t.door != NULL:
+        event.events = EPOLLIN
+        event.data.u32 = EVENT_DOOR
+        return epoll_ctl(t.epoll, EPOLL_CTL_ADD, door_fd(t.door), &event) == 0
     return True
 
 
@@ -202,6 +211,9 @@ cdef int transport_listen(TransportState* t, int fd, int transport, int index, c
         (&errno)[0] = EPROTOTYPE
         return -1
     if transport != TRANSPORT_UDP and t.streams == NULL and not streams_new(t):
+        return -1
+    if transport == TRANSPORT_TLS and t.door == NULL:
+        (&errno)[0] = EPROTONOSUPPORT
         return -1
     length = sizeof(cookie)
     if getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) < 0:
@@ -245,7 +257,12 @@ cdef int transport_listen(TransportState* t, int fd, int transport, int index, c
             t.queues[number] = send_queue_new()
     event.events = EPOLLIN
     event.data.u32 = number
-    if (transport == TRANSPORT_UDP and t.queues[number] == NULL) or epoll_ctl(t.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+    if transport == TRANSPORT_UDP and t.queues[number] == NULL:
+        return -1
+    if transport == TRANSPORT_TLS:
+        if door_listen(t.door, fd, <uint16_t>number) < 0:
+            return -1
+    elif epoll_ctl(t.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
         return -1
     listener.fd = fd
     t.cookies[number] = cookie
@@ -266,7 +283,10 @@ cdef void transport_forget(TransportState* t, uint32_t number) noexcept nogil:
     else:
         t.streams.accepting &= ~(1u << number)
         t.streams.deaf &= ~(1u << number)
-    epoll_ctl(t.epoll, EPOLL_CTL_DEL, listener.fd, NULL)
+    if listener.transport == TRANSPORT_TLS:
+        door_forget(t.door, listener.fd)
+    else:
+        epoll_ctl(t.epoll, EPOLL_CTL_DEL, listener.fd, NULL)
     t.ready &= ~(1u << number)
     if t.by_index[listener.index] == <int16_t>number:
         t.by_index[listener.index] = -1

@@ -23,7 +23,7 @@ cdef int receive_streams(TransportState* t) noexcept nogil:
         events = c.events
         c.events = 0
         if c.fd < 0:
-            continue
+            continue                         # gone, or still at the door
         if c.queue == QUEUE_OPENING:
             if not connection_opened(t, c):
                 continue
@@ -40,9 +40,25 @@ cdef int receive_streams(TransportState* t) noexcept nogil:
 
 cdef void discard(TransportState* t, Connection* c) noexcept nogil:
     # What a peer says that is not listened to any more; when it closes, so do we.
-    cdef ssize_t got = recv(c.fd, t.pieces[0].iov_base, 65535, MSG_DONTWAIT)
+    cdef ssize_t got = read_some(t, c, t.pieces[0].iov_base, 65535)
     if got == 0 or (got < 0 and errno != EAGAIN and errno != EINTR):
         connection_close(t, c)
+
+
+cdef ssize_t read_some(TransportState* t, Connection* c, void* target, uint32_t room) noexcept nogil:
+    # As recv does.
+    cdef ssize_t got
+    if c.tls == NULL:
+        return recv(c.fd, target, room, MSG_DONTWAIT)
+    got = tls_read(c.tls, target, room)
+    if got > 0 and tls_pending(c.tls):
+        note_event(t, c.slot, EPOLLIN)       # epoll does not know of it
+    if got == -TLS_WANT_WRITE and not c.blocked:
+        connection_watch(t, c, True)
+    if got < 0:
+        (&errno)[0] = ECONNRESET if got == -TLS_FAILED else EAGAIN
+        return -1
+    return got
 
 
 cdef Buffer* enlarge_partial(TransportState* t, Connection* c, uint32_t size) noexcept nogil:
@@ -81,7 +97,7 @@ cdef uint32_t read_connection(TransportState* t, Connection* c, uint32_t slot, u
             return kept
         target = partial.data + partial.length
         room = min(partial.capacity, 65535u) - partial.length
-    got = recv(c.fd, target, room, MSG_DONTWAIT)
+    got = read_some(t, c, target, room)
     if got <= 0:
         if got == 0 or (errno != EAGAIN and errno != EINTR):
             connection_close(t, c)
@@ -322,6 +338,9 @@ cdef void flush_connection(TransportState* t, Connection* c) noexcept nogil:
     cdef Buffer* buffer
     if c.queue == QUEUE_OPENING:
         return
+    if c.tls != NULL:
+        flush_tls(t, c)
+        return
     while c.out_count:
         count = min(c.out_count, <uint32_t>WRITE_PIECES)
         whole = 0
@@ -349,12 +368,51 @@ cdef void flush_connection(TransportState* t, Connection* c) noexcept nogil:
             if not c.blocked:
                 connection_watch(t, c, True)
             return
+    all_sent(t, c)
+
+
+cdef void all_sent(TransportState* t, Connection* c) noexcept nogil:
     if c.blocked:
         connection_watch(t, c, False)
     if c.out_room > 16:                      # a burst is over
         free(c.out)
         c.out = NULL
         c.out_room = c.out_first = 0
+
+
+cdef void flush_tls(TransportState* t, Connection* c) noexcept nogil:
+    # Small messages share a record: it costs more than they do.
+    cdef uint32_t length
+    cdef ssize_t sent
+    while c.out_count:
+        length = gather(c, t.record, sizeof(t.record))
+        sent = tls_write(c.tls, t.record, length)
+        if sent > 0:
+            count_add(t.block, COUNT_bytes_out, <uint64_t>sent)
+            took(t, c, <uint32_t>sent)
+        if sent == -TLS_FAILED:
+            connection_close(t, c)
+            return
+        if sent < <ssize_t>length:           # the socket is full: the same again, or more, when it is not
+            if not c.blocked and sent != -TLS_WANT_READ:
+                connection_watch(t, c, True)
+            return
+    all_sent(t, c)
+
+
+cdef uint32_t gather(const Connection* c, uint8_t* out, uint32_t room) noexcept nogil:
+    # What is to be sent next, as much as fits.
+    cdef uint32_t length = 0, i, skip = c.out_sent, part
+    cdef Buffer* buffer
+    for i in range(c.out_count):
+        buffer = c.out[(c.out_first + i) % c.out_room]
+        part = min(buffer.length - skip, room - length)
+        memcpy(out + length, buffer.data + skip, part)
+        length += part
+        skip = 0
+        if length == room:
+            break
+    return length
 
 
 cdef void took(TransportState* t, Connection* c, uint32_t sent) noexcept nogil:

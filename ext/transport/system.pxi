@@ -1,6 +1,7 @@
 # What Linux gives us.
 from libc.errno cimport (
-    EAGAIN, EINPROGRESS, EINTR, EINVAL, EIO, EMFILE, EMSGSIZE, ENFILE, ENOBUFS, ENOMEM, ENOSPC, EOPNOTSUPP, EPROTOTYPE, errno)
+    EAGAIN, ECONNRESET, EINPROGRESS, EINTR, EINVAL, EIO, EMFILE, EMSGSIZE, ENFILE, ENOBUFS, ENOMEM, ENOSPC, EOPNOTSUPP, EPROTONOSUPPORT,
+    EPROTOTYPE, errno)
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID, clock_gettime, itimerspec, timespec

@@ -20,7 +20,7 @@ import msgspec
 from fastsip.policy.module import Face
 from fastsip.services.record import Record
 
-from . import checks, gateways, people, services
+from . import checks, gateways, people, services, tls
 from .document import Document
 from .people import Account
 from .problems import ConfigurationError, Problem
@@ -156,6 +156,7 @@ def _checked(path: Path | None, document: Document, raw: dict[str, Any], modules
         effective = tuple(map(str, required))
     checks.contradictions(reader, raw, tables, effective)
     gateways.check(reader, raw, tables)
+    tls.check(reader, tables, folder(path))
     checks.not_yet(reader, raw, tables)
     face = checks.module(reader, tables, folder(path)) if modules else NO_MODULE
     if reader.problems or file_problems:

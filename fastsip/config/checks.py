@@ -161,5 +161,5 @@ def not_yet(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
         reader.problem(key, f"not supported in this version: {what}")
 
     for index, listen in enumerate(tables.server.listen):
-        if listen.transport not in ("udp", "tcp"):
-            later(f"server.listen[{index}]", f"{listen.transport} (udp and tcp are)")
+        if listen.transport not in ("udp", "tcp", "tls"):
+            later(f"server.listen[{index}]", f"{listen.transport} (udp, tcp and tls are)")

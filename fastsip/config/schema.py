@@ -61,6 +61,35 @@ class State(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     require_store: Annotated[bool, _FLAG] = False
 
 
+_CERTIFICATE = Meta(
+    description='tables of two files, such as [{ certificate = "server.pem", key = "server.key" }]', max_length=64
+)
+
+
+class CertificateFiles(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    certificate: Annotated[str, _PATH]
+    key: Annotated[str, _PATH]
+
+
+class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """TLS of all listen addresses that have it, and of connections to others. Files lie where the configuration does."""
+
+    certificate: Annotated[str, _PATH] | None = None
+    """With its chain; then `key`. For several names there is `certificates`."""
+    key: Annotated[str, _PATH] | None = None
+    certificates: Annotated[tuple[CertificateFiles, ...], _CERTIFICATE] = ()
+    ca_file: Annotated[str, _PATH] | None = None
+    """Whom to believe; unset: the system's."""
+    verify_client: Annotated[
+        Literal["no", "ask", "require"], Meta(description='"no", "ask" (it may have no certificate) or "require"')
+    ] = "no"
+    verify_server: Annotated[bool, _FLAG] = True
+    minimum: Annotated[Literal["1.2", "1.3"], Meta(description='"1.2" or "1.3"')] = "1.2"
+    ciphers: str = ""
+    suites: str = ""
+    tickets: Annotated[bool, _FLAG] = True
+
+
 class Auth(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     realm: Annotated[str, _REALM] | None = None
     required: tuple[Method, ...] | UnsetType = UNSET
@@ -187,6 +216,7 @@ class Tables(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     server: Server = field(default_factory=Server)
     state: State = field(default_factory=State)
+    tls: Tls = field(default_factory=Tls)
     auth: Auth = field(default_factory=Auth)
     registrar: Registrar = field(default_factory=Registrar)
     users: dict[str, Person] = field(default_factory=dict)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fastsip.launch import DnsSetup, PolicySetup, Settings
+from fastsip.launch import DnsSetup, PolicySetup, Settings, TlsSetup
 from fastsip.services.record import plain
 
 from . import Configuration, Domain, Listen, folder, gateways
+from .tls import tls_setup
 from .values import bracketed
 
 
@@ -87,6 +88,12 @@ def dns(configuration: Configuration) -> DnsSetup:
         negative_ttl=table.negative_ttl,
         stale=table.stale,
     )
+
+
+def tls(configuration: Configuration, secret: bytes) -> TlsSetup | None:
+    """What TLS connections are made of, None without certificates. `secret` is what all workers share to resume each
+    other's sessions."""
+    return tls_setup(configuration.tables.tls, folder(configuration.path), secret)
 
 
 def users(configuration: Configuration) -> list[tuple[str, str, str, str]]:

@@ -25,11 +25,14 @@ class RunningEngine:
         """Raises OSError, RuntimeError or ValueError if the engine cannot be built."""
         self.worker = Worker(setup)
         self._hot = threading.Thread(target=self._serve, name="fastsip hot", daemon=True)
+        self._door = threading.Thread(target=self.worker.run_door, name="fastsip door", daemon=True)
         self._drain_until: float | None = None
         self._finished = False
 
     def start(self) -> None:
         self._hot.start()
+        if self.worker.has_door:
+            self._door.start()
 
     def drain(self, seconds: float) -> None:
         """Refuse what would begin a dialog; what is open may finish for so long. Then `drained` once more."""
@@ -57,6 +60,11 @@ class RunningEngine:
             if self._hot.is_alive():
                 log.error("the hot loop does not end: its memory stays")
                 return
+            if self._door.ident is not None:
+                self._door.join(JOIN)
+                if self._door.is_alive():
+                    log.error("the door does not end: its memory stays")
+                    return
         left = self.worker.close()
         log.debug("ended with %s", left)
 

@@ -64,7 +64,8 @@ class Reload:
         master = self._master
         settings = worker_settings(self._wanted, master.listeners, master.shared)
         policy = policy_setup(self._wanted, master.listeners, master.shared)
-        self._waiting = set(self._master.workers.reload(settings, policy))
+        tls = conversion.tls(self._wanted, master.shared.ticket_secret)
+        self._waiting = set(self._master.workers.reload(settings, policy, tls))
         self._check()
 
     def answered(self, name: str, error: str = "") -> None:

@@ -32,6 +32,7 @@ def worker_setup(
         settings=worker_settings(configuration, listeners, shared),
         policy=policy_setup(configuration, listeners, shared),
         targets_fd=shared.targets_fd,
+        tls=conversion.tls(configuration, shared.ticket_secret),
         log_level=tables.log.level,
         log_format=tables.log.format,
     )

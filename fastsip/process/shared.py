@@ -35,6 +35,8 @@ class Shared:
         table_format(self.targets_fd, workers)
         self.wake_fds = [os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(workers)]
         self.control = ControlView(self.control_fd)
+        self.ticket_secret = os.urandom(48)
+        """By which workers resume each other's TLS sessions."""
         self.targets = TargetTable(self.targets_fd)
 
     def clear_worker(self, worker: int) -> None:

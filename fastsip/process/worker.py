@@ -18,7 +18,7 @@ import msgspec
 import zmq
 
 from fastsip import log
-from fastsip.launch import Channel, ListenerSetup, PolicySetup, Settings, WorkerSetup, child_channel
+from fastsip.launch import Channel, ListenerSetup, PolicySetup, Settings, TlsSetup, WorkerSetup, child_channel
 from fastsip.process.deciding import Deciding
 from fastsip.process.engine import RunningEngine
 from fastsip.process.facts import FactLine
@@ -132,6 +132,10 @@ class ServiceLoop:
             elif order == "reload":
                 self.settings = msgspec.convert(message["settings"], Settings)
                 self.engine.reload(self.settings)
+                try:
+                    self.engine.renew(msgspec.convert(message["tls"], TlsSetup | None))
+                except ValueError as error:
+                    logger.error("the former certificates stay: %s", error)
                 self.deciding.follow(msgspec.convert(message["policy"], PolicySetup), self.settings)
             elif order == "drain":
                 self.hot.drain(self.settings.drain_timeout / 1000)

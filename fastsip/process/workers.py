@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from fastsip.launch import PolicySetup, Settings, WorkerSetup
+from fastsip.launch import PolicySetup, Settings, TlsSetup, WorkerSetup
 
 from . import crashfile, takeover
 from .children import Child
@@ -237,9 +237,13 @@ class Workers:
 
     # All together
 
-    def reload(self, settings: Settings, policy: PolicySetup) -> list[str]:
+    def reload(self, settings: Settings, policy: PolicySetup, tls: TlsSetup | None) -> list[str]:
         """Tell all to follow new settings; the names of those who will answer."""
-        new = {"settings": msgspec.to_builtins(settings), "policy": msgspec.to_builtins(policy)}
+        new = {
+            "settings": msgspec.to_builtins(settings),
+            "policy": msgspec.to_builtins(policy),
+            "tls": msgspec.to_builtins(tls),
+        }
         self._newest = {"do": "reload", **new}
         names = []
         for index, child in enumerate(self.children):

@@ -6,6 +6,7 @@ import itertools
 import re
 import secrets
 import socket
+import ssl
 import time
 from types import TracebackType
 
@@ -45,6 +46,7 @@ class StreamPhone:
 
     @property
     def uri(self) -> str:
+        """Its address-of-record."""
         return f"sip:{self.user}@{self.domain}"
 
     @property
@@ -166,3 +168,39 @@ class StreamPhone:
             mine = mine if tag(mine) else f"{mine};tag={self.tag}"
             return re.sub(rb"From: [^\r]*", f"From: {mine}".encode(), data, count=1)
         return re.sub(rb"From: [^\r]*", f"From: {dialog.get('From')}".encode(), data, count=1)
+
+
+class SecurePhone(StreamPhone):
+    """The same with TLS. `context` is its trust and its certificate, `name` who the server has to be."""
+
+    transport = "TLS"
+
+    def __init__(
+        self, server: tuple[str, int], user: str = "phone", *, context: ssl.SSLContext, name: str = "example.com"
+    ) -> None:
+        self.context, self.name = context, name
+        super().__init__(server, user)
+
+    def connect(self, server: tuple[str, int], host: str) -> socket.socket:
+        return self.context.wrap_socket(super().connect(server, host), server_hostname=self.name)
+
+
+def call(alice: StreamPhone, bob: StreamPhone, scheme: str = "sip") -> Message:
+    """A call from the one to the other and a request of each inside it; the INVITE as it came."""
+    target = f"{scheme}:{bob.user}@{bob.domain}"
+    alice.send(alice.request("INVITE", target, call_id=secrets.token_hex(12), cseq=1))
+    invite = bob.expect("INVITE")
+    assert [via.split("/")[2].split()[0] for via in invite.all("Via")] == [bob.transport, alice.transport]
+    bob.respond(invite, 180)
+    alice.expect("180")
+    bob.respond(invite, 200)
+    answer = alice.expect("200")
+    alice.send(alice.within("ACK", answer, cseq=1))
+    bob.expect("ACK")
+    alice.send(alice.within("INFO", answer, cseq=2))
+    bob.respond(bob.expect("INFO"), 200)
+    alice.expect("200")
+    bob.send(bob.within("BYE", invite, cseq=1, own=True))
+    alice.respond(alice.expect("BYE"), 200)
+    bob.expect("200")
+    return invite

@@ -1,0 +1,55 @@
+"""The `tls` table: what is wrong with it, and what workers are handed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastsip._tls import TlsContexts
+from fastsip.launch import TlsSetup
+
+from .reading import Reader
+from .schema import Tables, Tls
+
+
+def tls_setup(table: Tls, folder: str, secret: bytes) -> TlsSetup | None:
+    """None without certificates. Files are relative to `folder`."""
+    pairs = [(one.certificate, one.key) for one in table.certificates]
+    if table.certificate is not None and table.key is not None:
+        pairs.insert(0, (table.certificate, table.key))
+    if not pairs:
+        return None
+    here = Path(folder)
+    return TlsSetup(
+        certificates=[(str(here / chain), str(here / key)) for chain, key in pairs],
+        ca_file=str(here / table.ca_file) if table.ca_file else None,
+        verify_client=table.verify_client,
+        verify_server=table.verify_server,
+        minimum=table.minimum,
+        ciphers=table.ciphers,
+        suites=table.suites,
+        tickets=table.tickets,
+        ticket_secret=secret,
+    )
+
+
+def check(reader: Reader, tables: Tables, folder: str) -> None:
+    """Report what does not go together, and files that cannot be used."""
+    table = tables.tls
+    if (table.certificate is None) != (table.key is None):
+        missing, there = ("key", "certificate") if table.key is None else ("certificate", "key")
+        reader.problem(f"tls.{there}", f"expected tls.{missing} beside it")
+        return
+    setup = tls_setup(table, folder, b"")
+    for index, listen in enumerate(tables.server.listen):
+        if listen.transport in ("tls", "wss") and setup is None:
+            reader.problem(
+                f"server.listen[{index}]",
+                f"{listen} needs a certificate: tls.certificate and tls.key, or tls.certificates",
+            )
+            return
+    if setup is None:
+        return
+    try:
+        TlsContexts(setup)
+    except (ValueError, RuntimeError) as error:
+        reader.problem("tls", str(error))
