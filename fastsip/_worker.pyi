@@ -1,6 +1,6 @@
 from collections.abc import Iterable
 
-from fastsip.launch import ListenerSetup, Settings, WorkerSetup
+from fastsip.launch import ListenerSetup, Settings, TlsSetup, WorkerSetup
 
 Asked = tuple[int, int, int, bytes, bytes, tuple[str, int], bytes, tuple[tuple[int, int, bytes | None], ...]]
 """The fields of `fastsip.policy.request.Question`."""

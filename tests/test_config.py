@@ -91,7 +91,7 @@ MISTAKES = {
         'fastsip.toml:2: server.workrs: unknown key; did you mean "workers"? (known: listen, workers,',
     ),
     "misspelt table": ("[sever]\nworkers = 4", 'fastsip.toml:1: sever: unknown table; did you mean "server"? (known:'),
-    "table of later work": ("[tls]\ncertificate = 1", "fastsip.toml:1: tls: unknown table (known: server, state,"),
+    "unknown table": ("[sctp]\nport = 1", "fastsip.toml:1: sctp: unknown table (known: server, state,"),
     "not a table": ("server = 1", "fastsip.toml:1: server = 1: expected a table"),
     "drain": (
         "[server]\ndrain_timeout = -1",
@@ -212,9 +212,9 @@ MISTAKES = {
 
 # Valid, and refused as long as this version cannot do it.
 LATER = {
-    "tls": (
-        '[server]\nlisten = ["udp:127.0.0.1:5060", "tls:127.0.0.1:5061"]',
-        "server.listen[1]: not supported in this version: tls",
+    "ws": (
+        '[server]\nlisten = ["udp:127.0.0.1:5060", "ws:127.0.0.1:5080"]',
+        "server.listen[1]: not supported in this version: ws",
     ),
     "gateway by tcp": (
         '[gateways.a]\nuri = "sip:192.0.2.7;transport=tcp"',

@@ -23,7 +23,7 @@ class StreamServer(Server):
 
     def __init__(self, authority: Authority, **more: object) -> None:
         self.secure_port = free_port("127.0.0.1")
-        chain, key = authority.issue("sip:example.com", "example.com")
+        chain, key = authority.sign("sip:example.com", "example.com")
         super().__init__(**more)  # type: ignore[arg-type]
         self.extra = {**self.extra, "tls": {"certificate": chain, "key": key, "ca_file": authority.file}}
 
@@ -120,7 +120,9 @@ def test_a_double_crlf_is_answered_with_a_single_one(server: StreamServer, phone
     ["", "Content-Length: x\r\n", "Content-Length: -5\r\n", "Content-Length: 0\r\nl: 3\r\n", "Content-Length: 5 5\r\n"],
     ids=["none", "no number", "negative", "two", "two numbers"],
 )
-def test_a_wrong_content_length_is_answered_with_400_and_the_end(server: StreamServer, phone: Maker, length: str) -> None:
+def test_a_wrong_content_length_is_answered_with_400_and_the_end(
+    server: StreamServer, phone: Maker, length: str
+) -> None:
     with phone(server) as alice:
         alice.send(options(alice) + options(alice, length=length) + options(alice))
         answers = [alice.receive(), alice.receive()]

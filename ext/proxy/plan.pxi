@@ -321,8 +321,6 @@ cdef int recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogi
         left += 1
         if not parse_name_addr(m.data, value, &contact) or contact.star or not parse_uri(m.data, contact.uri, &uri):
             continue
-        if not ctx.rights & (RIGHT_TRUSTED | RIGHT_AUTHENTICATED) and gateway_at(p.settings, &flow.remote):
-            continue             # not on a stranger's behalf
         length = uri.headers.start - 1 - contact.uri.start if uri.headers.end else slice_length(contact.uri)
         known = False
         for i in range(ctx.plan.target_count):
@@ -336,6 +334,8 @@ cdef int recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogi
         if (length >= MAX_URI or ctx.plan.target_count >= ctx.plan.target_room
                 or not next_hop(p, m.data, &uri, &ctx.source, &flow)):
             continue
+        if not ctx.rights & (RIGHT_TRUSTED | RIGHT_AUTHENTICATED) and gateway_at(p.settings, &flow.remote):
+            continue             # not on a stranger's behalf
         i = ctx.plan.target_count - (ctx.plan.target_room - MAX_RECURSION)
         target = &ctx.plan.targets[ctx.plan.target_count]
         memset(target, 0, sizeof(Target))

@@ -72,7 +72,7 @@ class CertificateFiles(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """TLS of all listen addresses that have it, and of connections to others. Files lie where the configuration does."""
+    """TLS of listen addresses that have it and of connections to others. Files lie where the configuration does."""
 
     certificate: Annotated[str, _PATH] | None = None
     """With its chain; then `key`. For several names there is `certificates`."""
