@@ -21,14 +21,15 @@ from fastsip._control cimport *
 from fastsip._digest cimport *
 from fastsip._location cimport *
 from fastsip._memory cimport *
-from fastsip._message cimport TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_UDP
+from fastsip._message cimport TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_UDP, TRANSPORT_WS, TRANSPORT_WSS
 from fastsip._plan cimport *
 from fastsip._proxy cimport *
 from fastsip._queue cimport *
 from fastsip._targets cimport *
 from fastsip._timer cimport *
 from fastsip._tls cimport (
-    DoorCounters, DoorSetup, DoorState, TlsContexts, door_counters, door_free, door_new, door_run, door_stop)
+    DoorCounters, DoorSetup, DoorState, Tls, TlsContexts, door_counters, door_free, door_new, door_run,
+    door_stop, tls_free)
 from fastsip._transaction cimport *
 from fastsip._transport cimport *
 
@@ -55,6 +56,7 @@ cdef enum OrderKind:
     ORDER_RELEASE = 7            # a neighbour is back: its sockets are its own again
     ORDER_ACKNOWLEDGED = 8       # so many facts were applied; only counted
     ORDER_PLAN = 9               # the policy about a question
+    ORDER_JOIN = 10              # a WebSocket connection whose opening handshake is done
 
 cdef struct Order:
     uint32_t kind
@@ -67,6 +69,9 @@ cdef struct Order:
     Address advertise
     void* settings
     void* plan                   # PlanHead, the hot thread's to free; NULL: as without a policy
+    Tls* tls                     # of ORDER_JOIN, and what came behind the handshake
+    void* rest
+    uint32_t length
 
 
 cdef extern from "flag.h" nogil:
@@ -96,7 +101,8 @@ cdef void* map_shared(int fd, size_t size) except NULL:
 
 include "worker/question.pxi"
 
-cdef dict TRANSPORTS = {"udp": TRANSPORT_UDP, "tcp": TRANSPORT_TCP, "tls": TRANSPORT_TLS}
+cdef dict TRANSPORTS = {
+    "udp": TRANSPORT_UDP, "tcp": TRANSPORT_TCP, "tls": TRANSPORT_TLS, "ws": TRANSPORT_WS, "wss": TRANSPORT_WSS}
 
 
 cdef class Worker:
@@ -282,6 +288,11 @@ cdef class Worker:
         return self.policy_wake
 
     @property
+    def tls_contexts(self):
+        """`_tls.TlsContexts` of this worker, None without TLS."""
+        return self.contexts
+
+    @property
     def has_door(self) -> bool:
         """Whether `run_door` is wanted."""
         return self.door != NULL
@@ -390,6 +401,10 @@ cdef class Worker:
                 digest_follow(self.digest, self.proxy.settings.nonce_lifetime, self.proxy.settings.algorithms)
             elif order.kind == ORDER_LISTEN:
                 self.listen_too(&order)
+            elif order.kind == ORDER_JOIN:
+                transport_join(self.transport, order.fd, order.tls, <uint32_t>transport_numbered(self.transport, order.index),
+                               &order.advertise, order.rest, order.length)
+                free(order.rest)
             elif order.kind == ORDER_RELEASE:
                 self.listen_no_more(<int64_t>order.token)
             elif order.kind == ORDER_ACKNOWLEDGED:
@@ -544,6 +559,28 @@ cdef class Worker:
         self.read_advertise(listener, &order.advertise)
         self.give(&order)
 
+    def join(self, int fd, size_t tls, int index, remote, bytes rest not None) -> None:
+        """Take over a WebSocket connection: descriptor, address of its Tls (`_tls.Connection.give`, 0 for none), the
+        listen address it came to, host and port of the peer, and what came behind the opening handshake."""
+        cdef Order order
+        cdef bytes host = remote[0].encode()
+        memset(&order, 0, sizeof(order))
+        order.kind = ORDER_JOIN
+        order.fd, order.index, order.tls = fd, index, <Tls*>tls
+        address_parse(&order.advertise, <const uint8_t*>host, <uint32_t>len(host), remote[1])
+        order.length = <uint32_t>len(rest)
+        order.rest = malloc(len(rest) + 1)
+        if order.rest == NULL:
+            raise MemoryError
+        memcpy(order.rest, <const char*>rest, len(rest))
+        if not self.give(&order):
+            self.undo_join(&order)
+
+    cdef void undo_join(self, Order* order):
+        tls_free(order.tls)
+        close_fd(order.fd)
+        free(order.rest)
+
     def release(self, uint64_t neighbour) -> None:
         """The neighbour is back: leave its sockets to it."""
         self.order(ORDER_RELEASE, neighbour)
@@ -593,6 +630,8 @@ cdef class Worker:
                 free(order.plan)
             elif order.kind == ORDER_SETTINGS:
                 settings_free(<Settings*>order.settings)
+            elif order.kind == ORDER_JOIN:
+                self.undo_join(&order)
 
     cdef tuple free_all(self):
         # Also of an engine that could not be built to its end.

@@ -79,6 +79,8 @@ class Connection:
 
     def fileno(self) -> int: ...
     def free(self) -> None: ...
+    def give(self) -> int:
+        """The address of the Tls, which is the taker's from now on; there is nothing left to free here."""
     def handshake(self) -> int:
         """DONE, WANT_READ, WANT_WRITE or FAILED."""
     def read(self, size: int) -> bytes | int:

@@ -5,7 +5,7 @@ from fastsip._address cimport Address, Flow
 from fastsip._control cimport Control
 from fastsip._memory cimport Buffer, BufferPool
 from fastsip._message cimport Slice
-from fastsip._tls cimport DoorState
+from fastsip._tls cimport DoorState, Tls
 
 cdef enum:
     RECEIVE_BATCH = 64
@@ -58,6 +58,10 @@ cdef void transport_free(TransportState* t) noexcept nogil
 # whatever descriptor, is not added twice: if the listener returned has another fd, the one given may be closed.
 cdef int transport_listen(TransportState* t, int fd, int transport, int index, const Address* advertise,
                           bint adopted) noexcept nogil
+# Take over a connection of a WS or WSS listener whose opening handshake is done, with what came behind it. -1, and it is
+# closed, when there is no room.
+cdef int transport_join(TransportState* t, int fd, Tls* tls, uint32_t number, const Address* remote, const void* rest,
+                        uint32_t length) noexcept nogil
 # Read an adopted socket no longer: its own worker is back. The number is free for the next; the descriptor stays open.
 cdef void transport_forget(TransportState* t, uint32_t number) noexcept nogil
 cdef uint32_t transport_listeners(TransportState* t) noexcept nogil

@@ -183,6 +183,9 @@ class WorkerSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settings: Settings
     policy: PolicySetup = PolicySetup()
     tls: TlsSetup | None = None
+    origins: list[str] = []
+    """Of pages that may open a WebSocket; none: of any."""
+    paths: list[str] = []
     targets_fd: int = -1
     """The target table (ext/targets.h)."""
     clock: int | None = None

@@ -39,9 +39,15 @@ class Baresip:
     """
 
     def __init__(
-        self, host: str = "127.0.0.1", transport: str = "udp", ca: Path | None = None, timeout: float = 15
+        self,
+        host: str = "127.0.0.1",
+        transport: str = "udp",
+        ca: Path | None = None,
+        timeout: float = 15,
+        secure_media: bool = False,
     ) -> None:
-        self.host, self.transport = host, transport
+        """`secure_media`: DTLS-SRTP and ICE, as browsers insist on."""
+        self.host, self.transport, self.secure_media = host, transport, secure_media
         self._seen: list[dict[str, Any]] = []
         self._bytes = b""
         self._tokens = itertools.count(1)
@@ -74,6 +80,7 @@ class Baresip:
             "answermode=manual",
         ]
         words += [f"auth_pass={password}"] if password else []
+        words += ["mediaenc=dtls_srtp", "medianat=ice"] if self.secure_media else []
         self.command("uanew", ";".join(words))
 
     def register(self, uri: str, server: str, password: str = "", expires: int = 60) -> None:
@@ -144,6 +151,7 @@ class Baresip:
             f"sip_listen {self.host}:0",
             f"net_interface {self.host}",
             "call_max_calls 4",
+            *(["rtcp_mux yes"] if self.secure_media else []),
             "audio_source ausine,440",
             "ausrc_srate 48000",  # it makes nothing else
             "ausrc_channels 2",
@@ -151,7 +159,9 @@ class Baresip:
             "audio_alert aubridge,nobody",
             f"module_path {MODULES}",
             *(f"module {name}.so" for name in ("g711", "ausine", "aubridge")),
+            *(f"module {name}.so" for name in ("srtp", "ice") if self.secure_media),
             *(f"module_app {name}.so" for name in ("menu", "ctrl_tcp")),
+            *(f"module_app {name}.so" for name in ("dtls_srtp",) if self.secure_media),
             "module_tmp account.so",
             f"ctrl_tcp_listen 127.0.0.1:{port}",
         ]

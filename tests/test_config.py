@@ -212,10 +212,6 @@ MISTAKES = {
 
 # Valid, and refused as long as this version cannot do it.
 LATER = {
-    "ws": (
-        '[server]\nlisten = ["udp:127.0.0.1:5060", "ws:127.0.0.1:5080"]',
-        "server.listen[1]: not supported in this version: ws",
-    ),
     "gateway by tcp": (
         '[gateways.a]\nuri = "sip:192.0.2.7;transport=tcp"',
         'fastsip.toml:2: gateways.a.uri = "sip:192.0.2.7;transport=tcp": not supported in this version: tcp (only udp',

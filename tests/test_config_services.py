@@ -117,8 +117,8 @@ def test_what_is_hardly_meant_is_a_warning(tmp_path: Path) -> None:
     assert told == [
         f'fastsip.toml:12: warning: users.amy.forward_busy = "sip:bobb@example.com": {nobody}',
         f'fastsip.toml:14: warning: users.amy.find_me = "sip:nobody@example.com:5070": {nobody}',
-        "fastsip.toml:15: warning: users.cat@example.org: cat@example.org does not live here (example.com): nothing asks "
-        "for these services",
+        "fastsip.toml:15: warning: users.cat@example.org: cat@example.org does not live here (example.com): nothing "
+        "asks for these services",
         f'people.csv:4: warning: forward_always = "sip:Amy@example.com": {nobody}',
     ]
     done = subprocess.run(

@@ -83,6 +83,13 @@ cdef class Connection:
         tls_free(self.tls)
         self.tls = NULL
 
+    def give(self):
+        """The address of the Tls, which is the taker's from now on."""
+        cdef size_t address = <size_t>self.tls
+        self.check()
+        self.tls = NULL
+        return address
+
     def handshake(self):
         cdef int outcome
         self.check()

@@ -46,6 +46,7 @@ cdef struct Connection:
     uint64_t since               # ms: entered its queue, or was last heard
     uint64_t kept                # ms: may be silent until then, whatever the limit
     Tls* tls                     # NULL: none
+    FrameReader frames           # of WebSocket
     Buffer* partial              # the beginning of a message
     uint32_t needed              # bytes of the whole message, 0 while unknown
     uint32_t scanned             # bytes without the end of the header section
@@ -272,6 +273,7 @@ cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
     cdef uint32_t* at
     cdef uint32_t i
     cdef Buffer* buffer
+    cdef Buffer* message
     cdef Flow flow
     if c.outgoing:
         at = &s.buckets[bucket_of(&c.remote, c.transport)]
@@ -290,12 +292,16 @@ cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
     for i in range(c.out_count):
         buffer = c.out[(c.out_first + i) % c.out_room]
         if i or c.out_sent == 0:
-            give_back(t, &flow, buffer)
+            message = unframed(t, buffer) if is_framed(c) else buffer_hold(buffer)
+            give_back(t, &flow, message)
+            buffer_release(t.pool, message)
         buffer_release(t.pool, buffer)
     free(c.out)
     c.out = NULL
     c.out_first = c.out_count = c.out_room = c.out_sent = c.out_bytes = 0
     drop_partial(t, c)
+    if is_framed(c):
+        frame_reader_free(&c.frames)
     c.generation = c.generation + 1 if c.generation < 1023 else 1
     c.next = s.free
     s.free = c.slot + 1

@@ -262,6 +262,8 @@ cdef int transport_listen(TransportState* t, int fd, int transport, int index, c
     if transport == TRANSPORT_TLS:
         if door_listen(t.door, fd, <uint16_t>number) < 0:
             return -1
+    elif transport >= TRANSPORT_WS:
+        pass                                 # whoever does the opening handshake accepts
     elif epoll_ctl(t.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
         return -1
     listener.fd = fd
@@ -285,7 +287,7 @@ cdef void transport_forget(TransportState* t, uint32_t number) noexcept nogil:
         t.streams.deaf &= ~(1u << number)
     if listener.transport == TRANSPORT_TLS:
         door_forget(t.door, listener.fd)
-    else:
+    elif listener.transport < TRANSPORT_WS:
         epoll_ctl(t.epoll, EPOLL_CTL_DEL, listener.fd, NULL)
     t.ready &= ~(1u << number)
     if t.by_index[listener.index] == <int16_t>number:

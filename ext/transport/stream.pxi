@@ -145,7 +145,8 @@ cdef uint32_t frame_all(TransportState* t, Connection* c, uint8_t* data, uint32_
     cdef int64_t size
     cdef bint spoke = False
     cdef Packet* packet
-    cdef Buffer* rest
+    if is_framed(c):
+        return unframe_all(t, c, data, length, slot, kept, kept_apart)
     while True:
         if c.needed == 0:
             at += skip_blanks(t, c, data + at, length - at)
@@ -169,6 +170,13 @@ cdef uint32_t frame_all(TransportState* t, Connection* c, uint8_t* data, uint32_
         kept = present(t, c, packet, <uint32_t>size, slot, kept)
     if spoke:
         queue_move(t.streams, c, QUEUE_OPEN)
+    return keep_rest(t, c, data, at, length, kept, kept_apart)
+
+
+cdef uint32_t keep_rest(TransportState* t, Connection* c, uint8_t* data, uint32_t at, uint32_t length, uint32_t kept,
+                        bint kept_apart) noexcept nogil:
+    # The beginning of a message, from `at` on, waits for more.
+    cdef Buffer* rest
     if kept_apart:
         if at == length:
             drop_partial(t, c)
@@ -188,6 +196,10 @@ cdef uint32_t frame_all(TransportState* t, Connection* c, uint8_t* data, uint32_
     return kept
 
 
+cdef inline bint in_slot(const TransportState* t, uint32_t slot, const uint8_t* data) noexcept nogil:
+    return <const uint8_t*>t.pieces[slot].iov_base <= data < <const uint8_t*>t.pieces[slot].iov_base + RECEIVE_SLOT
+
+
 cdef uint32_t present(TransportState* t, Connection* c, Packet* packet, uint32_t size, uint32_t slot,
                       uint32_t kept) noexcept nogil:
     # A whole message: here, or at its owner's. Returns how many packets there are.
@@ -195,7 +207,7 @@ cdef uint32_t present(TransportState* t, Connection* c, Packet* packet, uint32_t
     cdef uint32_t owner
     connection_flow(t, c, &packet.flow)
     packet.length = size
-    packet.slot = slot + 1
+    packet.slot = slot + 1 if in_slot(t, slot, packet.data) else 0
     packet.call = 0
     packet.claimed = 1
     packet.kind = PACKET_RECEIVED
@@ -276,7 +288,18 @@ cdef int stream_send(TransportState* t, const Flow* flow, Buffer* buffer) noexce
 
 
 cdef int send_out(TransportState* t, Connection* c, Buffer* buffer) noexcept nogil:
-    # To the end of what its peer is to get.
+    # A message, to the end of what its peer is to get.
+    cdef Buffer* frame
+    cdef int result
+    if not is_framed(c):
+        return queue_out(t, c, buffer)
+    frame = framed_message(t, buffer)
+    result = queue_out(t, c, frame) if frame != NULL else -1
+    buffer_release(t.pool, frame)
+    return result
+
+
+cdef int queue_out(TransportState* t, Connection* c, Buffer* buffer) noexcept nogil:
     cdef Buffer** out
     cdef uint32_t room, i
     if c.out_bytes + buffer.length > OUT_MOST:
@@ -443,8 +466,8 @@ cdef void give_back(TransportState* t, const Flow* flow, Buffer* buffer) noexcep
     cdef Slice call_id
     cdef Flow handed
     cdef uint32_t owner, room
-    if buffer.length <= 4:
-        return                               # a pong
+    if buffer == NULL or buffer.length <= 4:
+        return                               # no message, a pong
     if t.workers > 1 and find_call_id(buffer.data, buffer.length, &call_id):
         owner = owner_by(t.control, siphash(&t.control.owner_key, buffer.data + call_id.start, slice_length(call_id)))
         if owner != t.worker and owner < t.workers:

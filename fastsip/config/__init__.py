@@ -157,7 +157,6 @@ def _checked(path: Path | None, document: Document, raw: dict[str, Any], modules
     checks.contradictions(reader, raw, tables, effective)
     gateways.check(reader, raw, tables)
     tls.check(reader, tables, folder(path))
-    checks.not_yet(reader, raw, tables)
     face = checks.module(reader, tables, folder(path)) if modules else NO_MODULE
     if reader.problems or file_problems:
         raise ConfigurationError([*reader.problems, *file_problems])

@@ -152,14 +152,3 @@ def module(reader: Reader, tables: Tables, folder: str) -> Face:
     except ModuleProblem as problem:
         reader.problem("policy.module", str(problem), value=name)
         return Face()
-
-
-def not_yet(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
-    """Report what is valid and cannot be served by this version: better refused than silently ignored."""
-
-    def later(key: str, what: str) -> None:
-        reader.problem(key, f"not supported in this version: {what}")
-
-    for index, listen in enumerate(tables.server.listen):
-        if listen.transport not in ("udp", "tcp", "tls"):
-            later(f"server.listen[{index}]", f"{listen.transport} (udp, tcp and tls are)")

@@ -61,6 +61,8 @@ class State(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     require_store: Annotated[bool, _FLAG] = False
 
 
+_ORIGIN = Meta(pattern=r"^https?://[^/\s]+$", description='a web origin, such as "https://example.com"')
+_WAY = Meta(pattern=r"^/[^\s?#]*$", description='a path, such as "/sip"')
 _CERTIFICATE = Meta(
     description='tables of two files, such as [{ certificate = "server.pem", key = "server.key" }]', max_length=64
 )
@@ -88,6 +90,15 @@ class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ciphers: str = ""
     suites: str = ""
     tickets: Annotated[bool, _FLAG] = True
+
+
+class WebSocket(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who may open a WebSocket connection (RFC 6455 4.2.2, 10.2)."""
+
+    origins: tuple[Annotated[str, _ORIGIN], ...] = ()
+    """Pages of these may connect; unset: of any."""
+    paths: tuple[Annotated[str, _WAY], ...] = ()
+    """Unset: any path."""
 
 
 class Auth(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -217,6 +228,7 @@ class Tables(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     server: Server = field(default_factory=Server)
     state: State = field(default_factory=State)
     tls: Tls = field(default_factory=Tls)
+    websocket: WebSocket = field(default_factory=WebSocket)
     auth: Auth = field(default_factory=Auth)
     registrar: Registrar = field(default_factory=Registrar)
     users: dict[str, Person] = field(default_factory=dict)

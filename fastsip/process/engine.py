@@ -6,9 +6,13 @@ import logging
 import os
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from fastsip._worker import Worker
 from fastsip.launch import WorkerSetup
+
+if TYPE_CHECKING:
+    from .reception import Reception
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +30,7 @@ class RunningEngine:
         self.worker = Worker(setup)
         self._hot = threading.Thread(target=self._serve, name="fastsip hot", daemon=True)
         self._door = threading.Thread(target=self.worker.run_door, name="fastsip door", daemon=True)
+        self._reception = _reception(self.worker, setup)
         self._drain_until: float | None = None
         self._finished = False
 
@@ -33,6 +38,8 @@ class RunningEngine:
         self._hot.start()
         if self.worker.has_door:
             self._door.start()
+        if self._reception is not None:
+            self._reception.begin()
 
     def drain(self, seconds: float) -> None:
         """Refuse what would begin a dialog; what is open may finish for so long. Then `drained` once more."""
@@ -54,6 +61,8 @@ class RunningEngine:
 
     def end(self) -> None:
         """Stop serving and free everything."""
+        if self._reception is not None:
+            self._reception.end()
         if self._hot.ident is not None:
             self.worker.stop()
             self._hot.join(JOIN)
@@ -74,3 +83,14 @@ class RunningEngine:
         except OSError:
             log.debug("no SCHED_BATCH here")
         self.worker.run()
+
+
+def _reception(worker: Worker, setup: WorkerSetup) -> Reception | None:
+    """For WebSocket, where that is listened to."""
+    if not any(one.transport in ("ws", "wss") for one in setup.listeners):
+        return None
+    from fastsip.websocket import Rules  # h11 and wsproto take a while
+
+    from .reception import Reception
+
+    return Reception(worker, setup.listeners, Rules(frozenset(setup.origins) or None, frozenset(setup.paths) or None))

@@ -33,6 +33,8 @@ def worker_setup(
         policy=policy_setup(configuration, listeners, shared),
         targets_fd=shared.targets_fd,
         tls=conversion.tls(configuration, shared.ticket_secret),
+        origins=list(tables.websocket.origins),
+        paths=list(tables.websocket.paths),
         log_level=tables.log.level,
         log_format=tables.log.format,
     )

@@ -9,6 +9,9 @@ import socket
 import ssl
 import time
 from types import TracebackType
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
 
 from .wire import Message, tag
 
@@ -204,3 +207,56 @@ def call(alice: StreamPhone, bob: StreamPhone, scheme: str = "sip") -> Message:
     alice.respond(alice.expect("BYE"), 200)
     bob.expect("200")
     return invite
+
+
+class WebPhone(StreamPhone):
+    """A phone in a page as far as SIP goes: WebSocket by the client of `websockets`, a Contact nobody can connect to."""
+
+    transport = "WS"
+
+    def __init__(
+        self, server: tuple[str, int], user: str = "phone", *, context: ssl.SSLContext | None = None, name: str = ""
+    ) -> None:
+        self.context, self.name = context, name
+        if context is not None:
+            self.transport = "WSS"
+        super().__init__(server, user)
+
+    def connect(self, server: tuple[str, int], host: str) -> socket.socket:
+        from websockets.sync.client import connect
+
+        sock = socket.create_connection(server, timeout=self.timeout, source_address=(host, 0))
+        scheme = "wss" if self.context else "ws"
+        named = {"ssl": self.context, "server_hostname": self.name} if self.context else {}
+        self._opened = connect(
+            f"{scheme}://{server[0]}:{server[1]}/",
+            sock=sock,
+            subprotocols=["sip"],
+            proxy=None,
+            compression=None,
+            **named,
+        )
+        self.web = self._opened.__enter__()
+        return self.web.socket
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._opened.__exit__(kind, error, _)
+
+    @property
+    def contact(self) -> str:
+        return f"sip:{self.user}@{self.tag}.invalid;transport=ws"
+
+    def request(self, method: str, uri: str, **more: Any) -> bytes:
+        """Without a port in its Via: a page knows neither its address nor its port."""
+        data = super().request(method, uri, **more)
+        return data.replace(f" {self.host}:{self.port};branch".encode(), f" {self.tag}.invalid;branch".encode(), 1)
+
+    def send(self, data: bytes) -> None:
+        self.web.send(data.decode())
+
+    def receive(self, timeout: float | None = None) -> Message | None:
+        try:
+            data = self.web.recv(self.timeout if timeout is None else timeout)
+        except (TimeoutError, EOFError, OSError, ConnectionClosed):
+            return None
+        return Message(data.encode() if isinstance(data, str) else data, time=time.monotonic())

@@ -1,0 +1,210 @@
+"""Where WebSocket connections come in: accepted, asked what they want, and handed to the engine once they are open.
+
+One thread of a worker does that for all WS and WSS listen addresses; TLS has its door (fastsip/_tls.pxd) in front, on
+a thread of its own. Frames are the engine's business. A peer that is slow here costs others nothing: everything is
+non-blocking, has a deadline, and so many unfinished ones are let in, of one address and altogether.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from fastsip import _tls
+from fastsip._worker import Worker
+from fastsip.launch import ListenerSetup
+from fastsip.websocket import Answer, Opening, Rules
+
+log = logging.getLogger(__name__)
+
+ACCEPTS = 64
+"""Connections of one listen address taken in a turn."""
+UNFINISHED = 1024
+PER_SOURCE = 64
+CHUNK = 16384
+TICK = 0.5
+"""Seconds between two looks at deadlines."""
+
+
+class Guest:
+    """One connection whose opening handshake is under way."""
+
+    def __init__(self, sock: socket.socket, secure: _tls.Connection | None, index: int, rules: Rules) -> None:
+        self.socket, self.secure, self.index = sock, secure, index
+        peer = sock.getpeername()
+        self.remote: tuple[str, int] = (peer[0].partition("%")[0], peer[1])
+        self.opening = Opening(rules, time.monotonic())
+
+    def read(self) -> bytes | None:
+        """What has come, b"" at the end, None for nothing yet."""
+        if self.secure is not None:
+            got = self.secure.read(CHUNK)
+            if isinstance(got, bytes):
+                return got
+            return None if got in (-_tls.WANT_READ, -_tls.WANT_WRITE) else b""
+        try:
+            return self.socket.recv(CHUNK)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def say(self, data: bytes) -> bool:
+        """Whether the whole answer has left: it is short, and a socket that has sent nothing has room."""
+        if self.secure is not None:
+            return self.secure.write(data) == len(data)
+        try:
+            return self.socket.send(data) == len(data)
+        except OSError:
+            return False
+
+    def end(self) -> None:
+        if self.secure is not None:
+            with contextlib.suppress(ValueError):
+                self.secure.shutdown()
+                self.secure.free()
+        self.socket.close()
+
+
+class Reception:
+    """The thread of one worker. `begin` it once, `end` it once."""
+
+    def __init__(self, engine: Worker, listeners: Sequence[ListenerSetup], rules: Rules) -> None:
+        self._engine, self._rules = engine, rules
+        self._listeners = [one for one in listeners if one.transport in ("ws", "wss")]
+        self._guests: dict[int, Guest] = {}
+        self._of: Counter[str] = Counter()
+        self._door: _tls.Door | None = None
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._threads = [threading.Thread(target=self._run, name="fastsip reception", daemon=True)]
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self._listeners)
+
+    def begin(self) -> None:
+        contexts = self._engine.tls_contexts
+        if contexts is not None and any(one.transport == "wss" for one in self._listeners):
+            self._door = _tls.Door(contexts)
+            self._threads.append(threading.Thread(target=self._door.run, name="fastsip wss door", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        """Whoever is not let in yet is turned away."""
+        os.eventfd_write(self._wake, 1)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(2)
+
+    def _run(self) -> None:
+        with selectors.DefaultSelector() as self._selector:
+            self._selector.register(self._wake, selectors.EVENT_READ, self._wake)
+            for one in self._listeners:
+                if one.transport == "wss" and self._door is not None:
+                    self._door.listen(one.fd, one.index)
+                else:
+                    self._selector.register(one.fd, selectors.EVENT_READ, one)
+            if self._door is not None:
+                self._selector.register(self._door.fileno(), selectors.EVENT_READ, self._door)
+            tick = 0.0
+            while True:
+                for key, _events in self._selector.select(TICK):
+                    if key.data is self._wake:
+                        self._close()
+                        return
+                    self._serve(key.data)
+                now = time.monotonic()
+                if now >= tick:
+                    tick = now + TICK
+                    self._expire(now)
+
+    def _serve(self, what: ListenerSetup | _tls.Door | Guest) -> None:
+        if isinstance(what, Guest):
+            self._hear(what)
+        elif isinstance(what, ListenerSetup):
+            self._accept(what)
+        else:
+            self._from_door(what)
+
+    def _accept(self, listener: ListenerSetup) -> None:
+        with contextlib.closing(socket.socket(fileno=os.dup(listener.fd))) as door:
+            for _ in range(ACCEPTS):
+                try:
+                    sock, _address = door.accept()
+                except OSError:
+                    return
+                self._receive(sock, None, listener.index)
+
+    def _from_door(self, door: _tls.Door) -> None:
+        for news in door.take():
+            if news["kind"] == _tls.ACCEPTED:
+                self._receive(socket.socket(fileno=news["fd"]), news["connection"], news["listener"])
+
+    def _receive(self, sock: socket.socket, secure: _tls.Connection | None, index: int) -> None:
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            guest = Guest(sock, secure, index, self._rules)
+        except OSError:
+            sock.close()
+            return
+        source = guest.remote[0]
+        if len(self._guests) >= UNFINISHED or self._of[source] >= PER_SOURCE:
+            guest.end()
+            return
+        self._guests[sock.fileno()] = guest
+        self._of[source] += 1
+        self._selector.register(sock, selectors.EVENT_READ, guest)
+        self._hear(guest)  # with TLS the request may have come already, and nobody would tell
+
+    def _hear(self, guest: Guest) -> None:
+        while (data := guest.read()) is not None:
+            if not data:
+                self._leave(guest)
+                return
+            answer = guest.opening.feed(data)
+            if answer is not None:
+                self._answer(guest, answer)
+                return
+
+    def _answer(self, guest: Guest, answer: Answer) -> None:
+        said = guest.say(answer.response)
+        if not (said and answer.accepted):
+            if not answer.accepted:
+                log.info("no WebSocket for %s: %d, %s", guest.remote[0], answer.status, answer.reason)
+            self._leave(guest)
+            return
+        self._forget(guest)
+        tls = guest.secure.give() if guest.secure is not None else 0
+        self._engine.join(guest.socket.detach(), tls, guest.index, guest.remote, answer.rest)
+
+    def _expire(self, now: float) -> None:
+        for guest in list(self._guests.values()):
+            if (answer := guest.opening.expired(now)) is not None:
+                guest.say(answer.response)
+                self._leave(guest)
+
+    def _forget(self, guest: Guest) -> None:
+        self._selector.unregister(guest.socket)
+        del self._guests[guest.socket.fileno()]
+        self._of[guest.remote[0]] -= 1
+        if not self._of[guest.remote[0]]:
+            del self._of[guest.remote[0]]
+
+    def _leave(self, guest: Guest) -> None:
+        self._forget(guest)
+        guest.end()
+
+    def _close(self) -> None:
+        for guest in list(self._guests.values()):
+            self._leave(guest)
+        if self._door is not None:
+            self._door.stop()

@@ -1,0 +1,137 @@
+"""SIP over WebSocket against the running server (RFC 7118): opening, frames, calls between all transports."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from certificates import Authority
+from harness import Server
+from harness.ports import free_port
+from harness.stream import SecurePhone, StreamPhone, WebPhone, call
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+DOMAIN = "example.com"
+ORIGIN = "https://phone.example.com"
+
+
+class WebServer(Server):
+    """A server on UDP, TCP, TLS, WS and WSS."""
+
+    def __init__(self, authority: Authority, **more: Any) -> None:
+        super().__init__(**more)
+        self.ports = {name: free_port(self.host) for name in ("tls", "ws", "wss")}
+        chain, key = authority.sign("sip:example.com", "example.com")
+        tls = {"certificate": chain, "key": key, "ca_file": authority.file}
+        self.extra = {**self.extra, "tls": tls, "websocket": {"origins": [ORIGIN]}}
+
+    def configuration(self) -> str:
+        listen = [f"udp:{self.hostport}", f"tcp:{self.hostport}"]
+        listen += [f"{name}:{self.host}:{port}" for name, port in self.ports.items()]
+        return super().configuration().replace(f'["udp:{self.hostport}"]', str(listen).replace("'", '"'))
+
+    def phone(self, kind: str, user: str) -> StreamPhone:
+        """One that is connected by that transport."""
+        context = ssl.create_default_context(cafile=self.extra["tls"]["ca_file"])
+        if kind == "tcp":
+            return StreamPhone(self.address, user)
+        if kind == "tls":
+            return SecurePhone((self.host, self.ports["tls"]), user, context=context)
+        if kind == "ws":
+            return WebPhone((self.host, self.ports["ws"]), user)
+        return WebPhone((self.host, self.ports["wss"]), user, context=context, name=DOMAIN)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
+    authority = Authority(Path(tmp_path_factory.mktemp("certificates")))
+    with WebServer(authority, workers=2, domains=[DOMAIN], trusted=["127.0.0.1/32"]) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.product(["tcp", "tls", "ws", "wss"], repeat=2)))
+def test_calls_between_transports(server: WebServer, one: str, other: str) -> None:
+    """Whoever has registered is reached through his connection, before and inside dialogs, whichever transport it is."""
+    with server.phone(one, f"{one}-a") as alice, server.phone(other, f"{other}-b") as bob:
+        alice.register()
+        bob.register()
+        for _ in range(3):
+            invite = call(alice, bob)
+        routes = invite.all("Record-Route")
+        assert len(routes) == 2
+        for route, kind in zip(routes, (other, one), strict=True):
+            assert f"transport={kind.replace('wss', 'ws')};lr" in route
+
+
+def asked(server: WebServer, **more: Any) -> Any:
+    return connect(f"ws://{server.host}:{server.ports['ws']}/", proxy=None, compression=None, **more)
+
+
+def test_who_may_open(server: WebServer) -> None:
+    with asked(server, subprotocols=["sip"], origin=ORIGIN) as web:
+        assert web.subprotocol == "sip"
+    with pytest.raises(InvalidStatus) as refused:
+        asked(server, subprotocols=["sip"], origin="https://elsewhere.example.com")
+    assert refused.value.response.status_code == 403
+    with pytest.raises(InvalidStatus) as refused:
+        asked(server, subprotocols=["mqtt"])
+    assert refused.value.response.status_code == 400
+
+
+def test_pings_and_keep_alives(server: WebServer) -> None:
+    with server.phone("ws", "alice") as alice:
+        assert alice.web.ping(b"are you there").wait(2)
+        alice.send(b"\r\n\r\n")
+        assert alice.web.recv(2) == "\r\n"
+
+
+def test_fragments(server: WebServer) -> None:
+    with server.phone("ws", "alice") as alice:
+        text = alice.request("OPTIONS", f"sip:{DOMAIN}", body=b"x" * 3000).decode()
+        for size in (1, 100, 1500):
+            alice.web.send(text[at : at + size] for at in range(0, len(text), size))
+            alice.expect("200")
+            text = alice.request("OPTIONS", f"sip:{DOMAIN}", body=b"x" * 3000).decode()
+
+
+def test_several_frames_in_one_segment(server: WebServer) -> None:
+    with server.phone("ws", "alice") as alice:
+        alice.web.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        for n in range(30):
+            alice.send(alice.request("OPTIONS", f"sip:{DOMAIN}", body=b"x" * (100 * n)))
+        alice.web.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        assert sorted(alice.expect("200").cseq for _ in range(30)) == list(range(1, 31))
+
+
+def test_a_message_too_large_ends_with_1009(server: WebServer) -> None:
+    with server.phone("ws", "alice") as alice:
+        alice.send(alice.request("OPTIONS", f"sip:{DOMAIN}", body=b"x" * 70000))
+        with pytest.raises(ConnectionClosed) as closed:
+            alice.web.recv(3)
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
+
+
+def test_a_handshake_that_never_ends_is_ended(server: WebServer) -> None:
+    started = time.monotonic()
+    slow = [socket.create_connection((server.host, server.ports["ws"])) for _ in range(80)]
+    for one in slow:
+        one.send(b"GET / HTTP/1.1\r\n")
+    gone = 0
+    for one in slow:
+        one.settimeout(8)
+        try:
+            gone += b"408" in one.recv(1000)
+        except OSError:
+            gone += 1
+        one.close()
+    assert gone and time.monotonic() - started < 9
+    with server.phone("ws", "alice") as alice:
+        alice.send(alice.request("OPTIONS", f"sip:{DOMAIN}"))
+        alice.expect("200")
