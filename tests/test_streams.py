@@ -1,4 +1,4 @@
-"""SIP over TCP and TLS against the running server: framing, keep-alives, connections of other workers, registered flows."""
+"""SIP over TCP and TLS against the running server: framing, keep-alives, connections of others, registered flows."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebServer]:
 
 @pytest.mark.parametrize(("one", "other"), list(itertools.product(["tcp", "tls", "ws", "wss"], repeat=2)))
 def test_calls_between_transports(server: WebServer, one: str, other: str) -> None:
-    """Whoever has registered is reached through his connection, before and inside dialogs, whichever transport it is."""
+    """Whoever has registered is reached through his connection, before and inside dialogs, by any transport."""
     with server.phone(one, f"{one}-a") as alice, server.phone(other, f"{other}-b") as bob:
         alice.register()
         bob.register()

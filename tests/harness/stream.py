@@ -210,7 +210,7 @@ def call(alice: StreamPhone, bob: StreamPhone, scheme: str = "sip") -> Message:
 
 
 class WebPhone(StreamPhone):
-    """A phone in a page as far as SIP goes: WebSocket by the client of `websockets`, a Contact nobody can connect to."""
+    """A phone in a page as far as SIP goes: WebSocket, and a Contact nobody can connect to."""
 
     transport = "WS"
 
