@@ -5,7 +5,8 @@ One function per section of chapter 16, in `ext/proxy/`: validation and Route pr
 admit.pxi, targets in target.pxi, questions to the policy in ask.pxi, execution of plans in plan.pxi, the table of
 gateways in gateway.pxi, what is not proxied with a transaction in role.pxi, redirect.pxi and stateless.pxi, forwarding
 in forward.pxi, responses, Timer C and CANCEL in response.pxi, the 100 in trying.pxi, responses that lead astray in
-astray.pxi, REGISTER in register.pxi, ways and connections in flow.pxi, the answers made here in answer.pxi, and the context that joins them in context.pxi.
+astray.pxi, REGISTER in register.pxi, ways and connections in flow.pxi, large requests in
+large.pxi, the answers made here in answer.pxi, and the context that joins them in context.pxi.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
@@ -63,6 +64,7 @@ include "proxy/role.pxi"
 include "proxy/redirect.pxi"
 include "proxy/stateless.pxi"
 include "proxy/plan.pxi"
+include "proxy/large.pxi"
 include "proxy/response.pxi"
 include "proxy/trying.pxi"
 include "proxy/astray.pxi"

@@ -44,6 +44,7 @@ cdef struct Settings:            # what SIGHUP may change; immutable once publis
     bint open_relay
     bint record_route
     uint32_t min_expires, max_expires, max_contacts
+    uint32_t udp_max             # bytes of a request that may be a datagram where TCP would do too
     uint32_t timer_c             # ms
     uint32_t t1
     uint32_t trying              # ms until a 100 is sent where no other answer was; 0: at the end of the turn
@@ -120,6 +121,7 @@ cdef struct Target:              # one branch of a response context
     uint8_t cancel_pending       # CANCEL as soon as a provisional has come (9.1)
     uint8_t cancel_sent
     uint8_t counted              # among the calls of its gateway
+    uint8_t large                # whether it went by TCP for its size, see ext/proxy/large.pxi
     uint16_t gateway             # slot in the target table + 1, 0 for none
 
 cdef struct Plan:                # lives in a Buffer: targets (and room for those of a 3xx), then the encoded plan
@@ -212,6 +214,10 @@ cdef struct SentBy:              # how this server writes itself: in Via "host:p
     uint32_t route_length
     uint8_t text[96]
 
+cdef struct Refusal:             # a peer that did not take a large request by TCP
+    Address remote
+    uint64_t until               # ms
+
 cdef struct Held:                # a 100 that was not sent yet
     Transaction* server
     uint32_t generation          # of its slot
@@ -251,6 +257,7 @@ cdef struct Proxy:
     uint8_t* fact                # SCRATCH_SIZE bytes for the fact being written
     SentBy sent_by[32]           # by listener, as last written
     Held held[256]               # in this turn
+    Refusal refusals[64]         # by hash of the address
     uint32_t held_count
 
 cdef struct ProxySetup:

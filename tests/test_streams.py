@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
-from harness import Phone, Server
+from harness import Message, Phone, Server
 from harness.ports import free_port
 from harness.stream import SecurePhone, StreamPhone, call
 
@@ -270,3 +271,64 @@ def test_a_peer_that_does_not_read_is_cut_off(server: StreamServer, phone: Maker
             heidi.send(options(heidi))
             heidi.expect("200")
         assert greta.closed(10)
+
+
+def large(one: Phone, target: str, call_id: str | None = None) -> bytes:
+    headers = f"Contact: <sip:u@{one.host}:{one.port}>\r\n"
+    return one.request("MESSAGE", target, headers=headers, body=b"z" * 2000, call_id=call_id)
+
+
+def accepted(one: Phone, request: Message) -> None:
+    names = ("Via", "From", "To", "Call-ID", "CSeq")
+    copied = "".join(f"{name}: {value}\r\n" for name in names for value in request.all(name))
+    one.send(f"SIP/2.0 200 OK\r\n{copied}Content-Length: 0\r\n\r\n".encode())
+
+
+def test_a_large_request_goes_by_tcp_where_the_contact_leaves_that_open(server: StreamServer) -> None:
+    """RFC 3261 18.1.1."""
+    with Listening(server.address, "ivan") as ivan, Phone(server.address) as udp:
+        contact = f"sip:ivan@{ivan.place[0]}:{ivan.place[1]}"
+        data = udp.request(
+            "REGISTER", f"sip:{DOMAIN}", sender=ivan.uri, to=ivan.uri, headers=f"Contact: <{contact}>\r\n"
+        )
+        answer = udp.ask(data)
+        assert answer and answer.status == 200
+        udp.send(large(udp, ivan.uri))
+        ivan.accept()
+        message = ivan.expect("MESSAGE")
+        assert message.all("Via")[0].startswith("SIP/2.0/TCP ")
+        ivan.respond(message, 200)
+        answer = udp.receive()
+        assert answer and answer.status == 200
+
+
+@pytest.mark.parametrize("way", ["refused", "silent"])
+def test_a_large_request_goes_by_udp_after_all(server: StreamServer, way: str) -> None:
+    """A phone on UDP alone: nobody at its TCP port, or somebody who says nothing. The next one goes by UDP at once."""
+    with Phone(server.address) as judy, Phone(server.address) as udp, contextlib.ExitStack() as stack:
+        if way == "silent":
+            stack.enter_context(socket.create_server((judy.host, judy.port)))
+        headers = f"Contact: <sip:judy@{judy.host}:{judy.port}>\r\n"
+        uri = f"sip:judy-{way}@{DOMAIN}"
+        answer = judy.ask(judy.request("REGISTER", f"sip:{DOMAIN}", sender=uri, to=uri, headers=headers))
+        assert answer and answer.status == 200
+        for limit in (3.0, 0.5):
+            started = time.monotonic()
+            udp.send(large(udp, uri, f"{way}@large"))
+            message = judy.receive(4)
+            assert message is not None and message.all("Via")[0].startswith("SIP/2.0/UDP ")
+            assert time.monotonic() - started < limit
+            accepted(judy, message)
+            answer = udp.receive()
+            assert answer and answer.status == 200
+
+
+def test_a_contact_that_names_udp_gets_a_datagram(server: StreamServer) -> None:
+    with Phone(server.address) as kim, Phone(server.address) as udp:
+        headers = f"Contact: <sip:kim@{kim.host}:{kim.port};transport=udp>\r\n"
+        uri = f"sip:kim@{DOMAIN}"
+        answer = kim.ask(kim.request("REGISTER", f"sip:{DOMAIN}", sender=uri, to=uri, headers=headers))
+        assert answer and answer.status == 200
+        udp.send(large(udp, uri))
+        message = kim.receive(1)
+        assert message is not None and message.method == "MESSAGE"

@@ -256,6 +256,10 @@ cdef int start_target(Proxy* p, ResponseContext* ctx, Target* target, const Mess
     writer_init(&w, p.scratch, SCRATCH_SIZE)
     put_forwarded(p, &w, m, r, &target.flow, uri, uri_length, branch, BRANCH_LENGTH, records_route(p, m),
                   target.breadth, target)
+    if w.at - w.start > p.settings.udp_max and takes_stream(p, ctx, target, m, r, <uint32_t>(w.at - w.start)):
+        writer_init(&w, p.scratch, SCRATCH_SIZE)
+        put_forwarded(p, &w, m, r, &target.flow, uri, uri_length, branch, BRANCH_LENGTH, records_route(p, m),
+                      target.breadth, target)
     if w.overflow or w.at - w.start > MAX_DATAGRAM:
         client_discard(p.layer, client)
         return 513
@@ -271,6 +275,8 @@ cdef int start_target(Proxy* p, ResponseContext* ctx, Target* target, const Mess
     ctx.in_step += 1
     ctx.breadth -= target.breadth
     try_time = target.order.try_time if target.order != NULL else 0
+    if target.large == LARGE_STREAM:
+        try_time = LARGE_SILENCE
     if try_time:
         timer_arm(p.layer.wheel, &target.timer_c, p.layer.now, try_time)
     elif m.method == METHOD_INVITE:

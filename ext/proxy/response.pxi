@@ -406,10 +406,11 @@ cdef void on_provisional(Proxy* p, ResponseContext* ctx, Target* target, Transac
     if target.cancel_pending:
         cancel_target(p, target)
     if ctx.method != METHOD_INVITE:
-        if target.order != NULL and target.order.try_time:
+        if target.large == LARGE_STREAM or (target.order != NULL and target.order.try_time):
             timer_cancel(p.layer.wheel, &target.timer_c)
         return                   # RFC 4320 4.1: to other requests no provisional response but 100
-    if not target.cancel_sent and (m.status > 100 or (target.order != NULL and target.order.try_time)):
+    if not target.cancel_sent and (m.status > 100 or target.large == LARGE_STREAM
+                                   or (target.order != NULL and target.order.try_time)):
         timer_arm(p.layer.wheel, &target.timer_c, p.layer.now, p.settings.timer_c)
     if m.status == 100 or ctx.final_sent or (target.cancel_sent and target.step == NO_STEP):
         return
@@ -431,6 +432,8 @@ cdef void branch_failed(Proxy* p, Transaction* client, int status) noexcept nogi
     if target.state == TARGET_SILENT:
         end_silent(p, ctx, target)
     if target.state != TARGET_ACTIVE:
+        return
+    if target.large == LARGE_STREAM and back_to_datagrams(p, ctx, target):
         return
     if status == SILENCE and target.status:
         status = 408             # something was heard, if not enough
@@ -533,6 +536,12 @@ cdef void on_timer_c(Proxy* p, Target* target) noexcept nogil:
     cdef ResponseContext* ctx = target.context
     if target.state != TARGET_ACTIVE or client == NULL:
         return
+    if target.large == LARGE_STREAM and target.status == 0:
+        client.user = NULL
+        if back_to_datagrams(p, ctx, target):
+            transaction_end(p.layer, client)
+            return
+        client.user = ctx
     if target.status == 0 and target.order != NULL and target.order.try_time:
         on_silence(p, ctx, target, client)
         return

@@ -90,6 +90,7 @@ cdef Settings* settings_new(object settings) except NULL:
         s.policy_waiting = settings.policy_waiting
         s.ring_time = settings.ring_time
         s.recurse = settings.recurse
+        s.udp_max = settings.udp_max or 0xFFFFFFFF
         read_gateways(s, settings.gateways)
         for number in settings.stateless:
             s.stateless |= <uint32_t>1 << <int>number

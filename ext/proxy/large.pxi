@@ -1,0 +1,82 @@
+# Requests too large for a datagram (RFC 3261 18.1.1): they go by TCP, where who is reached leaves the transport to us. A
+# peer that refuses, or says nothing for a while, gets the datagram after all, and for some time no more attempts.
+
+cdef enum Large:
+    LARGE_NO = 0
+    LARGE_STREAM = 1             # Target.large: it went by TCP because of its size
+    LARGE_DATAGRAM = 2           # and then by UDP all the same
+
+cdef enum:
+    LARGE_SILENCE = 2000         # ms
+    LARGE_MEMORY = 600000        # ms without another attempt
+    LARGE_PLACES = 64
+
+
+cdef inline Refusal* refusal_of(Proxy* p, const Address* remote) noexcept nogil:
+    cdef uint64_t word[2]
+    memcpy(word, remote.ip, 16)
+    word[0] = (word[0] ^ word[1] ^ remote.port) * <uint64_t>0x9E3779B97F4A7C15
+    return &p.refusals[word[0] >> 58]
+
+
+cdef bint leaves_transport_open(const Target* target, const Message* m, const Routing* r) noexcept nogil:
+    # Whether the URI that led to the target names none.
+    cdef const uint8_t* data = target.uri
+    cdef Slice text
+    cdef Uri uri
+    if target.order != NULL and (target.order.hop.length or target.order.routes.length):
+        return False             # whoever planned it has said how
+    if r.route_count:
+        return r.next_hop.transport == TRANSPORT_UNKNOWN
+    if data == NULL:
+        return r.target.transport == TRANSPORT_UNKNOWN
+    text.start, text.end = 0, <uint16_t>target.uri_length
+    return parse_uri(data, text, &uri) and uri.transport == TRANSPORT_UNKNOWN
+
+
+cdef bint takes_stream(Proxy* p, const ResponseContext* ctx, Target* target, const Message* m, const Routing* r,
+                       uint32_t length) noexcept nogil:
+    # 1: it is to be written again, for the flow the target has now.
+    cdef const Refusal* refusal
+    cdef Flow flow
+    if (length <= p.settings.udp_max or target.flow.transport != TRANSPORT_UDP
+            or target.large != LARGE_NO or target.flow.reliable & FLOW_REGISTERED or not leaves_transport_open(target, m, r)):
+        return False
+    refusal = refusal_of(p, &target.flow.remote)
+    if p.layer.now < refusal.until and address_equal(&refusal.remote, &target.flow.remote):
+        return False
+    if not transport_route(p.transport, &ctx.source, &target.flow.remote, TRANSPORT_TCP, &flow):
+        return False
+    target.flow = flow
+    target.large = LARGE_STREAM
+    return True
+
+
+cdef bint back_to_datagrams(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
+    # Nothing came of TCP: the branch begins anew. 0 if that is not what happened.
+    cdef Refusal* refusal
+    cdef const Message* m
+    cdef Routing r
+    cdef Flow flow
+    cdef int status
+    if target.large != LARGE_STREAM or target.status or ctx.final_sent or ctx.stopped or target.step != ctx.step:
+        return False
+    refusal = refusal_of(p, &target.flow.remote)
+    refusal.remote = target.flow.remote
+    refusal.until = p.layer.now + LARGE_MEMORY
+    if not transport_route(p.transport, &ctx.source, &target.flow.remote, TRANSPORT_UDP, &flow):
+        return False
+    m = reopen(p, ctx, &r)
+    if m == NULL:
+        return False
+    end_target(p, ctx, target)
+    target.flow = flow
+    target.large = LARGE_DATAGRAM
+    status = start_target(p, ctx, target, m, &r)
+    if status:
+        target.state = TARGET_DONE
+        target.breadth = 0
+        gateway_done(p, target, False)
+        consider(p, ctx, target, status, NULL)
+        go_on(p, ctx)
+    return True
