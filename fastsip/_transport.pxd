@@ -90,6 +90,9 @@ cdef void transport_in_hand(TransportState* t, const Packet* packet) noexcept no
 # worker, and if it is gone, back. -1 if it can never leave: larger than a datagram, no such listener, family
 # mismatch or an address that is not sendable; then it is counted as dropped_unsendable here.
 cdef int transport_send(TransportState* t, const Flow* flow, Buffer* buffer) noexcept nogil
+# Give a stream's flow a connection of its own, which no other flow takes, unless the one it has still lives. It may still
+# be on its way, and what is sent by it waits. -1 with errno if it cannot even be tried.
+cdef int transport_connect(TransportState* t, Flow* flow) noexcept nogil
 # From now on a flush lets runs of datagrams to one address, of one length but for a shorter last one, leave in one piece
 # where the kernel can (UDP_SEGMENT, 4.18); on the wire nothing changes. -1 when memory is out.
 cdef int transport_pack(TransportState* t) noexcept nogil

@@ -410,7 +410,8 @@ cdef void accept_from(TransportState* t, uint32_t number) noexcept nogil:
 # Going out.
 
 cdef Connection* connection_open(TransportState* t, const Flow* flow) noexcept nogil:
-    # On its way to flow.remote, from the address a peer knows us by; NULL if it cannot even be tried.
+    # On its way to flow.remote, from the address a peer knows us by; NULL with errno if it cannot even be tried. Who
+    # sends by its name finds it; others only once it is offered.
     cdef Listener* listener = &t.listeners[flow.listener]
     cdef sockaddr_storage name
     cdef socklen_t length
@@ -441,7 +442,6 @@ cdef Connection* connection_open(TransportState* t, const Flow* flow) noexcept n
     if flow.local.family == flow.remote.family:
         c.local = flow.local
     queue_enter(t.streams, c, QUEUE_OPENING)
-    connection_offer(t.streams, c)
     connection_watch(t, c, True)
     count_add(t.block, COUNT_connections_out, 1)
     return c
@@ -469,7 +469,6 @@ cdef Connection* open_at_door(TransportState* t, const Flow* flow, const Address
     if flow.local.family == flow.remote.family:
         c.local = flow.local
     queue_enter(t.streams, c, QUEUE_OPENING)
-    connection_offer(t.streams, c)
     count_add(t.block, COUNT_connections_out, 1)
     return c
 
@@ -527,6 +526,23 @@ cdef void opened(TransportState* t, const DoorNews* news) noexcept nogil:
     queue_move(t.streams, c, QUEUE_OPEN)
     note_event(t, c.slot, EPOLLIN)
     soon(t, c)
+
+
+cdef int transport_connect(TransportState* t, Flow* flow) noexcept nogil:
+    cdef Connection* c
+    if t.streams == NULL or flow.listener >= t.listener_count:
+        (&errno)[0] = EINVAL
+        return -1
+    c = connection_named(t, flow) if flow.connection else NULL
+    if c != NULL and not c.finishing:
+        return 0
+    flow.connection = 0
+    c = connection_open(t, flow)
+    if c == NULL:
+        count_add(t.block, COUNT_connections_failed, 1)
+        return -1
+    flow.connection = connection_name(t, c)
+    return 0
 
 
 cdef bint connection_opened(TransportState* t, Connection* c) noexcept nogil:

@@ -270,6 +270,8 @@ cdef int stream_send(TransportState* t, const Flow* flow, Buffer* buffer) noexce
         c = connection_to(t, flow)
         if c == NULL:
             c = connection_open(t, flow)
+            if c != NULL:
+                connection_offer(t.streams, c)
         if c == NULL:
             count_add(t.block, COUNT_connections_failed, 1)
             return -1
