@@ -19,11 +19,11 @@ from posix.unistd cimport close as close_fd
 from posix.unistd cimport write as write_fd
 
 from fastsip._address cimport (
-    ADDRESS_TEXT, Address, Flow, address_host, address_is_sendable, address_parse,
-    address_same_ip)
+    ADDRESS_TEXT, Address, Flow, address_equal, address_host, address_is_sendable,
+    address_parse, address_same_ip)
 from fastsip._control cimport (
     COUNT_datagrams_in, COUNT_datagrams_out, COUNT_dropped_send, COUNT_dropped_socket, COUNT_dropped_unsendable,
-    Control, WorkerBlock)
+    COUNT_messages_in, COUNT_messages_out, Control, WorkerBlock)
 from fastsip._digest cimport DIGEST_MD5, DIGEST_SHA256, credentials_algorithm, open_libcrypto
 from fastsip._hash cimport HashKey, HashState, siphash_add, siphash_finish, siphash_start
 from fastsip._libcrypto cimport (
@@ -33,9 +33,9 @@ from fastsip._message cimport *
 from fastsip._timer cimport (
     Timer, Wheel, timer_arm, timer_cancel, timer_init, wheel_armed, wheel_expire, wheel_free, wheel_new, wheel_wait)
 from fastsip._transport cimport (
-    RECEIVE_BATCH, RECEIVE_SLOT, Packet, TransportSetup, TransportState, transport_flush, transport_free, transport_listen,
-    transport_new, transport_pack, transport_receive, transport_route, transport_send, transport_sent_by, transport_wait_ns,
-    transport_watch)
+    PACKET_RECEIVED, PACKET_UNDELIVERED, RECEIVE_BATCH, RECEIVE_SLOT, Packet, TransportSetup, TransportState,
+    transport_connect, transport_flush, transport_free, transport_listen, transport_new, transport_pack, transport_receive,
+    transport_route, transport_send, transport_sent_by, transport_wait_ns, transport_watch)
 
 cdef extern from "load.h" nogil:
     enum: HISTOGRAM_LOWEST, HISTOGRAM_HIGHEST, HISTOGRAM_DIGITS

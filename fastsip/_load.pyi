@@ -13,7 +13,7 @@ unacknowledged (final answers for which no ACK came), requests_in;
 retransmissions, sent: again_invite, again_bye, again_register, again_other (requests), again_answer (responses),
 again_ack; received: again_in (requests and responses that came again);
 challenges (401 and 407), stale (challenges with stale=true), strays (messages that belong to nothing), malformed;
-transport: datagrams_in, datagrams_out, dropped_socket (receive buffer full), dropped_send;
+transport: datagrams_in, datagrams_out (messages, of streams), dropped_socket (receive buffer full), dropped_send;
 time: elapsed_us since run began, begun_us until the last work was begun, cpu_us of the engine's thread, turns of its
 loop.
 """
@@ -63,7 +63,7 @@ class Engine:
     def run(self) -> None:
         """Work until it is done: `count` or `duration` reached or `finish` called, and nothing in flight. An engine
         that only answers runs until `finish` (then until its dialogs have ended) or `stop`. Once an engine. Holds the
-        GIL only to enter and leave. The sockets stay the caller's."""
+        GIL only to enter and leave. The sockets stay the caller's. With `stay` it goes on answering until `finish`."""
 
     # All of the following may be called from other threads while it runs.
     def set_rate(self, rate: float, slope: float = 0.0) -> None:
@@ -74,6 +74,9 @@ class Engine:
 
     def stop(self) -> None:
         """`run` returns at the end of this turn, whatever is open."""
+
+    def idle(self) -> bool:
+        """Whether nothing new will begin and nothing it began is in flight; with `stay` it may still answer."""
 
     def snapshot(self, histograms: bool = True) -> Snapshot:
         """The numbers so far. Some 50 µs, so five times a second costs nothing."""

@@ -21,12 +21,14 @@ class Running:
     """An engine and its thread. `snapshot` and the other methods are the engine's own."""
 
     def __init__(self, setup: dict[str, Any], host: str, ports: int) -> None:
-        self.sockets = [sockets.bind_udp(host, 0) for _ in range(ports)]
+        transport = setup.pop("transport", "udp")
+        bind = sockets.bind_udp if transport == "udp" else sockets.bind_stream
+        self.sockets = [bind(host, 0) for _ in range(ports)]
         names = [s.getsockname()[:2] for s in self.sockets]
         addresses, advertise = setup.pop("addresses", []), setup.pop("advertise", None)
         self.address: tuple[str, int] = names[0]
         sources = [
-            Source(s.fileno(), *name, addresses=addresses, advertise=advertise)
+            Source(s.fileno(), *name, addresses=addresses, advertise=advertise, transport=transport)
             for s, name in zip(self.sockets, names, strict=True)
         ]
         timers = {"t1": T1, "t2": 8 * T1, "t4": 10 * T1}
@@ -116,9 +118,11 @@ def running(host: str = "127.0.0.1", ports: int = 1, start: bool = True, **setup
         made.close()
 
 
-def callee(gather: int = 0, advertise: tuple[str, int] | None = None, **answer: Any) -> Any:
+def callee(
+    gather: int = 0, advertise: tuple[str, int] | None = None, transport: str = "udp", **answer: Any
+) -> Any:
     """The answering side."""
-    return running(answer=Answer(**answer), gather=gather, advertise=advertise)
+    return running(answer=Answer(**answer), gather=gather, advertise=advertise, transport=transport)
 
 
 def caller(target: tuple[str, int], *scenarios: Scenario, rate: float = 500, count: int = 100, **setup: Any) -> Any:

@@ -157,10 +157,25 @@ def test_targets(text: str, address: tuple[str, int], domain: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "transport", "said"),
+    [
+        ("127.0.0.1", "", "udp:127.0.0.1:5060"),
+        ("sip:a@127.0.0.1", "", "udp:127.0.0.1:5060"),
+        ("tcp:127.0.0.1:5070", "tcp", "tcp:127.0.0.1:5070"),
+        ("TCP:[::1]", "tcp", "tcp:[::1]:5060"),
+        ("sip:a@127.0.0.1;lr;Transport=TCP", "tcp", "tcp:127.0.0.1:5060"),
+    ],
+)
+def test_transports_of_targets(text: str, transport: str, said: str) -> None:
+    target = addresses.read_target(text)
+    assert (target.transport, str(target)) == (transport, said)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("tcp:127.0.0.1", "only udp"),
-        ("sips:example.com", "only udp"),
+        ("ws:127.0.0.1", "only udp"),
+        ("sips:example.com", "TLS is not there yet"),
         ("127.0.0.1:x", "expected an address"),
         ("127.0.0.1:0", "expected an address"),
         ("", "expected an address"),

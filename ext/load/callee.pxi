@@ -75,6 +75,7 @@ cdef void put_own_contact(Writer* w, Load* l, const Packet* packet) noexcept nog
     put(w, host, address_host(&here, host, True))
     put_text(w, b":")
     put_number(w, here.port)
+    put_transport(w, packet.flow.transport)
     put_text(w, b">")
 
 
@@ -239,10 +240,11 @@ cdef void refuse(Load* l, Answered* a) noexcept nogil:
 
 
 cdef void await_ack(Load* l, Answered* a) noexcept nogil:
+    # A 200 comes again by whatever transport (13.3.1.4), a refusal only where it may get lost (17.2.1).
     a.interval = l.t1
     a.deadline = l.now_ms + ENDING * l.t1
     post(l, LANE_FINAL, &a.flow, a.answer)
-    timer_arm(l.wheel, &a.timer, l.now_ms, l.t1)
+    timer_arm(l.wheel, &a.timer, l.now_ms, ENDING * l.t1 if a.flow.reliable and a.state == ANSWERED_REFUSED else l.t1)
 
 
 cdef void on_answered_timer(Load* l, Answered* a) noexcept nogil:
@@ -322,6 +324,13 @@ cdef void on_cancel(Load* l, const Message* m, const Packet* packet) noexcept no
     a.answer = refusal
     hung_up(l, a)
     refuse(l, a)
+
+
+cdef void on_unsent_response(Load* l, const Message* m) noexcept nogil:
+    # Whoever called is gone, and so is his call.
+    cdef Answered* a = answered_of(l, m)
+    if a != NULL and a.state != ANSWERED_OVER:
+        over(l, a)
 
 
 cdef void hung_up(Load* l, Answered* a) noexcept nogil:

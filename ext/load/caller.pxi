@@ -66,18 +66,16 @@ cdef bint begin_work(Load* l) noexcept nogil:
         count(l, LOAD_not_begun)
         return False
     c.job = <uint8_t>which
-    c.place = l.next_place
-    l.next_place = l.next_place + 1 if l.next_place + 1 < l.places else 0
+    c.person = l.next_person if job.kind == WORK_REGISTER else random_below(&l.random, l.persons)
+    c.place = next_place(l, c.person)
     c.flow = l.place[c.place].flow
     c.cseq = 1
     c.begun = c.sent = l.now
     count(l, LOAD_offered)
     store_word(&l.counters[<int>LOAD_begun_us], (l.now - l.started) // 1000)
     if job.kind == WORK_REGISTER:
-        c.person = l.next_person
         begin_register(l, c, job)
         return True
-    c.person = random_below(&l.random, l.persons)
     if job.kind == WORK_CALL:
         count(l, LOAD_calls)
         c.state = CALL_INVITING
@@ -93,6 +91,19 @@ cdef bint begin_work(Load* l) noexcept nogil:
         c.state = CALL_ASKING
         start(l, c, credited(l, c, write_message(l, c, job)))
     return True
+
+
+cdef uint32_t next_place(Load* l, uint32_t person) noexcept nogil:
+    # A caller keeps to one connection where there are callers enough; else places take turns. A connection that is gone
+    # is opened again; where that fails, so does sending.
+    cdef uint32_t which = l.next_place
+    if l.settled:
+        which = person % l.places
+    else:
+        l.next_place = l.next_place + 1 if l.next_place + 1 < l.places else 0
+    if l.place[which].flow.reliable:
+        transport_connect(l.transport, &l.place[which].flow)
+    return which
 
 
 cdef bint next_unregistering(Load* l) noexcept nogil:
@@ -339,6 +350,16 @@ cdef void on_late(Load* l, const Message* m, const Packet* packet, uint32_t inde
     if ack != NULL:
         post(l, LANE_DIALOG, &flow, ack)
         buffer_release(&l.pool, ack)
+
+
+cdef void on_unsent_request(Load* l, const Message* m) noexcept nogil:
+    cdef uint32_t index, generation, sequence
+    cdef Call* c
+    if not read_call_branch(l, m, &index, &generation, &sequence):
+        return
+    c = call_at(l, index, generation)
+    if c != NULL and (c.sequence == sequence or sequence == ACK_SEQUENCE):
+        fail(l, c, CAUSE_TRANSPORT)
 
 
 cdef uint32_t place_of(Load* l, const Flow* flow) noexcept nogil:

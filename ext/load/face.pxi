@@ -60,7 +60,7 @@ cdef class Engine:
                 if not address_parse(&advertise, host, <uint32_t>len(host), source.advertise[1]):
                     raise ValueError(f"advertise: {source.advertise[0]!r} is not a numeric address")
             number = transport_listen(
-                self.l.transport, source.fd, TRANSPORT_UDP, min(index, 255),
+                self.l.transport, source.fd, TRANSPORTS[source.transport], min(index, 255),
                 &advertise if source.advertise is not None else NULL, False)
             if number < 0:
                 raise OSError(errno, f"cannot use the socket of {host_port(source.host, source.port)}")
@@ -97,6 +97,7 @@ cdef class Engine:
         if l.generates and (setup.target is None or not setup.callers):
             raise ValueError("to generate, an engine needs a target and callers")
         l.answers = setup.answer is not None
+        l.stays = setup.stay
         keep_text(texts, &l.answer_body,
                   body_text("application/sdp", sdp(setup.sources[0].host, setup.answer.body)) if l.answers else b"")
         if l.answers:
@@ -151,6 +152,10 @@ cdef class Engine:
         cdef uint64_t one = 1
         write_fd(self.wake, &one, 8)
         return 0
+
+    def idle(self):
+        self.check_open()
+        return bool(self.l.ended and not load_word(&self.l.counters[<int>LOAD_in_flight]))
 
     def snapshot(self, bint histograms=True):
         cdef Snapshot shot = Snapshot.__new__(Snapshot)

@@ -71,8 +71,12 @@ cdef void* table_of(Py_ssize_t entries, size_t size) except NULL:
     return memory
 
 
+cdef dict TRANSPORTS = {"udp": TRANSPORT_UDP, "tcp": TRANSPORT_TCP}
+
+
 cdef int read_places(Load* l, setup, list numbers) except -1:
-    # One for each source address. `numbers` are the sockets' listener numbers.
+    # One for each source address, and as many more as there are to be connections. `numbers` are the sockets' listener
+    # numbers.
     cdef Address target
     cdef Place* place
     cdef bytes name, host
@@ -83,11 +87,14 @@ cdef int read_places(Load* l, setup, list numbers) except -1:
         if not address_parse(&target, host, <uint32_t>len(host), setup.target[1]):
             raise ValueError(f"target: {setup.target[0]!r} is not a numeric address")
     for number, source in zip(numbers, setup.sources):
-        found += [(number, address, source.port, source.advertise) for address in source.addresses or [source.host]]
+        found += [(number, address, source.port, source.advertise, TRANSPORTS[source.transport])
+                  for address in source.addresses or [source.host]]
+    if setup.target is not None and setup.connections > len(found) and setup.sources[0].transport != "udp":
+        found = [found[i % len(found)] for i in range(setup.connections)]
     l.place = <Place*>table_of(len(found), sizeof(Place))
-    for number, address, port, advertise in found:
+    for number, address, port, advertise, transport in found:
         place = &l.place[l.places]
-        if not read_place(l, place, number, address, port, &target):
+        if not read_place(l, place, number, address, port, transport, &target):
             raise ValueError(f"{host_port(address, port)} cannot send to the target")
         if advertise is not None:
             name = host_port(advertise[0], advertise[1]).encode()
@@ -97,22 +104,24 @@ cdef int read_places(Load* l, setup, list numbers) except -1:
         memcpy(place.name, <const uint8_t*>name, len(name))
         place.name_length = <uint32_t>len(name)
         l.places += 1
+    l.settled = l.place[0].flow.reliable and len(setup.callers) >= l.places
     return 0
 
 
-cdef bint read_place(Load* l, Place* place, int number, str address, int port, const Address* target):
+cdef bint read_place(Load* l, Place* place, int number, str address, int port, int transport, const Address* target):
     # `name` is the host that routing chooses where a wildcard socket has no addresses of its own.
     cdef bytes host = address.encode()
     cdef Flow like
     cdef char text[ADDRESS_TEXT]
     memset(&like, 0, sizeof(like))
     like.listener = <uint16_t>number
+    like.transport = <uint8_t>transport
     if not address_parse(&like.local, host, <uint32_t>len(host), port):
         return False
     if target.family == 0:
         place.flow = like
         return True
-    if not transport_route(l.transport, &like, target, TRANSPORT_UDP, &place.flow) or place.flow.listener != number:
+    if not transport_route(l.transport, &like, target, transport, &place.flow) or place.flow.listener != number:
         return False
     place.name_length = address_host(&place.flow.local, text, False)
     memcpy(place.name, text, place.name_length)

@@ -28,7 +28,7 @@ cdef struct Text:
     const uint8_t* at
     uint32_t length
 
-cdef struct Place:               # an address that work leaves from
+cdef struct Place:               # an address that work leaves from, or a connection
     Flow flow                    # to the target
     uint8_t name[NAME_ROOM]      # as in Via and Contact
     uint32_t name_length
@@ -201,6 +201,8 @@ cdef struct Load:
     uint8_t finish_asked         # by another thread
     uint8_t finishing
     uint8_t ended                # nothing new is begun any more
+    uint8_t stays                # answers on when its own work is done
+    uint8_t settled              # a caller's work leaves from one place
     uint64_t give_up             # ms: finishing does not wait longer for dialogs of others
     # answering
     uint32_t ring
@@ -219,6 +221,7 @@ cdef struct Load:
     Answered* over_last
     Hashes hashes
     Outbox outbox[LANES]
+    Outbox unsent                # what a stream refused
     uint64_t gather              # ns between turns while there is work
     uint64_t turned              # ns: when this turn began
     uint32_t widest_aor          # with `gather`, messages of a kind are made equally long
@@ -401,6 +404,8 @@ cdef void free_records(Load* l) noexcept nogil:
     for i in range(l.answered_slab.count << CHUNK_BITS):
         a = <Answered*>slab_at(&l.answered_slab, i)
         drop(l, &a.answer)
+    for i in range(l.unsent.count):
+        buffer_release(&l.pool, l.unsent.entry[i].buffer)
     slab_free(&l.call_slab)
     slab_free(&l.answered_slab)
     for i in range(l.persons):
@@ -428,7 +433,16 @@ cdef void flush(Load* l) noexcept nogil:
     for lane in range(LANES):
         box = &l.outbox[lane]
         for i in range(box.count):
-            transport_send(l.transport, &box.entry[i].flow, box.entry[i].buffer)
+            if transport_send(l.transport, &box.entry[i].flow, box.entry[i].buffer) < 0 and box.entry[i].flow.reliable:
+                keep_unsent(l, &box.entry[i])
             buffer_release(&l.pool, box.entry[i].buffer)
         box.count = 0
     transport_flush(l.transport)
+
+
+cdef void keep_unsent(Load* l, const Outgoing* entry) noexcept nogil:
+    # Its call fails, though not here, where somebody may be in the midst of it. What finds no room has its timer.
+    if l.unsent.count < LANE_ROOM:
+        l.unsent.entry[l.unsent.count] = entry[0]
+        buffer_hold(entry.buffer)
+        l.unsent.count += 1

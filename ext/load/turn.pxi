@@ -14,12 +14,33 @@ cdef inline double seconds(const Load* l, uint64_t now) noexcept nogil:
 
 cdef void on_packet(Load* l, const Packet* packet) noexcept nogil:
     cdef Message* m = &l.message
-    if parse_message(m, packet.data, packet.length, DATAGRAM) <= 0:
+    if packet.kind == PACKET_UNDELIVERED:
+        on_undelivered(l, packet.data, packet.length)
+    elif packet.kind != PACKET_RECEIVED or parse_message(m, packet.data, packet.length, DATAGRAM) <= 0:
         count(l, LOAD_malformed)
     elif m.kind == KIND_REQUEST:
         on_request(l, m, packet)
     else:
         on_response(l, m, packet)
+
+
+cdef void on_undelivered(Load* l, const uint8_t* data, uint32_t length) noexcept nogil:
+    # One of ours that no connection takes: its call has failed (RFC 3261 18.4).
+    cdef Message* m = &l.message
+    if parse_message(m, data, length, DATAGRAM) <= 0:
+        return
+    if m.kind == KIND_REQUEST:
+        on_unsent_request(l, m)
+    else:
+        on_unsent_response(l, m)
+
+
+cdef void fail_unsent(Load* l) noexcept nogil:
+    cdef uint32_t i
+    for i in range(l.unsent.count):
+        on_undelivered(l, l.unsent.entry[i].buffer.data, l.unsent.entry[i].buffer.length)
+        buffer_release(&l.pool, l.unsent.entry[i].buffer)
+    l.unsent.count = 0
 
 
 cdef int receive_all(Load* l) noexcept nogil:
@@ -84,7 +105,7 @@ cdef bint is_over(Load* l) noexcept nogil:
         return False
     if l.generates and not l.answers:
         return True
-    if not l.generates and not l.finishing:
+    if (l.stays or not l.generates) and not l.finishing:
         return False
     return l.counters[<int>LOAD_dialogs] == 0 or l.now_ms >= l.give_up
 
@@ -92,8 +113,10 @@ cdef bint is_over(Load* l) noexcept nogil:
 cdef void publish(Load* l) noexcept nogil:
     store_word(&l.counters[<int>LOAD_turns], l.counters[<int>LOAD_turns] + 1)
     store_word(&l.counters[<int>LOAD_elapsed_us], (l.now - l.started) // 1000)
-    store_word(&l.counters[<int>LOAD_datagrams_in], l.block.counters[<int>COUNT_datagrams_in])
-    store_word(&l.counters[<int>LOAD_datagrams_out], l.block.counters[<int>COUNT_datagrams_out])
+    store_word(&l.counters[<int>LOAD_datagrams_in],
+               l.block.counters[<int>COUNT_datagrams_in] + l.block.counters[<int>COUNT_messages_in])
+    store_word(&l.counters[<int>LOAD_datagrams_out],
+               l.block.counters[<int>COUNT_datagrams_out] + l.block.counters[<int>COUNT_messages_out])
     store_word(&l.counters[<int>LOAD_dropped_socket], l.block.counters[<int>COUNT_dropped_socket])
     store_word(&l.counters[<int>LOAD_dropped_send],
                l.block.counters[<int>COUNT_dropped_send] + l.block.counters[<int>COUNT_dropped_unsendable])
@@ -146,6 +169,7 @@ cdef bint turn(Load* l) noexcept nogil:
     # False when the work is over.
     cdef int batches = receive_all(l), begun = 0, fired
     look_at_clock(l)
+    fail_unsent(l)
     fired = fire(l)
     if l.generates and not l.ended:
         begun = begin_due(l)
@@ -156,6 +180,8 @@ cdef bint turn(Load* l) noexcept nogil:
         end_held(l)
     flush(l)
     publish(l)
+    if l.unsent.count:
+        return True
     if is_over(l):
         return False
     if batches == TURN_BATCHES or fired == TURN_TIMERS or begun == TURN_ARRIVALS:

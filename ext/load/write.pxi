@@ -61,7 +61,10 @@ cdef bint read_call_branch(const Load* l, const Message* m, uint32_t* index, uin
 
 cdef inline void put_via(Writer* w, const Load* l, const Call* c, uint32_t sequence) noexcept nogil:
     cdef const Place* p = &l.place[c.place]
-    put_text(w, b"\r\nVia: SIP/2.0/UDP ")
+    if p.flow.transport == TRANSPORT_TCP:
+        put_text(w, b"\r\nVia: SIP/2.0/TCP ")
+    else:
+        put_text(w, b"\r\nVia: SIP/2.0/UDP ")
     put(w, p.name, p.name_length)
     put_text(w, b";branch=z9hG4bK")
     put_token(w, l, c.index, c.generation)
@@ -125,7 +128,14 @@ cdef inline void put_identity(Writer* w, Load* l, const Call* c, const Text* to)
 cdef inline void put_contact(Writer* w, const Place* p) noexcept nogil:
     put_text(w, b"\r\nContact: <sip:")
     put(w, p.name, p.name_length)
+    put_transport(w, p.flow.transport)
     put_text(w, b">")
+
+
+cdef inline void put_transport(Writer* w, int transport) noexcept nogil:
+    # Of a URI of ours.
+    if transport == TRANSPORT_TCP:
+        put_text(w, b";transport=tcp")
 
 
 cdef inline void put_body(Writer* w, Load* l, const Text* body) noexcept nogil:
@@ -227,6 +237,7 @@ cdef Buffer* write_register(Load* l, const Call* c, const Job* job) noexcept nog
         put_piece(&w, &job.contact)
     else:
         put(&w, p.name, p.name_length)
+    put_transport(&w, p.flow.transport)
     put_text(&w, b">\r\nExpires: ")
     put_number(&w, 0 if c.removing else job.expires)
     put_end(&w)
@@ -289,13 +300,15 @@ cdef bint read_dialog(const Message* m, Dialog* d) noexcept nogil:
 
 
 cdef void next_hop(Load* l, const Message* m, const Dialog* d, const Flow* like, Flow* out) noexcept nogil:
-    # Where a URI says, if it says so in numbers; a name is the target's business.
+    # Where a URI says, if it says so in numbers; a name is the target's business. To the same place by the same connection.
     cdef Uri uri
     out[0] = like[0]
     if parse_uri(m.data, d.next_uri, &uri):
         address_parse(&out.remote, m.data + uri.host.start, slice_length(uri.host), uri.port if uri.port else 5060)
     if out.remote.family == 0:
         out.remote = like.remote
+    if not address_equal(&out.remote, &like.remote):
+        out.connection = 0
 
 
 cdef void put_dialog_request(Writer* w, Load* l, const Call* c, const Message* m, const Dialog* d, const char* method,

@@ -7,9 +7,12 @@ import re
 import socket
 from typing import NamedTuple
 
-from fastsip.config.values import TRANSPORTS, bracketed, split_host
+from fastsip.config.values import DEFAULT_PORT, TRANSPORTS, bracketed, split_host
 
-TARGET = 'an address such as "udp:192.0.2.1:5060", "192.0.2.1", "[::1]:5060", "sip:example.com" or "example.com:5060"'
+TARGET = (
+    'an address such as "192.0.2.1", "udp:192.0.2.1:5060", "tcp:192.0.2.1:5060", "[::1]:5060", "example.com:5060" or '
+    '"sip:example.com;transport=tcp"'
+)
 SOURCE = 'an address such as "127.0.0.1", "127.0.0.1:5080", or ranges such as "127.0.0.1..100:5080..5089"'
 SOURCES_AT_MOST = 65536
 
@@ -22,6 +25,8 @@ class Target(NamedTuple):
     host: str
     port: int
     name: str
+    transport: str = ""
+    """Empty where the text leaves it open: that means udp."""
 
     @property
     def domain(self) -> str:
@@ -34,26 +39,37 @@ class Target(NamedTuple):
         return self.host, self.port
 
     def __str__(self) -> str:
-        return f"udp:{bracketed(self.host)}:{self.port}"
+        return f"{self.transport or 'udp'}:{bracketed(self.host)}:{self.port}"
+
+
+NO_TLS = "TLS is not there yet, only udp and tcp"
+_PARAMETER = re.compile(r";\s*transport\s*=\s*([^;?\s]+)", re.IGNORECASE)
+
+
+def read_transport(name: str) -> str:
+    """A transport the generator has. Raises ValueError."""
+    lower = name.lower()
+    if lower in ("tls", "sips"):
+        raise ValueError(NO_TLS)
+    if lower not in ("udp", "tcp"):
+        raise ValueError(f'"{name}": only udp and tcp')
+    return lower
 
 
 def read_target(text: str) -> Target:
     """Read and resolve a target. Raises ValueError with a text for a person."""
     bare = text.strip()
-    lower = bare.lower()
-    if lower.startswith(("sip:", "sips:")):
-        if lower.startswith("sips:"):
-            raise ValueError("only udp so far")
-        bare, _, parameters = bare[4:].partition(";")
-        bare = bare.rpartition("@")[2]
-        if "transport=" in parameters.lower() and "transport=udp" not in parameters.lower():
-            raise ValueError("only udp so far")
+    lower, transport = bare.lower(), ""
+    if lower.startswith("sips:"):
+        transport = read_transport("sips")
+    if lower.startswith("sip:"):
+        if asked := _PARAMETER.search(bare):
+            transport = read_transport(asked[1])
+        bare = bare[4:].partition(";")[0].rpartition("@")[2]
     else:
         scheme, colon, rest = bare.partition(":")
         if colon and scheme.lower() in TRANSPORTS:
-            if scheme.lower() != "udp":
-                raise ValueError("only udp so far")
-            bare = rest
+            transport, bare = read_transport(scheme), rest
     try:
         host, port = split_host(bare) if bare.count(":") < 2 or bare.startswith("[") else (bare, None)
     except ValueError:
@@ -61,8 +77,8 @@ def read_target(text: str) -> Target:
     if not host or port == 0:
         raise ValueError(f"expected {TARGET}")
     if port is None:
-        port = 5060
-    return Target(_numeric(host, port), port, host)
+        port = DEFAULT_PORT.get(transport, 5060)
+    return Target(_numeric(host, port), port, host, transport)
 
 
 def _numeric(host: str, port: int) -> str:
@@ -77,7 +93,7 @@ def _numeric(host: str, port: int) -> str:
 
 
 def local_address(target: Target) -> str:
-    """The address of this machine that datagrams to the target leave from. Raises OSError."""
+    """The address of this machine from which the target is reached. Raises OSError."""
     family = socket.AF_INET6 if ":" in target.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
@@ -96,7 +112,7 @@ class SourceRange(NamedTuple):
 
 def read_source(text: str) -> SourceRange:
     """From "127.0.0.1..9:5080..5089". Raises ValueError."""
-    host, ports = text.strip().removeprefix("udp:"), [0]
+    host, ports = text.strip().removeprefix("udp:").removeprefix("tcp:"), [0]
     bare, colon, after = host.rpartition(":")
     if colon and (bare.endswith("]") or ":" not in bare) and not after.endswith("]"):
         host, ports = bare, _ports(after)

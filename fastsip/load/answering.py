@@ -7,12 +7,14 @@ from typing import Any
 from rich.table import Table
 
 from . import sources
+from .addresses import NO_TLS
 from .asked import read_listen
 from .console import Consoles
 from .course import Interrupts, answer
 from .live import View
 from .numbers import Numbers
 from .setup import Answer, EngineSetup
+from .wrong import Wrong
 
 ROWS = {
     "answered": "calls answered",
@@ -30,8 +32,11 @@ ROWS = {
 
 def main(given: dict[str, Any]) -> int:
     """Listen, answer, print what came. Raises Wrong, OSError."""
+    if given["cert"] or given["key"]:
+        raise Wrong(f"--cert and --key: {NO_TLS}")
     listen = read_listen(given["listen"])
-    listening = sources.open_listeners(listen.host, listen.port, given["threads"])
+    listening = sources.open_listeners(listen.host, listen.port, given["threads"], listen.transport)
+    where = f"{listen.transport}:{listening.hostports[0]}"
     told = Answer(ring=given["ring"], busy=given["busy"], silent=given["silent"], body=given["body"])
     setups = [
         EngineSetup(sources=own, answer=told, gather=given["gather"], seed=given["seed"] * 1000 + index)
@@ -39,11 +44,11 @@ def main(given: dict[str, Any]) -> int:
     ]
     consoles = Consoles(given["as_json"])
     view = View(consoles.progress, given["quiet"])
-    view.say(f"answering at udp:{listening.hostports[0]}")
+    view.say(f"answering at {where}")
     with Interrupts() as interrupts, view:
         numbers = answer(setups, listening, given["duration"] or 0.0, view, interrupts)
     if given["as_json"]:
-        consoles.document({"listen": f"udp:{listening.hostports[0]}", "counters": dict(numbers.counters)})
+        consoles.document({"listen": where, "counters": dict(numbers.counters)})
     else:
         consoles.result.print(_table(numbers), highlight=False)
     return 0

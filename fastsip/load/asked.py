@@ -7,13 +7,18 @@ from typing import Any
 from fastsip.config.values import Listen
 
 from . import rates
-from .addresses import Target
+from .addresses import NO_TLS, Target, read_transport
 from .setup import Answer, Scenario, User
+from .sources import room_for
 from .users import WrongUsers, read_users
 from .work import Answering, Work
 from .wrong import Wrong
 
 DEFAULT_USERS = "user0..99"
+CONNECTIONS = 8
+"""By TCP, unless it is said, or users register."""
+CONNECTIONS_OF_USERS = 1000
+"""At most, unless it is said, where each user that registers has his own."""
 
 
 class Asked:
@@ -24,7 +29,7 @@ class Asked:
         self.given = given
         self.notes: list[str] = []
         """What a person should know before it begins."""
-        self.target: Target = given["target"]
+        self.target: Target = _transported(given)
 
     def work(self) -> Work:
         """Raises Wrong."""
@@ -38,6 +43,8 @@ class Asked:
         threads = min(given["threads"], given["count"] or given["threads"])
         needs_bindings = self.name == "register" and given["mode"] != "new"
         self._note_wrap(users, plan)
+        prepare = (answering is not None and given["register"] is not False) or needs_bindings
+        registers = prepare or any(scenario.kind == "register" for scenario in scenarios)
         return Work(
             name=self.name,
             target=self.target,
@@ -53,7 +60,8 @@ class Asked:
             gather=given["gather"],
             seed=given["seed"],
             answering=answering,
-            prepare=(answering is not None and given["register"] is not False) or needs_bindings,
+            prepare=prepare,
+            connections=self.connections(len(users) if registers else 0),
             contact=given.get("contact") or "",
             expires=given.get("expires", 3600),
         )
@@ -66,6 +74,17 @@ class Asked:
             return read_users(given["users"] or DEFAULT_USERS, self.domain, given["password"])
         except WrongUsers as error:
             raise Wrong(f"--users {error}") from None
+
+    def connections(self, registering: int) -> int:
+        """By TCP: how many to the target, where so many users register."""
+        asked: int | None = self.given["connections"]
+        if self.target.transport != "tcp":
+            if asked:
+                raise Wrong("--connections is for TCP: it goes with --transport tcp, or a target such as tcp:127.0.0.1")
+            return 0
+        number = asked or (min(registering, CONNECTIONS_OF_USERS) if registering else CONNECTIONS)
+        room_for(2 * number if self.given.get("answers") else number)
+        return number
 
     def callees(self, users: list[User], answers: bool) -> list[str]:
         """Who is called or written to; nobody means the target itself."""
@@ -98,7 +117,9 @@ class Asked:
         )
         if not given["listen"]:
             return Answering(answer)
-        listen = read_listen(given["listen"])
+        listen = read_listen(given["listen"], self.target.transport)
+        if listen.transport != (self.target.transport):
+            raise Wrong(f"--listen {listen}: not the transport of the target, {self.target}")
         return Answering(answer, listen.host, listen.port)
 
     def scenarios(self) -> list[Scenario]:
@@ -147,14 +168,27 @@ class Asked:
             )
 
 
-def read_listen(text: str) -> Listen:
-    """An address to answer at. Raises Wrong."""
+def _transported(given: dict[str, Any]) -> Target:
+    """The target, reached as --transport says. Raises Wrong."""
+    target: Target = given["target"]
+    asked = given["transport"]
+    if asked == "tls" or given["ca"]:
+        raise Wrong(f"{'--ca' if given['ca'] else '--transport tls'}: {NO_TLS}")
+    if asked and target.transport and asked != target.transport:
+        raise Wrong(f"--transport {asked}: the target is {target}")
+    return target._replace(transport=asked or target.transport or "udp")
+
+
+def read_listen(text: str, transport: str = "udp") -> Listen:
+    """An address to answer at, by a transport unless it says another. Raises Wrong."""
     try:
-        listen = Listen.of(text if text.partition(":")[0].isalpha() else f"udp:{text}")
+        listen = Listen.of(text if text.partition(":")[0].isalpha() else f"{transport}:{text}")
     except ValueError:
         raise Wrong(f'--listen {text!r}: expected an address such as "udp:127.0.0.1:5090"') from None
-    if listen.transport != "udp":
-        raise Wrong(f"--listen {text!r}: only udp so far")
+    try:
+        read_transport(listen.transport)
+    except ValueError as error:
+        raise Wrong(f"--listen {text!r}: {error}") from None
     if listen.wildcard:
         raise Wrong(f"--listen {text!r}: expected one address, which peers can answer to")
     return listen

@@ -58,6 +58,14 @@ class Benchmark:
         return self.work.name == "call"
 
     @property
+    def transport(self) -> str:
+        return self.work.target.transport.upper() or "UDP"
+
+    def _one_connection(self) -> str:
+        number = self.work.connections
+        return "not applicable: UDP" if not number else "yes" if number == 1 else f"no, on {number:,}"
+
+    @property
     def exit_code(self) -> int:
         return 0 if self.search is not None and self.search.ended == "converged" else 1
 
@@ -75,7 +83,7 @@ class Benchmark:
             "command": self.work.name,
             "target": str(self.work.target),
             "setup": {
-                "sip_transport": "UDP",
+                "sip_transport": self.transport,
                 "session_attempt_rate": self.parameters.rate,
                 "session_duration": hold,
                 "total_sessions_attempted": self.attempted,
@@ -124,9 +132,9 @@ class Benchmark:
         hold = reading.said(self.work.scenarios[0].hold) if self.of_calls else "not applicable: registrations"
         return [
             ("Test setup (RFC 7502 5.1)", ""),
-            ("SIP Transport Protocol", "UDP, to and from the DUT"),
-            ("DUT receives requests on one connection", "not applicable: UDP"),
-            ("DUT sends requests on one connection", "not applicable: UDP"),
+            ("SIP Transport Protocol", f"{self.transport}, to and from the DUT"),
+            ("DUT receives requests on one connection", self._one_connection()),
+            ("DUT sends requests on one connection", "no" if self.work.connections else "not applicable: UDP"),
             ("Session Attempt Rate", f"{self.parameters.rate:,} per second at first (r)"),
             ("Session Duration", hold),
             ("Total Sessions Attempted", f"{self.attempted:,}: {self.parameters.sessions:,} at each rate (N)"),

@@ -52,6 +52,7 @@ def load() -> None:
       fastsip load call 127.0.0.1:5060 --answer --rate 500 --hold 3s
       fastsip load answer --listen udp:127.0.0.1:5090
       fastsip load call 127.0.0.1:5090 --rate 100..5000 --duration 60s --json
+      fastsip load call tcp:127.0.0.1:5060 --answer --connections 50
       fastsip load register 127.0.0.1:5060 --users users.csv --rate 1000
       fastsip load mix 127.0.0.1:5060 --mix call=5,register=2,options=1 --answer
       fastsip load call 127.0.0.1:5060 --answer --search --quick
@@ -155,7 +156,14 @@ def mix(**given: Any) -> None:
 
 
 @load.command()
-@option("--listen", default="udp:127.0.0.1:5090", metavar="ADDRESS", show_default=True, help="Where to listen.")
+@option(
+    "--listen",
+    default="udp:127.0.0.1:5090",
+    metavar="ADDRESS",
+    show_default=True,
+    help="Where to listen; tcp:127.0.0.1:5090 for TCP.",
+)
+@options.server_tls
 @options.answer_shape
 @option("--busy", type=options.SHARE, default=0.0, metavar="SHARE", help="Calls answered with 486.")
 @option("--body", type=click.IntRange(0, 60000), default=0, metavar="BYTES", help="Size of SDP in the 200.")

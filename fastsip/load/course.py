@@ -116,12 +116,11 @@ class Course:
             stack.callback(sources.close, self._own.sockets)
             self._targets, self._contacts = [work.target.address], self._own.hostports
             if work.answering is not None:
-                self._answering, listening = _answering(work, work.answering)
-                self._contacts = listening.hostports
+                self._answering, listening, self._contacts = _answering(work, work.answering, self._alone)
                 stack.enter_context(self._answering)
                 if self._alone:
                     self._targets = [(own[0].host, own[0].port) for own in listening.per_engine]
-            if work.contact:
+            if work.contact and work.answering is None:
                 self._contacts = [work.contact] * work.threads
             if work.prepare and not self._alone:
                 self._register(stack)
@@ -171,7 +170,10 @@ class Course:
         setups = self.work.registering(self._own, self._contacts, remove=False)
         wanted = sum(setup.count for setup in setups)
         self.view.begin(f"registering {wanted:,} users at {self.work.target}", 0.0, wanted)
-        numbers, _ = _watch(setups, self.view, self.interrupts, until=_hopeless)
+        if self.work.by_answering and self._answering is not None:
+            numbers = _registered(self._answering, wanted, self.view, self.interrupts)
+        else:
+            numbers, _ = _watch(setups, self.view, self.interrupts, until=_hopeless)
         self.view.end()
         if numbers["done"]:
             stack.callback(self.remove)
@@ -221,18 +223,37 @@ def answer(
     return numbers
 
 
-def _answering(work: Work, asked: Answering) -> tuple[Fleet, sources.Sources]:
-    """The callees' engines, begun, and where they are."""
+def _registered(fleet: Fleet, wanted: int, view: View, interrupts: Interrupts) -> Numbers:
+    """Wait until the engines that answer have registered their users, or it is hopeless."""
+    begun = time.monotonic()
+    before, tick = Numbers(), 1
+    while True:
+        numbers = fleet.snapshot(histograms=False)
+        passed = time.monotonic() - begun
+        if numbers["registers_done"] + numbers["failed"] >= wanted or _hopeless(numbers) or interrupts.times:
+            return numbers
+        if passed > SILENCE and not numbers["datagrams_in"]:
+            return numbers
+        if passed > tick * TICK:
+            tick += 1
+            now = fleet.snapshot()
+            view.tick(now.second(before, passed, "register"), now)
+            before = now
+        fleet.wait(LOOK)
+
+
+def _answering(work: Work, asked: Answering, alone: bool) -> tuple[Fleet, sources.Sources, list[str]]:
+    """The callees' engines, not yet begun, where they listen, and where their users are bound."""
     if asked.host and asked.port:
-        listening = sources.open_listeners(asked.host, asked.port, work.threads)
+        listening = sources.open_listeners(asked.host, asked.port, work.threads, work.target.transport)
     else:
         ranges = [SourceRange([asked.host], [0])] if asked.host else []
         listening = sources.open_sources(ranges, work.threads, work.target)
-    setups = [
-        EngineSetup(sources=own, answer=asked.answer, gather=work.gather, seed=work.seed * 1000 + 500 + index)
-        for index, own in enumerate(listening.per_engine)
-    ]
-    return Fleet(setups, listening.sockets), listening
+    contacts = [work.contact] * work.threads if work.contact else listening.hostports
+    setups = (structs.replace(work, prepare=False) if alone else work).answering_setups(
+        asked.answer, listening, contacts
+    )
+    return Fleet(setups, listening.sockets), listening, contacts
 
 
 def _watch(
@@ -250,14 +271,18 @@ def _watch(
     """
     fleet = Fleet(setups)
     main = outcome.work.main[0] if outcome is not None else "register"
+    stays = any(setup.stay for setup in setups)
     with fleet, nullcontext() if regardless else interrupts.of(fleet):
         begun = time.monotonic()
         before, tick = Numbers(), 1
         patience = math.inf
         while not fleet.wait(
-            min(LOOK if until is not None else TICK, max(0.001, begun + tick * TICK - time.monotonic()))
+            min(LOOK if until is not None or stays else TICK, max(0.001, begun + tick * TICK - time.monotonic()))
         ):
             passed = time.monotonic() - begun
+            if stays and fleet.idle():
+                fleet.finish()
+                stays = False
             if until is not None and until(fleet.snapshot(histograms=False)):
                 fleet.finish()
                 until = None

@@ -59,6 +59,10 @@ class Fleet:
             raise self._errors[0]
         return over
 
+    def idle(self) -> bool:
+        """Whether all of them are, though some may stay to answer."""
+        return all(engine.idle() for engine in self.engines)
+
     def finish(self) -> None:
         """Nothing new; they end when nothing is in flight."""
         for engine in self.engines:

@@ -96,8 +96,31 @@ gather = option(
     help="A busy thread turns only so often (200us): much less CPU, and everything is up to so much later.",
 )
 
+connections = together(
+    option(
+        "--transport",
+        type=click.Choice(["udp", "tcp", "tls"]),
+        metavar="udp|tcp",
+        help="How the target is reached. Default: what TARGET says, tcp:127.0.0.1:5060 or sip:...;transport=tcp; udp.",
+    ),
+    option(
+        "--connections",
+        type=click.IntRange(1, 1_000_000),
+        metavar="N",
+        help="By TCP: how many connections callers share, which stay open. Default: 8; where users register, one for "
+        "each of them, at most 1,000.",
+    ),
+    option("--ca", metavar="FILE", help="For TLS, which is not there yet: whose certificates are believed."),
+)
+
+server_tls = together(
+    option("--cert", metavar="FILE", help="For TLS, which is not there yet: the certificate, in PEM."),
+    option("--key", metavar="FILE", help="And its key."),
+)
+
 who = together(
     gather,
+    connections,
     option(
         "--users",
         metavar="FILE|PATTERN",

@@ -8,7 +8,8 @@ import msgspec
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A bound, non-blocking UDP socket (`fastsip.sockets.bind_udp`) that the engine sends from and receives at."""
+    """A bound, non-blocking socket that the engine sends from and receives at: UDP (`fastsip.sockets.bind_udp`), or
+    listening for TCP (`bind_stream`); connections are opened from its address."""
 
     fd: int
     host: str
@@ -16,6 +17,8 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int
     addresses: list[str] = []
     """Of a wildcard socket: the local addresses work is spread over, in turn. One socket can be a thousand peers."""
+    transport: Literal["udp", "tcp"] = "udp"
+    """The same for all sources of an engine that generates."""
     advertise: tuple[str, int] | None = None
     """Numeric address and port for Via and Contact instead, where a forwarder that knows no SIP sends on what comes."""
 
@@ -95,6 +98,9 @@ class EngineSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sources: list[Source]
     target: tuple[str, int] | None = None
     """Numeric address and port everything new is sent to; needed to generate."""
+    connections: int = 0
+    """By TCP, to the target: so many, and at least one from each source address. They are opened when they are first
+    needed, stay, and are opened anew when they are gone. Each caller keeps to one where there are callers enough."""
     scenarios: list[Scenario] = []
     callers: list[User] = []
     """From of all work, and the users that register. Needed to generate."""
@@ -111,6 +117,8 @@ class EngineSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in_flight: int = 1_000_000
     """At most so many at once: memory is bounded. What is due above is counted in `not_begun`, never silently."""
     answer: Answer | None = None
+    stay: bool = False
+    """With an `answer`: go on answering when its own work is done, until `Engine.finish`."""
     gather: int = 0
     """Microseconds. 0: whatever comes is worked on at once. Else a busy engine turns only so often: what came meanwhile
     is received together and, equally long, sent together (UDP_SEGMENT), which takes a fraction of the CPU. Work begins

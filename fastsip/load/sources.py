@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from collections.abc import Sequence
+from typing import Literal
 
 from fastsip.config.values import bracketed
-from fastsip.sockets import bind_udp, bind_udp_group
+from fastsip.sockets import bind_group, bind_stream, bind_udp
 
 from .addresses import SourceRange, Target, local_address
 from .setup import Source
@@ -14,6 +16,10 @@ from .wrong import Wrong
 
 SOCKETS_AT_MOST = 64
 """Of one port; more addresses than this share a wildcard socket, which sends from each in turn."""
+
+
+SPARE = 1000
+"""Open files for all that is no connection of the callers."""
 
 
 class Sources:
@@ -29,14 +35,14 @@ class Sources:
         return [f"{bracketed(own[0].host)}:{own[0].port}" for own in self.per_engine]
 
 
-def open_sources(ranges: Sequence[SourceRange], threads: int, target: Target | None) -> Sources:
-    """Bind what `--source` says; without any, a port of the kernel's choice towards the target for each thread.
+def open_sources(ranges: Sequence[SourceRange], threads: int, target: Target) -> Sources:
+    """Bind what `--source` says, for the target's transport; without any, a port of the kernel's choice towards it for
+    each thread.
 
     Raises Wrong for too few sources, OSError with a text for a person.
     """
     if not ranges:
-        host = local_address(target) if target is not None else "127.0.0.1"
-        ranges = [SourceRange([host], [0])]
+        ranges = [SourceRange([local_address(target)], [0])]
     wanted: list[tuple[list[str], int]] = []
     for hosts, ports in ranges:
         for port in ports:
@@ -48,17 +54,29 @@ def open_sources(ranges: Sequence[SourceRange], threads: int, target: Target | N
     made = Sources([[] for _ in range(threads)], [])
     try:
         for index, (hosts, port) in enumerate(wanted):
-            made.per_engine[index % threads].append(_bound(hosts, port, made.sockets))
+            made.per_engine[index % threads].append(_bound(hosts, port, target.transport, made.sockets))
     except OSError:
         close(made.sockets)
         raise
     return made
 
 
-def open_listeners(host: str, port: int, threads: int) -> Sources:
-    """Bind one address for each thread; the kernel shares datagrams out by where they come from. Raises OSError."""
-    sockets = bind_udp_group(host, port, threads)
+def open_listeners(host: str, port: int, threads: int, transport: str = "udp") -> Sources:
+    """Bind one address for each thread; the kernel shares datagrams, or connections, out by where they come from.
+    Raises OSError."""
+    sockets = bind_group(transport, host, port, threads)
     return Sources([[_source(sock)] for sock in sockets], sockets)
+
+
+def room_for(connections: int) -> None:
+    """Raise this process's limit of open files for so many connections. Raises Wrong where it may not."""
+    wanted = connections + SPARE
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if most != resource.RLIM_INFINITY and most < wanted:
+        raise Wrong(f"--connections: {connections:,} need {wanted:,} open files, and this process may have {most:,}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def close(sockets: Sequence[socket.socket]) -> None:
@@ -66,14 +84,15 @@ def close(sockets: Sequence[socket.socket]) -> None:
         sock.close()
 
 
-def _bound(hosts: list[str], port: int, sockets: list[socket.socket]) -> Source:
+def _bound(hosts: list[str], port: int, transport: str, sockets: list[socket.socket]) -> Source:
     wildcard = len(hosts) > 1
     host = ("::" if ":" in hosts[0] else "0.0.0.0") if wildcard else hosts[0]
-    sock = bind_udp(host, port, reuseport=False)
+    sock = bind_stream(host, port, False) if transport == "tcp" else bind_udp(host, port, False)
     sockets.append(sock)
     return _source(sock, hosts if wildcard else [])
 
 
 def _source(sock: socket.socket, addresses: Sequence[str] = ()) -> Source:
     name = sock.getsockname()
-    return Source(fd=sock.fileno(), host=name[0], port=name[1], addresses=list(addresses))
+    transport: Literal["udp", "tcp"] = "tcp" if sock.type == socket.SOCK_STREAM else "udp"
+    return Source(fd=sock.fileno(), host=name[0], port=name[1], addresses=list(addresses), transport=transport)

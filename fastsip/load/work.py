@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 
@@ -38,6 +39,8 @@ class Work(msgspec.Struct, frozen=True):
     count: int = 0
     in_flight: int = 100_000
     sources: list[SourceRange] = []
+    connections: int = 0
+    """To the target, by TCP; of all threads."""
     threads: int = 1
     poisson: bool = True
     gather: int = 0
@@ -59,7 +62,7 @@ class Work(msgspec.Struct, frozen=True):
     ) -> list[EngineSetup]:
         """For the engines that generate; each sends to one of the targets. Users are dealt out among them, so that
         each user belongs to one engine. `contacts` are where users are bound."""
-        users = list(self.users)
+        users, answer = list(self.users), self._answer_of_registering()
         if len(users) < self.threads:
             users = [users[index % len(users)] for index in range(self.threads)]
         return [
@@ -74,11 +77,46 @@ class Work(msgspec.Struct, frozen=True):
                 count=parts(self.count, self.threads)[index],
                 duration=self.plan.duration,
                 in_flight=max(1, self.in_flight // self.threads),
+                connections=self.connections_of(index),
+                answer=answer,
+                stay=answer is not None,
                 gather=self.gather,
                 seed=self.seed * 1000 + index,
             )
             for index, own in enumerate(sources.per_engine)
         ]
+
+    def _answer_of_registering(self) -> Answer | None:
+        """By TCP calls come to where a user registered last; in a mix that may be where work is begun."""
+        registers = any(scenario.kind == "register" for scenario in self.scenarios)
+        return self.answering.answer if self.answering is not None and self.by_answering and registers else None
+
+    def connections_of(self, index: int) -> int:
+        """How many of the connections are one thread's."""
+        return max(1, parts(self.connections, self.threads)[index]) if self.connections else 0
+
+    def answering_setups(self, answer: Answer, sources: Sources, contacts: Sequence[str]) -> list[EngineSetup]:
+        """For the engines that answer. By TCP they are also those that register the users, who are reached through
+        the very connection by which they registered."""
+        setups = [
+            EngineSetup(sources=own, answer=answer, gather=self.gather, seed=self.seed * 1000 + 500 + index)
+            for index, own in enumerate(sources.per_engine)
+        ]
+        if not self.by_answering:
+            return setups
+        work = self.registering(sources, contacts, remove=False)
+        return [
+            msgspec.structs.replace(
+                setup, target=one.target, scenarios=one.scenarios, callers=one.callers, plan=one.plan, poisson=False,
+                count=one.count, connections=one.connections, stay=True,
+            )
+            for setup, one in itertools.zip_longest(setups, work, fillvalue=EngineSetup([]))
+        ]  # fmt: skip
+
+    @property
+    def by_answering(self) -> bool:
+        """Whether users are registered by the engines that answer their calls."""
+        return self.prepare and self.answering is not None and self.target.transport == "tcp"
 
     def registering(self, sources: Sources, contacts: Sequence[str], remove: bool) -> list[EngineSetup]:
         """For the engines that register every user once before the work, or remove what was registered: as fast as
@@ -100,6 +138,7 @@ class Work(msgspec.Struct, frozen=True):
                         poisson=False,
                         count=len(users),
                         in_flight=max(1, REGISTERING_AT_ONCE // len(contacts)),
+                        connections=self.connections_of(index % self.threads),
                         seed=random.Random(self.seed).randrange(1 << 32) + index,
                     )
                 )
