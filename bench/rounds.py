@@ -8,7 +8,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ def once(
     users: int = 1000,
     peers: int = 1,
     spread: bool = False,
+    connections: int = 0,
     register: bool = True,
     extra: float = 1 / CALLERS_DATAGRAMS,
     seed: int = 1,
@@ -86,9 +87,10 @@ def once(
     users = min(users, max(20, int(rate * seconds)))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         if job.store == "file":
-            job = Job(job.workers, job.challenged, job.users, str(Path(folder) / "store.db"), job.extra)
+            job = replace(job, store=str(Path(folder) / "store.db"))
         floor = Floor(job.workers, extra) if name == "floor" else None
-        with Phones(users, peers, spread, floor.address if floor else None) as phones:
+        behind = floor.address if floor else None
+        with Phones(users, peers, spread, behind, job.transport, connections) as phones:
             if floor:
                 floor.sides = phones.sides
             target: Any = floor or (make(name, job) if name != "none" else None)

@@ -50,6 +50,8 @@ class Job:
     challenged: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     store: str = ":memory:"
+    transport: str = "udp"
+    """Of the calls. The server always listens on UDP too, where it is asked whether it is there."""
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -67,6 +69,7 @@ def make(name: str, job: Job) -> Server:
         store=job.store,
         timers={},
         drain_timeout=0,
+        transports=("udp",) if job.transport == "udp" else ("udp", job.transport),
         extra={"limits": {"transactions": 2_000_000}, **job.extra},
     )
     if isinstance(server, Kamailio):

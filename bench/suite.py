@@ -40,6 +40,7 @@ PARTS = {
     "state": (2, 8),
     "calls": (32, 260),
     "jobs": (32, 150),
+    "transports": (25, 240),
     "peers": (22, 70),
     "balance": (10, 18),
     "latency": (17, 90),
@@ -47,6 +48,7 @@ PARTS = {
     "routes": (2, 6),
     "locating": (1, 8),
     "resident": (7, 66),
+    "idle": (10, 60),
     "generator": (20, 80),
     "instructions": (5, 12),
 }

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from measure import ROOT
 from msgspec import structs
@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
 from fastsip import _load  # noqa: E402
 from fastsip.load.histogram import Histogram  # noqa: E402
 from fastsip.load.setup import Answer, EngineSetup, Scenario, Source, Step, User  # noqa: E402
-from fastsip.sockets import bind_udp  # noqa: E402
+from fastsip.sockets import bind_stream, bind_udp  # noqa: E402
 
 PATIENCE = 10.0
 """Seconds after the last arrival; what is not over then is cut off and counts as failed."""
@@ -69,10 +69,20 @@ class Phones:
     """Sockets of callers and callees, `peers` of each: on consecutive ports, with `spread` on addresses of their own.
 
     `behind` is the address both sides say they have: that of a forwarder which knows no SIP, so that what they would
-    send each other directly goes there too.
+    send each other directly goes there too. By TCP callers have so many `connections`, and a server opens its own to
+    the callees: their Contact says where and by what.
     """
 
-    def __init__(self, users: int, peers: int = 1, spread: bool = False, behind: tuple[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        users: int,
+        peers: int = 1,
+        spread: bool = False,
+        behind: tuple[str, int] | None = None,
+        transport: str = "udp",
+        connections: int = 0,
+    ) -> None:
+        self.transport, self.connections = transport, connections
         self.users = [f"user{number}" for number in range(users)]
         self.behind = behind
         self._sockets: list[socket.socket] = []
@@ -85,8 +95,11 @@ class Phones:
             network = host.rpartition(".")[2]
             addresses = [f"127.{network}.{number // 250}.{number % 250 + 1}" for number in range(peers)]
             return [Source(sock.fileno(), "0.0.0.0", sock.getsockname()[1], addresses)]
-        sockets = self._consecutive(host, peers)
-        return [Source(sock.fileno(), host, sock.getsockname()[1], advertise=self.behind) for sock in sockets]
+        transport: Literal["udp", "tcp"] = "tcp" if self.transport == "tcp" else "udp"
+        return [
+            Source(sock.fileno(), host, sock.getsockname()[1], advertise=self.behind, transport=transport)
+            for sock in self._consecutive(host, peers)
+        ]
 
     def _consecutive(self, host: str, peers: int) -> list[socket.socket]:
         """Bound to ports that follow each other; the callers' first is even and the callees' odd, so that a forwarder
@@ -96,13 +109,16 @@ class Phones:
             made: list[socket.socket] = []
             try:
                 for number in range(peers):
-                    made.append(bind_udp(host, first + number))
+                    made.append(self._bound(host, first + number))
             except OSError:
                 for sock in made:
                     sock.close()
                 continue
             return [self._keep(sock) for sock in made]
         raise OSError(f"no {peers} free ports in a row at {host}")
+
+    def _bound(self, host: str, port: int) -> socket.socket:
+        return bind_udp(host, port) if self.transport == "udp" else bind_stream(host, port)
 
     def _keep(self, sock: socket.socket) -> socket.socket:
         self._sockets.append(sock)
@@ -123,11 +139,17 @@ class Phones:
             sock.close()
 
     def register(self, target: Target) -> None:
-        """All users, from where the callees answer. Raises RuntimeError if the server does not take them."""
+        """All users, from where the callees answer; by UDP, also where they answer by TCP, so that the server has no
+        connection to them yet. Raises RuntimeError if the server does not take them."""
+        sources, contact = self.callees, ""
+        if self.transport != "udp":
+            sock = self._keep(bind_udp(CALLEE, 0))
+            sources = [Source(sock.fileno(), CALLEE, sock.getsockname()[1])]
+            contact = f"{CALLEE}:{self.callees[0].port};transport={self.transport}"
         setup = EngineSetup(
-            sources=self.callees,
+            sources=sources,
             target=target.address,
-            scenarios=[Scenario("register")],
+            scenarios=[Scenario("register", contact=contact)],
             callers=self._people(),
             plan=[Step(0, REGISTERING)],
             poisson=False,
@@ -170,6 +192,7 @@ class Phones:
                 callees=callees,
                 plan=[Step(0, rate)],
                 duration=seconds,
+                connections=self.connections,
                 seed=seed,
                 gather=gather,
             )

@@ -16,7 +16,7 @@ sys.path.append(str(ROOT / "bench"))
 from rows import Bench, Row, cells  # noqa: E402
 from suite import LONG, PARTS  # noqa: E402
 
-SERVERS = ("calls", "jobs", "balance", "latency", "generator")
+SERVERS = ("calls", "jobs", "transports", "balance", "latency", "idle", "generator")
 MORE_SERVERS = ("peers", "policy", "resident", "endurance")
 COMPILED = [name for name in (*PARTS, *LONG) if name not in SERVERS + MORE_SERVERS]
 

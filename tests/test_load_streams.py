@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from harness import Server, free_port, requires_peer
+from harness import Kamailio, Server, free_port, requires_peer
 from load_engines import callee, caller
 from test_load_cli import AS_USERS, DOMAIN, USERS, Background, document, load
 
@@ -131,18 +131,17 @@ def test_a_call_whose_connection_is_gone_fails_and_the_next_opens_another() -> N
             assert shot.failures == {"486": 1, "transport": 1}
 
 
-class Streams(Server):
-    """A server on UDP and TCP of one port."""
-
-    def configuration(self) -> str:
-        text = super().configuration()
-        return text.replace(f'["udp:{self.hostport}"]', f'["udp:{self.hostport}", "tcp:{self.hostport}"]')
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with Streams(workers=2, domains=[DOMAIN], users=USERS, required=["*"]) as made:
+    with Server(workers=2, domains=[DOMAIN], users=USERS, required=["*"], transports=("udp", "tcp")) as made:
         yield made
+
+
+@requires_peer("kamailio")
+def test_one_command_calls_through_kamailio() -> None:
+    with Kamailio(domains=[DOMAIN], users=USERS, required=["*"], realm=DOMAIN, transports=("udp", "tcp")) as proxy:
+        found = document("call", f"tcp:{proxy.hostport}", "--answer", *AS_USERS, "--rate", "100", "--duration", "1")
+    assert found["failed"] == 0 and found["done"] == found["offered"] > 50, found
 
 
 def test_one_command_calls_through_fastsip_with_digest(server: Server) -> None:
@@ -190,8 +189,8 @@ def test_sipp_calls(mode: str) -> None:
     port = free_port()
     callees = Background("answer", "--listen", f"tcp:127.0.0.1:{port}", "--json", "--ring", "50ms", "--body", "200")
     callees.until(f"answering at tcp:127.0.0.1:{port}")
-    words = ["-i", "127.0.0.1", "-m", "50", "-r", "100", "-max_socket", "1000", "-nostdin"]
-    uac = subprocess.run(["sipp", "-sn", "uac", "-t", mode, f"127.0.0.1:{port}", *words], capture_output=True, timeout=15)
+    words = ["-t", mode, "-i", "127.0.0.1", "-m", "50", "-r", "100", "-max_socket", "1000", "-nostdin"]
+    uac = subprocess.run(["sipp", "-sn", "uac", f"127.0.0.1:{port}", *words], capture_output=True, timeout=15)
     callees.signal()
     _, output = callees.wait()
     assert uac.returncode == 0 and orjson.loads(output)["counters"]["ended"] == 50

@@ -48,6 +48,8 @@ class Server:
     timers: Mapping[str, float] = field(default_factory=lambda: dict(QUICK_TIMERS))
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     drain_timeout: float = 1
+    transports: Sequence[str] = ("udp",)
+    """What it listens for, all on one port; UDP is among them."""
     port: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
 
@@ -93,7 +95,7 @@ class Server:
         """The TOML this server runs with."""
         tables: dict[str, dict[str, Any]] = {
             "server": {
-                "listen": [f"udp:{self.hostport}"],
+                "listen": [f"{transport}:{self.hostport}" for transport in self.transports],
                 "workers": self.workers,
                 "domains": list(self.domains),
                 "record_route": self.record_route,
@@ -284,7 +286,11 @@ class Kamailio(Server):
             "-n",
             str(self.processes),
         ]
-        command += ["-l", f"udp:{self.hostport}", "-m", "1024", "-M", "32"]
+        for transport in self.transports:
+            command += ["-l", f"{transport}:{self.hostport}"]
+        if "tcp" in self.transports:
+            command += ["-N", str(self.processes), "-A", "WITH_TCP=1"]
+        command += ["-m", "1024", "-M", "32"]
         command += ["-Y", str(self.folder), "-w", str(self.folder), "-P", str(self.folder / "kamailio.pid")]
         for name, value in defines.items():
             command += ["-A", f"{name}={value}"]
