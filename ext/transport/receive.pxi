@@ -89,8 +89,9 @@ cdef int wait_for(TransportState* t, uint64_t ns) noexcept nogil:
     if t.streams != NULL:
         t.streams.now = clock_ns(CLOCK_MONOTONIC) // 1000000
         expire_connections(t)
-    if t.ready == 0 and ns >= 1000000 and not watched:
-        # Nothing came: the drops at the end of a burst, which no later datagram will report.
+    if t.burst and t.ready == 0 and ns >= 1000000 and not watched:
+        # No datagram came: the drops at the end of a burst, which no later one will report.
+        t.burst = 0
         for i in range(<int>t.listener_count):
             if t.listeners[i].fd >= 0 and t.listeners[i].transport == TRANSPORT_UDP:
                 note_drops(t, &t.listeners[i], socket_drops(t.listeners[i].fd))
@@ -143,6 +144,7 @@ cdef int receive_batch(TransportState* t, uint32_t number) noexcept nogil:
         t.ready &= ~(1u << number)           # drained, or the others' turn: epoll will say so again
     if count <= 0:
         return 0
+    t.burst = 1
     for i in range(<uint32_t>count):
         message = &t.headers[i].msg_hdr
         length = t.headers[i].msg_len

@@ -45,6 +45,7 @@ cdef struct TransportState:
     int watched
     int probes[2]            # sockets that ask the kernel for its choice of source address, IPv4 and IPv6; -1 unopened
     uint32_t listener_count
+    uint8_t burst            # datagrams came since their drops were last asked for
     uint32_t ready           # bit per listener: epoll said readable and it is not drained
     uint32_t next_listener   # whose turn it is
     uint32_t next_ring
