@@ -243,7 +243,7 @@ def highest(
     while rate <= most:
         for _ in range(3):
             bench.say(f"{name}: does it serve {rate:,.0f} a second?")
-            round = once(name, rate, seconds, job or Job(bench.workers), **options)
+            round = once(name.split()[0], rate, seconds, job or Job(bench.workers), **options)
             if not (round.lost and round.note == DISTURBED):
                 break
         if round.lost or round.note in ("rate not held", "the generator was the limit"):

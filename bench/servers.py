@@ -53,6 +53,8 @@ class Job:
     transport: str = "udp"
     """Of the calls. The server always listens on UDP too, where it is asked whether it is there."""
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    allocator: str = ""
+    """Kamailio's, where not the one of the distribution."""
 
 
 def make(name: str, job: Job) -> Server:
@@ -74,6 +76,7 @@ def make(name: str, job: Job) -> Server:
     )
     if isinstance(server, Kamailio):
         server.processes = job.workers
+        server.allocator = job.allocator
     return server
 
 

@@ -256,6 +256,8 @@ class Kamailio(Server):
     """
 
     processes = 1
+    allocator = ""
+    """Its memory manager, `fm`, `qm` or `tlsf`; empty: the one it was built for."""
 
     def command(self) -> list[str]:
         own = "|".join(sorted(domain.replace(".", "[.]") for domain in self.domains))
@@ -290,7 +292,7 @@ class Kamailio(Server):
             command += ["-l", f"{transport}:{self.hostport}"]
         if "tcp" in self.transports:
             command += ["-N", str(self.processes), "-A", "WITH_TCP=1"]
-        command += ["-m", "1024", "-M", "32"]
+        command += ["-m", "1024", "-M", "32", *(["-x", self.allocator] if self.allocator else [])]
         command += ["-Y", str(self.folder), "-w", str(self.folder), "-P", str(self.folder / "kamailio.pid")]
         for name, value in defines.items():
             command += ["-A", f"{name}={value}"]
