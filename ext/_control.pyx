@@ -20,6 +20,7 @@ cdef extern from *:
     };
     #define word_load(word) atomic_load_explicit(word, memory_order_acquire)
     #define word_store(word, value) atomic_store_explicit(word, value, memory_order_release)
+    #define COUNT_PING(block) count_add((WorkerBlock *)(block), COUNT_pings, 1)
     /* The fields the contract leaves to C. */
     static void *control_map(int fd) {
         void *at = mmap(NULL, sizeof(Control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -50,6 +51,7 @@ cdef extern from *:
         uint32_t in_hand
         uint32_t in_hand_length
         uint64_t counters[64]
+    void count_ping "COUNT_PING"(WorkerWords* block) noexcept
 
 COUNTERS = tuple([counter_names[i].decode() for i in range(COUNT_END)])
 KEY_BYTES = 5 * sizeof(HashKey)
@@ -161,6 +163,9 @@ cdef class ControlView:
     def counters(self, worker: int) -> dict[str, int]:
         cdef WorkerWords* block = self._worker(worker)
         return {name: load_counter(&block.counters[i]) for i, name in enumerate(COUNTERS)}
+
+    def count_ping(self, worker: int) -> None:
+        count_ping(self._worker(worker))
 
     def heartbeat(self, worker: int) -> int:
         return word_load(&self._worker(worker).heartbeat)

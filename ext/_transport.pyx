@@ -12,8 +12,8 @@ from fastsip._address cimport (
 from fastsip._control cimport (
     COUNT_bytes_in, COUNT_bytes_out, COUNT_connections, COUNT_connections_failed, COUNT_connections_idle, COUNT_connections_in,
     COUNT_connections_out, COUNT_connections_refused, COUNT_connections_slow, COUNT_datagrams_in, COUNT_datagrams_out,
-    COUNT_dropped_ring, COUNT_dropped_send, COUNT_dropped_socket, COUNT_dropped_unsendable, COUNT_handoffs_in,
-    COUNT_handoffs_out, COUNT_keepalives, COUNT_messages_in, COUNT_messages_out, COUNT_stream_errors, COUNT_waits,
+    COUNT_dropped_malformed, COUNT_dropped_ring, COUNT_dropped_send, COUNT_dropped_socket, COUNT_dropped_unsendable, COUNT_handoffs_in,
+    COUNT_handoffs_out, COUNT_keepalives, COUNT_messages_in, COUNT_messages_out, COUNT_stream_errors, COUNT_stun, COUNT_waits,
     COUNT_wakeups, Control, WorkerBlock, count_add, count_set, owner_by)
 from fastsip._memory cimport (
     Buffer, BufferPool, buffer_copy, buffer_hold, buffer_new, buffer_release, pool_init, pool_live, pool_trim)

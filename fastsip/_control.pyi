@@ -57,6 +57,8 @@ class ControlView:
     def services(self, value: int) -> None: ...
     def counters(self, worker: int) -> dict[str, int]:
         """All counters of one worker, by name, in the order of COUNTERS."""
+    def count_ping(self, worker: int) -> None:
+        """One more of `pings`, a counter that only its pinger writes."""
     def heartbeat(self, worker: int) -> int:
         """CLOCK_MONOTONIC milliseconds of the last turn of the worker's hot loop; 0 before the first."""
     def beat(self, worker: int) -> None:

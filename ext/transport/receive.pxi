@@ -128,6 +128,18 @@ cdef inline bint is_keepalive(const uint8_t* data, uint32_t length) noexcept nog
     return True
 
 
+cdef void answer_stun(TransportState* t, const Flow* flow, const uint8_t* data, uint32_t length) noexcept nogil:
+    cdef uint8_t answer[STUN_ANSWER]
+    cdef uint32_t size = stun_answer(data, length, flow.remote.ip, flow.remote.family, flow.remote.port, answer)
+    cdef Buffer* buffer = buffer_copy(t.pool, answer, size) if size else NULL
+    if buffer == NULL:
+        count_add(t.block, COUNT_dropped_malformed, 1)
+        return
+    count_add(t.block, COUNT_stun, 1)
+    transport_send(t, flow, buffer)
+    buffer_release(t.pool, buffer)
+
+
 cdef int receive_batch(TransportState* t, uint32_t number) noexcept nogil:
     # One recvmmsg. The owner's packets are kept, the others go to their owner's ring; returns how many were kept.
     cdef Listener* listener = &t.listeners[number]
@@ -164,7 +176,14 @@ cdef int receive_batch(TransportState* t, uint32_t number) noexcept nogil:
         if not address_is_sendable(&packet.flow.remote):
             unanswerable += 1
             continue
-        if is_keepalive(data, length):
+        if data[0] < c' ' and length:
+            if is_keepalive(data, length):
+                keepalives += 1
+                continue
+            if stun_is_one(data, length):
+                answer_stun(t, &packet.flow, data, length)
+                continue
+        elif length == 0:
             keepalives += 1
             continue
         packet.kind = PACKET_RECEIVED

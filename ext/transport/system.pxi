@@ -112,6 +112,12 @@ cdef extern from "<netinet/in.h>" nogil:
         in6_addr ipi6_addr
         unsigned int ipi6_ifindex
 
+cdef extern from "stun.h" nogil:
+    enum: STUN_ANSWER
+    bint stun_is_one(const uint8_t* data, uint32_t length) noexcept
+    uint32_t stun_answer(const uint8_t* data, uint32_t length, const uint8_t* ip, int family, uint16_t port,
+                         uint8_t* out) noexcept
+
 cdef extern from "<sys/epoll.h>" nogil:
     enum: EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLET, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
     ctypedef union epoll_data_t:
