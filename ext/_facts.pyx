@@ -15,8 +15,11 @@ from fastsip._hash cimport HashKey, siphash
 from fastsip._location cimport (
     RECORD_BINDINGS, Binding, BindingSet, binding_call_id, binding_first, binding_next, binding_parameters,
     binding_path, binding_set, binding_uri)
-from fastsip._message cimport uri_equal
+from fastsip._message cimport Slice, find_parameter, slice_length, uri_equal
 from fastsip._targets cimport TARGETS
+
+cdef extern from "<string.h>" nogil:
+    void* memmem(const void* haystack, size_t haystack_length, const void* needle, size_t needle_length)
 
 cdef enum:
     FACT_REGISTER = 1
@@ -24,6 +27,7 @@ cdef enum:
     FACT_DIALOG_ENDED = 3
     FLAG_STAR = 1
     FLAG_ONLY_IF_APPLIED = 2
+    FLAG_FLOW_GONE = 4
 
 include "facts/reader.pxi"
 include "facts/dialogs.pxi"

@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
+from fastsip._address cimport FLOW_DATAGRAM
 from fastsip._control cimport CONTROL_LAYOUT, CONTROL_MAGIC, MAX_WORKERS, Control
 
 cdef extern from *:

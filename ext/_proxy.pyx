@@ -5,8 +5,8 @@ One function per section of chapter 16, in `ext/proxy/`: validation and Route pr
 admit.pxi, targets in target.pxi, questions to the policy in ask.pxi, execution of plans in plan.pxi, the table of
 gateways in gateway.pxi, what is not proxied with a transaction in role.pxi, redirect.pxi and stateless.pxi, forwarding
 in forward.pxi, responses, Timer C and CANCEL in response.pxi, the 100 in trying.pxi, responses that lead astray in
-astray.pxi, REGISTER in register.pxi, ways and connections in flow.pxi, large requests in
-large.pxi, the answers made here in answer.pxi, and the context that joins them in context.pxi.
+astray.pxi, REGISTER in register.pxi, what it may say beyond RFC 3261 in outbound.pxi and gruu.pxi, ways and connections in
+flow.pxi, large requests in large.pxi, the answers made here in answer.pxi, and the context that joins them in context.pxi.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
@@ -26,6 +26,9 @@ from fastsip._targets cimport *
 from fastsip._timer cimport *
 from fastsip._transaction cimport *
 from fastsip._transport cimport *
+
+cdef extern from "<strings.h>" nogil:
+    int strncasecmp(const char* a, const char* b, size_t length)
 
 cdef extern from "<string.h>" nogil:
     void* memmem(const void* haystack, size_t haystack_length, const void* needle, size_t needle_length)
@@ -68,6 +71,8 @@ include "proxy/large.pxi"
 include "proxy/response.pxi"
 include "proxy/trying.pxi"
 include "proxy/astray.pxi"
+include "proxy/outbound.pxi"
+include "proxy/gruu.pxi"
 include "proxy/register.pxi"
 include "proxy/settings.pxi"
 
@@ -241,4 +246,8 @@ cdef void proxy_receive(Proxy* p, Packet* packet) noexcept nogil:
         return
     count_add(p.block, COUNT_responses_in, 1)
     if not pass_response(p, m, packet):
-        count_add(p.block, COUNT_dropped_stray, 1)
+        # The answer to a ping (fastsip/process/pinging.py), whatever it says, or nobody's.
+        if slice_length(m.via.branch) > 13 and memcmp(m.data + m.via.branch.start, b"z9hG4bK-ping-", 13) == 0:
+            count_add(p.block, COUNT_pings_answered, 1)
+        else:
+            count_add(p.block, COUNT_dropped_stray, 1)

@@ -178,8 +178,12 @@ static inline int address_is_sendable(const Address *a) {
 
 enum {
     FLOW_RELIABLE = 1,
-    FLOW_REGISTERED = 2      /* somebody has registered through this connection */
+    FLOW_REGISTERED = 2,     /* somebody has registered through this connection */
+    FLOW_NAMED = 4           /* a token named it, not the location service */
 };
+
+/* `connection` of datagrams to somebody who is found nowhere but where his came from: no connection has that name. */
+enum { FLOW_DATAGRAM = 1 };
 
 /* Where a message came from and how an answer or a request gets there. UDP uses `listener` (which of the server's
  * sockets) with `local` (the address it came to, from IP_PKTINFO on wildcard listeners); stream transports add a
@@ -190,7 +194,7 @@ typedef struct Flow {
     uint16_t listener;
     uint8_t transport;       /* TRANSPORT_* of _message */
     uint8_t reliable;        /* FLOW_*; 0 for datagrams, which have retransmission timers */
-    uint32_t connection;     /* 0 for datagrams */
+    uint32_t connection;     /* 0 or FLOW_DATAGRAM for datagrams */
 } Flow;
 
 /* An address block, as in `trusted = ["192.0.2.0/24"]`. */

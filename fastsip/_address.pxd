@@ -2,7 +2,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 cdef extern from "address.h" nogil:
-    enum: ADDRESS_TEXT, FLOW_RELIABLE, FLOW_REGISTERED
+    enum: ADDRESS_TEXT, FLOW_RELIABLE, FLOW_REGISTERED, FLOW_NAMED, FLOW_DATAGRAM
 
     ctypedef struct Address:
         uint8_t ip[16]

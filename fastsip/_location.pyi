@@ -71,6 +71,10 @@ def encode_bindings(version: int, bindings: Iterable[BindingTuple]) -> bytes:
 def decode_bindings(value: bytes) -> tuple[int, list[BindingTuple]]:
     """(version, bindings) of a value of encode_bindings; ValueError if it is not one."""
 
+def datagram_flows(value: bytes, now: int) -> list[tuple[bytes, int, bytes, int, int]]:
+    """Those of a value of encode_bindings, good at `now` (Unix ms), who are reached by UDP where their REGISTER came
+    from: uri, family, address and port, listener. Empty for what is no such value."""
+
 def summarize_bindings(value: bytes) -> tuple[int, int, int]:
     """(version, how many bindings, Unix ms of the first to expire or 0) of a value of encode_bindings, five times
     faster than all of it; ValueError if it is not one."""

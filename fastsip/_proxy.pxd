@@ -55,10 +55,19 @@ cdef struct Settings:            # what SIGHUP may change; immutable once publis
     uint32_t ring_time           # ms of contacts of one q where there are others of a lower one
     bint recurse                 # follow a 3xx of registered contacts
     Text server                  # the Server header's value, empty for none
+    int nat_contact              # NatContact
+    uint32_t flow_timer, keep    # seconds between keep-alives that clients of connections, of UDP are told; 0 for none
+    bint path_supported          # a Path without `Supported: path` is refused
+    Text service_route           # whole lines of a REGISTER's 200
     uint8_t* roles               # of each domain, Role
     GatewayAt* gateways          # by place_of their addresses
     uint32_t gateway_room        # a power of two, more than there are; 0: there are none
     uint32_t stateless           # bit 1 << listen address: what comes there is forwarded statelessly
+
+cdef enum NatContact:            # who registers by UDP is reached
+    NAT_OFF = 0                  # at his Contact
+    NAT_AUTO = 1                 # where his REGISTER came from, if he is himself somewhere else
+    NAT_ALWAYS = 2               # where it came from
 
 cdef enum Role:                  # what this server is to a domain
     ROLE_PROXY = 0
@@ -103,6 +112,7 @@ cdef enum TargetState:
     TARGET_DONE = 2              # a final answer, a timeout or a transport error
     TARGET_ANSWERED = 3          # a 2xx to INVITE went up while other branches ran: copies of it still find their way
     TARGET_SILENT = 4            # given up for its silence; should it speak after all, it is heard
+    TARGET_SPARE = 5             # another flow of an instance that is tried already (RFC 5626 7)
 
 cdef struct Target:              # one branch of a response context
     Timer timer_c                # RFC 3261 16.6 step 11, and try_time before it
@@ -112,7 +122,10 @@ cdef struct Target:              # one branch of a response context
     const PlanTarget* order      # what else is different about its request; NULL for nothing
     const uint8_t* uri           # Request-URI in the plan's buffer; NULL: the one that came
     Flow flow                    # next hop
+    const uint8_t* path          # Route values to go on by (RFC 3327), NULL for none
     uint32_t uri_length
+    uint16_t path_length
+    uint16_t lead                # TARGET_SPARE: the one it stands in for
     uint16_t step
     uint16_t q                   # thousandths
     uint16_t status              # last seen, 0 for none
@@ -174,7 +187,9 @@ cdef struct ResponseContext:     # RFC 3261 16.2
     uint8_t initial              # a request without To tag: counts as a call
     uint8_t method
     uint8_t used                 # 0 on the free list
+    uint8_t gruu                 # REGISTER: its 200 has GRUUs
     uint16_t aor_length          # REGISTER: plan.buffer ends with that much address-of-record
+    uint16_t granted_length      # before it are that many bytes of lines for a 200 alone
 
 cdef enum:
     MAX_ROUTES = 32              # Route values one request may carry; more is answered 400
@@ -190,6 +205,8 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     bint strict                  # the next hop is a strict router: it takes the Request-URI's place (16.6 step 6)
     Slice token                  # of our Record-Route URI it came with
     bint token_valid             # which, in its dialog, opens the way it wants to go
+    bint path_given              # it came by a Path of ours, which opens its flow
+    bint forged                  # a flow token of ours that is not
     int trusted                  # Trust in the sender
     bint stateless               # there is no transaction that knows a request again
     bint authenticated
@@ -201,6 +218,13 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     uint32_t bindings            # that could be rung
     uint32_t binding_length      # 0, or of the best one, which takes the Request-URI's place
     uint8_t binding[1024]
+    const uint8_t* path          # of that one, in its record: Route values
+    uint32_t path_length
+    int gruu                     # Gruu: what `target` is
+    uint64_t gruu_call           # of a temporary one: hash of its REGISTER's Call-ID
+    uint32_t gruu_user           # bytes of the user part it stands for, behind the instance
+    uint32_t instance_length     # whom a GRUU means
+    uint8_t instance[512]
     uint64_t call                # hash of the Call-ID: what stands for it in other hashes
     uint32_t loop_hash
     uint8_t sender               # SENDER_*: whether From was read, and what it says:

@@ -80,6 +80,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Follow 3xx of registered contacts."""
     roles: dict[str, str] = {}
     """Domains this server is no stateful proxy to: "redirect" (RFC 3261 8.3) or "stateless" (16.11)."""
+    nat_contact: Literal["auto", "always", "off"] = "auto"
+    """Whether who registers by UDP is reached where his REGISTER came from: if he says that he is elsewhere, always,
+    never."""
+    flow_timer: int = 120
+    """Seconds between two keep-alives of a connection that clients are told (RFC 5626 9); 0 for nothing."""
+    keep: int = 25
+    """The same by UDP, for those who ask (RFC 6223)."""
+    ping: int = 0
+    """Between two OPTIONS to clients behind a NAT who registered by UDP; 0 for none."""
+    path_supported: bool = True
+    """A Path from a client that does not support it is refused (RFC 3327 5.3)."""
+    service_route: list[str] = []
+    """Route values for the 200 to a REGISTER (RFC 3608)."""
     stateless: list[int] = []
     """Listen addresses, by their place, where whatever comes is forwarded statelessly."""
     gateways: list[GatewayAddress] = []

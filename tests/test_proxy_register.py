@@ -100,7 +100,7 @@ def test_expiry(server, lines, seconds):
         (["Contact: *, <sip:a@192.0.2.4>", "Expires: 0"], 400),
         (["Contact: <sip:a@192.0.2.4>;q=7"], 400),
         (["Contact: <sip:a@192.0.2.4"], 400),
-        (["Require: path", "Contact: <sip:a@192.0.2.4>"], 420),
+        (["Require: path, 100rel", "Contact: <sip:a@192.0.2.4>"], 420),
     ],
 )
 def test_refused(server, lines, status):

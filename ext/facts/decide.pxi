@@ -11,6 +11,41 @@ cdef inline bint same_uri(const uint8_t* a, uint32_t a_length, const uint8_t* b,
     return (a_length == b_length and memcmp(a, b, a_length) == 0) or uri_equal(a, a_length, b, b_length)
 
 
+cdef bint read_key(const uint8_t* data, uint32_t length, Slice* instance, Slice* reg_id) noexcept:
+    # What names a binding in place of its URI (RFC 5626 6): instance and reg-id, where a Contact has both.
+    cdef Slice parameters
+    if length == 0 or memmem(data, length, b"reg-id", 6) == NULL:
+        return False
+    parameters.start, parameters.end = 0, <uint16_t>length
+    return (find_parameter(data, parameters, b"reg-id", reg_id) and find_parameter(data, parameters, b"+sip.instance", instance)
+            and reg_id.end > reg_id.start and instance.end > instance.start)
+
+
+cdef bint same_key(const Contact* c, const uint8_t* other, uint32_t length) noexcept:
+    cdef Slice instance, reg_id
+    return (read_key(other, length, &instance, &reg_id)
+            and slice_length(reg_id) == slice_length(c.reg_id) and slice_length(instance) == slice_length(c.instance)
+            and memcmp(other + reg_id.start, c.parameters.data + c.reg_id.start, slice_length(reg_id)) == 0
+            and memcmp(other + instance.start, c.parameters.data + c.instance.start, slice_length(instance)) == 0)
+
+
+cdef bint names(Register register, const Contact* c, const Binding* b) noexcept:
+    # Whether a Contact is about this binding.
+    if register.flags & FLAG_FLOW_GONE and (
+            b.connection != register.connection or b.source_port != register.port
+            or memcmp(b.source_ip, register.ip.data, 16) != 0):
+        return False
+    if c.keyed:
+        return same_key(c, binding_parameters(b), b.parameters_length)
+    return same_uri(binding_uri(b), b.uri_length, c.uri.data, c.uri.length)
+
+
+cdef bint same_contact(const Contact* a, const Contact* b) noexcept:
+    if a.keyed or b.keyed:
+        return a.keyed and b.keyed and same_key(a, b.parameters.data, b.parameters.length)
+    return same_uri(a.uri.data, a.uri.length, b.uri.data, b.uri.length)
+
+
 cdef inline bint of_call(const Binding* b, Register register) noexcept:
     return same_span(&register.call_id_text, binding_call_id(b), b.call_id_length)
 
@@ -46,14 +81,15 @@ cdef void find_contacts(Register register, const BindingSet* held, uint64_t now)
         c = &register.contacts[i]
         c.binding = NULL
         c.repeated = False
+        c.keyed = read_key(c.parameters.data, c.parameters.length, &c.instance, &c.reg_id)
         for j in range(i + 1, register.contact_count):
-            if same_uri(c.uri.data, c.uri.length, register.contacts[j].uri.data, register.contacts[j].uri.length):
+            if same_contact(c, &register.contacts[j]):
                 c.repeated = True
                 break
         if c.repeated:
             continue
         b = first_live(held, now)
-        while b != NULL and not same_uri(binding_uri(b), b.uri_length, c.uri.data, c.uri.length):
+        while b != NULL and not names(register, c, b):
             b = next_live(binding_next(b), now)
         c.binding = b
         # Equality of URIs does not carry over: two contacts that differ may both be this binding. The last one counts.
@@ -241,10 +277,16 @@ cdef Change written(Register register, const BindingSet* held, uint64_t now, uin
 
 
 cdef bint keeps(Change change, const Binding* old) noexcept:
-    # Whether a binding of exactly this URI is there afterwards.
+    # Whether a binding of exactly this URI, or of this flow, is there afterwards.
     cdef const Binding* b = binding_first(<const BindingSet*><const char*>change.value)
+    cdef Contact key
+    key.parameters.data, key.parameters.length = binding_parameters(old), old.parameters_length
+    key.keyed = read_key(key.parameters.data, key.parameters.length, &key.instance, &key.reg_id)
     while b != NULL:
         if b.uri_length == old.uri_length and memcmp(binding_uri(b), binding_uri(old), b.uri_length) == 0:
+            if not key.keyed or same_key(&key, binding_parameters(b), b.parameters_length):
+                return True
+        elif key.keyed and same_key(&key, binding_parameters(b), b.parameters_length):
             return True
         b = binding_next(b)
     return False

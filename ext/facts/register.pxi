@@ -5,6 +5,8 @@ cdef struct Contact:
     uint64_t q, expires          # thousandths; seconds, 0 removes
     const Binding* binding       # that it is about, NULL for none
     bint repeated                # the same URI comes again later, and only that counts
+    bint keyed                   # these two name its binding:
+    Slice instance, reg_id
 
 
 cdef class Register:

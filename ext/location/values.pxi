@@ -86,6 +86,24 @@ def decode_bindings(value: bytes) -> tuple[int, list[tuple[object, ...]]]:
     return held.version, found
 
 
+def datagram_flows(value: bytes, now: int) -> list[tuple[bytes, int, bytes, int, int]]:
+    cdef const BindingSet* held = binding_set(<const uint8_t*> <const char*> value, <uint32_t> len(value))
+    cdef uint64_t wall = now
+    cdef const Binding* b = binding_first(held) if held != NULL else NULL
+    cdef list found = []
+    while b != NULL:
+        if b.connection == FLOW_DATAGRAM and b.expires > wall:
+            found.append((
+                PyBytes_FromStringAndSize(<const char*> binding_uri(b), b.uri_length),
+                b.source_family,
+                PyBytes_FromStringAndSize(<const char*> b.source_ip, 16),
+                b.source_port,
+                b.listener,
+            ))
+        b = binding_next(b)
+    return found
+
+
 def summarize_bindings(value: bytes) -> tuple[int, int, int]:
     cdef const BindingSet* held = binding_set(<const uint8_t*> <const char*> value, <uint32_t> len(value))
     if held == NULL:

@@ -190,12 +190,17 @@ cdef void answer(Proxy* p, const Message* m, const Flow* flow, int status) noexc
 
 
 cdef void answer_unsupported(Proxy* p, const Message* m, const Flow* flow, int header) noexcept nogil:
-    # 420 with every option tag asked for: none is supported here (8.2.2.3, 16.3 step 5).
+    # 420 with the option tags asked for that are not supported here (8.2.2.3, 16.3 step 5); a Path nobody asked for is
+    # refused by its own (RFC 3327 5.3).
     cdef Writer w
     cdef uint32_t i
     count_final(p, m, 420)
     response_begin(p, &w, m, flow, 420)
-    for i in range(m.header_count):
+    if header == HDR_PATH:
+        put_text(&w, b"Unsupported: path\r\n")
+    elif m.method == METHOD_REGISTER and header == HDR_REQUIRE:
+        put_unsupported(&w, m)
+    for i in range(m.header_count if not (header == HDR_PATH or m.method == METHOD_REGISTER) else 0):
         if m.headers[i].id == header:
             put_text(&w, b"Unsupported: ")
             put(&w, m.data + m.headers[i].value, m.headers[i].end - m.headers[i].value)

@@ -9,8 +9,9 @@ cdef enum:
 
 
 cdef inline bint is_recorded_flow(const Flow* flow) noexcept nogil:
-    # A peer who is found by nothing else: browsers, and who registered through this connection.
-    return flow.connection and (flow.reliable & FLOW_REGISTERED or flow.transport >= TRANSPORT_WS)
+    # A peer who is found by nothing else: browsers, who registered through this connection, who is behind a NAT.
+    return flow.connection and (flow.reliable & FLOW_REGISTERED or flow.transport >= TRANSPORT_WS
+                                or flow.transport == TRANSPORT_UDP)
 
 
 cdef uint64_t flow_mac(const Proxy* p, const uint8_t* text, uint32_t length) noexcept nogil:
@@ -21,10 +22,11 @@ cdef uint64_t flow_mac(const Proxy* p, const uint8_t* text, uint32_t length) noe
     return siphash_finish(&h) >> (64 - 4 * FLOW_MAC)
 
 
-cdef void put_flow_token(const Proxy* p, Writer* w, const Flow* flow) noexcept nogil:
+cdef void put_flow_token(const Proxy* p, Writer* w, const Flow* flow, uint8_t kind) noexcept nogil:
+    # `f` in a Record-Route, `p` in a Path: one is none of the other, for a Path's opens its way to whoever has it.
     cdef uint8_t* start = w.at
     cdef uint32_t i
-    put(w, b"f", 1)
+    put(w, &kind, 1)
     put_hex(w, flow.connection, 8)
     put_hex(w, transport_listener(p.transport, flow.listener).index, 2)
     put_hex(w, flow.transport, 1)
@@ -50,13 +52,24 @@ cdef bint read_hex(const uint8_t* text, uint32_t digits, uint64_t* out) noexcept
     return True
 
 
-cdef bint read_flow_token(const Proxy* p, const uint8_t* data, Slice user, Flow* out) noexcept nogil:
+cdef bint looks_like_flow(const uint8_t* text, uint32_t length) noexcept nogil:
+    cdef uint64_t value
+    cdef uint32_t i
+    if length != 1 + FLOW_HEAD + 8 + FLOW_MAC and length != FLOW_TOKEN:
+        return False
+    for i in range(1, length):
+        if not read_hex(text + i, 1, &value):
+            return False
+    return text[0] == c'f' or text[0] == c'p'
+
+
+cdef bint read_flow_token(const Proxy* p, const uint8_t* data, Slice user, uint8_t kind, Flow* out) noexcept nogil:
     # 1 if it is one that this server wrote.
     cdef const uint8_t* text = data + user.start
     cdef uint32_t length = slice_length(user), bytes, i
     cdef uint64_t value, mac
     cdef int number
-    if length < 1 + FLOW_HEAD + 8 + FLOW_MAC or text[0] != c'f':
+    if length < 1 + FLOW_HEAD + 8 + FLOW_MAC or text[0] != kind:
         return False
     bytes = (length - 1 - FLOW_HEAD - FLOW_MAC) // 2
     if (bytes != 4 and bytes != 16) or length != 1 + FLOW_HEAD + 2 * bytes + FLOW_MAC:
@@ -74,7 +87,7 @@ cdef bint read_flow_token(const Proxy* p, const uint8_t* data, Slice user, Flow*
     out.local = transport_listener(p.transport, number).address
     read_hex(text + 11, 1, &value)
     out.transport = <uint8_t>value
-    out.reliable = FLOW_RELIABLE | FLOW_REGISTERED if out.transport != TRANSPORT_UDP else 0
+    out.reliable = FLOW_RELIABLE | FLOW_REGISTERED | FLOW_NAMED if out.transport != TRANSPORT_UDP else 0
     read_hex(text + 12, 4, &value)
     out.remote.port = <uint16_t>value
     out.remote.family = 4 if bytes == 4 else 6
@@ -116,8 +129,10 @@ cdef bint next_hop(Proxy* p, const uint8_t* data, const Uri* uri, const Flow* li
 
 
 cdef bint binding_flow(Proxy* p, const Binding* b, const Uri* contact, const Flow* like, Flow* out) noexcept nogil:
-    # How to reach a binding: through the connection it was registered by, or by its URI.
+    # How to reach a binding: through the flow it was registered by, by its Path, or by its URI.
     cdef int number
+    if b.path_length:
+        return path_flow(p, b, like, out)
     if b.connection == 0:
         return next_hop(p, binding_uri(b), contact, like, out)
     number = transport_numbered(p.transport, b.listener)
@@ -130,9 +145,19 @@ cdef bint binding_flow(Proxy* p, const Binding* b, const Uri* contact, const Flo
     out.local = transport_listener(p.transport, number).address
     out.listener = <uint16_t>number
     out.transport = b.transport
-    out.reliable = FLOW_RELIABLE | FLOW_REGISTERED
+    out.reliable = FLOW_RELIABLE | FLOW_REGISTERED if b.transport != TRANSPORT_UDP else 0
     out.connection = b.connection
     return True
+
+
+cdef bint path_flow(Proxy* p, const Binding* b, const Flow* like, Flow* out) noexcept nogil:
+    # The next hop is the first of its Path (RFC 3327 5.4).
+    cdef Slice values
+    cdef NameAddr first
+    cdef Uri uri
+    values.start, values.end = 0, b.path_length
+    return (parse_name_addr(binding_path(b), values, &first) and parse_uri(binding_path(b), first.uri, &uri)
+            and next_hop(p, binding_path(b), &uri, like, out))
 
 
 cdef inline bint is_secure(int transport) noexcept nogil:

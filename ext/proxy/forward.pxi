@@ -32,7 +32,7 @@ cdef void put_record_route(Proxy* p, Writer* w, const Message* m, const Routing*
     cdef bint secure = m.data[m.uri.start + 3] | 0x20 == c's'
     put_text(w, b"Record-Route: <sips:" if secure else b"Record-Route: <sip:")
     if is_recorded_flow(side):
-        put_flow_token(p, w, side)
+        put_flow_token(p, w, side, c'f')
         put(w, b"@", 1)
     put(w, by.text, by.length if secure and side.transport == TRANSPORT_TLS else by.route_length)
     put(w, b";lr;rt=", 7)
@@ -140,6 +140,16 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
         put_record_route(p, w, m, r, out, out)
         if not same_sent_by(p, out, &r.source) or is_recorded_flow(out) or is_recorded_flow(&r.source):
             put_record_route(p, w, m, r, out, &r.source)
+    if target != NULL and target.path_length:
+        put(w, b"Route: ", 7)
+        put(w, target.path, target.path_length)
+        put(w, b"\r\n", 2)
+    elif target == NULL and r.path_length:
+        put(w, b"Route: ", 7)
+        put(w, r.path, r.path_length)
+        put(w, b"\r\n", 2)
+    if m.method == METHOD_REGISTER and has_header(m, HDR_SUPPORTED):
+        add_path(p, w, m, r, out)
     if m.max_forwards < 0:
         put(w, b"Max-Forwards: 70\r\n", 18)
     if has_header(m, HDR_MAX_BREADTH):

@@ -8,6 +8,8 @@ cdef enum:
     FACT_DIALOG_ENDED = 3
     FLAG_STAR = 1
     FLAG_ONLY_IF_APPLIED = 2
+    FLAG_FLOW_GONE = 4           # only what was registered by this very flow
+    MAX_PATH = 4096              # bytes of one REGISTER's
 
 
 cdef extern from "<endian.h>" nogil:
@@ -105,13 +107,13 @@ cdef long requested_expiry(const Proxy* p, const uint8_t* data, Slice value) noe
     return seconds
 
 
-cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const Routing* r, const NameAddr* contact,
-                      Slice expires) noexcept nogil:
+cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const Routing* r, const NameAddr* contact, Slice expires,
+                      Extensions* x) noexcept nogil:
     # [uri, q, expires, other parameters]; 0, or the status to answer.
     cdef Slice rest = contact.parameters, name, value
     cdef int q = 1000, more
     cdef uint8_t* head
-    cdef bint first = True
+    cdef bint first = True, instance = False, reg_id = False
     cdef long seconds
     cdef Address address
     cdef Uri uri
@@ -125,11 +127,24 @@ cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const Routing* r, c
             q = parse_qvalue(m.data, value)
             if q < 0:
                 return 400
+        elif is_name(m.data, name, b"reg-id", 6):
+            reg_id = value.end > value.start
+        elif is_name(m.data, name, b"+sip.instance", 13):
+            instance = value.end > value.start
     if more < 0:
         return 400
     seconds = requested_expiry(p, m.data, expires)
     if seconds < 0:
         return 423
+    x.adding += seconds != 0
+    x.instance |= instance
+    if reg_id:
+        if x.outbound == OUTBOUND_UNKNOWN:
+            x.outbound = outbound_of(m)
+        if x.outbound == OUTBOUND_REFUSED:
+            return 439
+        reg_id = instance and x.outbound != OUTBOUND_IGNORED
+        x.keyed |= reg_id
     if slice_length(contact.uri) >= MAX_URI:
         return 400               # nobody could be sent there
     if (p.settings.gateway_room and seconds and not r.trusted and parse_uri(m.data, contact.uri, &uri)
@@ -145,6 +160,8 @@ cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const Routing* r, c
     while next_parameter(m.data, &rest, &name, &value) > 0:
         if is_name(m.data, name, b"expires", 7) or is_name(m.data, name, b"q", 1):
             continue
+        if not reg_id and is_name(m.data, name, b"reg-id", 6):
+            continue             # where it is kept it names the binding, in place of the URI
         if not first:
             put(w, b";", 1)
         first = False
@@ -168,17 +185,22 @@ cdef bint is_name(const uint8_t* data, Slice name, const char* lower, uint32_t l
 
 
 cdef int pack_register(Proxy* p, Writer* w, const Message* m, const Routing* r, uint64_t token, const uint8_t* aor,
-                       uint32_t aor_length, int flags) noexcept nogil:
+                       uint32_t aor_length, int flags, Extensions* x) noexcept nogil:
     # The whole fact. 0, or the status to answer. -1: no Contact at all, a query (10.3 step 6).
     cdef uint16_t line = 0
     cdef Slice rest, value, expires = header_value(m, HDR_EXPIRES)
     cdef NameAddr contact
     cdef uint8_t* flags_at
+    cdef uint8_t* connection_at
     cdef uint8_t* head
     cdef uint32_t count = 0
     cdef int more, status
+    cdef bint direct, apart
+    memset(x, 0, sizeof(Extensions))
     if not has_header(m, HDR_CONTACT):
         return -1
+    direct = is_first_hop(m) and not has_header(m, HDR_PATH)
+    apart = direct and r.source.transport == TRANSPORT_UDP and is_elsewhere(p, m, &r.source)
     rest.start = rest.end = 0
     writer_init(w, p.fact, SCRATCH_SIZE)
     pack_array(w, 9)
@@ -195,8 +217,10 @@ cdef int pack_register(Proxy* p, Writer* w, const Message* m, const Routing* r, 
     pack_uint(w, r.source.remote.port)
     pack_uint(w, transport_listener(p.transport, r.source.listener).index)
     pack_uint(w, r.source.transport)
-    pack_uint(w, r.source.connection)
-    pack_bytes(w, b"", 0)
+    connection_at = w.at
+    pack_uint(w, r.source.connection if direct else 0)
+    if not pack_path(w, m):
+        return 400
     head = w.at
     pack_array(w, 0)
     while True:
@@ -211,11 +235,17 @@ cdef int pack_register(Proxy* p, Writer* w, const Message* m, const Routing* r, 
         if contact.star:
             flags |= FLAG_STAR
             continue
-        status = pack_contact(p, w, m, r, &contact, expires)
+        status = pack_contact(p, w, m, r, &contact, expires, x)
         if status:
             return status
+        if apart and not is_own_place(p, m, &contact):
+            apart = False
+    if x.keyed and x.adding > 1:
+        return 400               # RFC 5626 6
     if w.overflow:
         return 413
+    if direct and r.source.transport == TRANSPORT_UDP and (apart or x.keyed):
+        connection_at[8] = <uint8_t>FLOW_DATAGRAM
     if flags & FLAG_STAR:
         # 10.3 step 6: `*` stands alone and only with Expires: 0.
         if count != 1 or parse_number(m.data, expires) != 0:
@@ -226,7 +256,7 @@ cdef int pack_register(Proxy* p, Writer* w, const Message* m, const Routing* r, 
     return 0
 
 
-cdef void put_bindings(Proxy* p, Writer* w, const uint8_t* aor, uint32_t aor_length) noexcept nogil:
+cdef void put_bindings(Proxy* p, Writer* w, const uint8_t* aor, uint32_t aor_length, bint gruu) noexcept nogil:
     # The Contact lines of a 200: every binding there is (10.3 step 8).
     cdef const uint8_t* value
     cdef uint32_t length
@@ -253,6 +283,8 @@ cdef void put_bindings(Proxy* p, Writer* w, const uint8_t* aor, uint32_t aor_len
             if b.parameters_length:
                 put(w, b";", 1)
                 put(w, binding_parameters(b), b.parameters_length)
+                if gruu:
+                    put_gruus(p, w, b, aor, aor_length)
             put(w, b"\r\n", 2)
         b = binding_next(b)
 
@@ -291,7 +323,8 @@ cdef void answer_registered(Proxy* p, const Message* m, const Flow* flow, const 
     # A query's 200: nothing to decide, nothing to remember.
     cdef Writer w
     response_begin(p, &w, m, flow, 200)
-    put_bindings(p, &w, aor, length)
+    put_bindings(p, &w, aor, length, wants_gruus(m))
+    put(&w, p.settings.service_route.data, p.settings.service_route.length)
     send_buffer(p, flow, response_end(p, &w))
 
 
@@ -304,8 +337,12 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef Buffer* lines
     cdef Writer w
     cdef Slice who
-    if has_header(m, HDR_REQUIRE):
+    cdef Extensions x
+    if has_header(m, HDR_REQUIRE) and requires_more(m):
         answer_unsupported(p, m, &r.answer, HDR_REQUIRE)
+        return
+    if p.settings.path_supported and has_header(m, HDR_PATH) and not has_option(m, HDR_SUPPORTED, b"path", 4):
+        answer_unsupported(p, m, &r.answer, HDR_PATH)
         return
     length = register_aor(p, m, &r.source, aor, &who)
     if length == 0 or length > AOR_SIZE:
@@ -323,7 +360,7 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
             count_add(p.block, COUNT_registers_failed, 1)
             answer(p, m, &r.answer, 403)
             return
-    status = pack_register(p, &w, m, r, 0, aor, length, flags)
+    status = pack_register(p, &w, m, r, 0, aor, length, flags, &x)
     if status == -1:
         if flags:
             challenge(p, m, &r.answer, False, realm_of(p, domain_of(aor, length)), True)
@@ -334,11 +371,11 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         count_add(p.block, COUNT_registers_failed, 1)
         answer(p, m, &r.answer, status)
         return
-    lines = lines_to_come(p, m, &r.answer, aor, length)
+    lines = lines_to_come(p, m, &r.answer, aor, length, &x)
     server = server_transaction(p.layer, m, &r.answer, NULL) if lines != NULL else NULL
     ctx = context_new(p, CONTEXT_REGISTER, server, m) if server != NULL else NULL
     if ctx != NULL:
-        ctx.plan.buffer, ctx.aor_length = lines, length
+        ctx.plan.buffer, ctx.aor_length, ctx.granted_length, ctx.gruu = lines, length, x.granted, x.instance
         patch_token(&w, (<uint64_t>server.index << 32) | server.generation)
         if send_fact(p, &w, True):
             timer_arm(p.layer.wheel, &ctx.wait, p.layer.now, STATE_PATIENCE)
@@ -352,19 +389,29 @@ cdef void on_register(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     answer(p, m, &r.answer, 503)
 
 
-cdef Buffer* lines_to_come(Proxy* p, const Message* m, const Flow* answer, const uint8_t* aor,
-                           uint32_t length) noexcept nogil:
-    # What the answer will need of the request, so that nobody reads that again: its lines, then the address-of-record.
+cdef Buffer* lines_to_come(Proxy* p, const Message* m, const Flow* answer, const uint8_t* aor, uint32_t length,
+                           Extensions* x) noexcept nogil:
+    # What the answer will need of the request, so that nobody reads that again: its lines, those of a 200 alone, then the
+    # address-of-record.
     cdef Writer w
+    cdef uint8_t* granted
     writer_init(&w, p.scratch, SCRATCH_SIZE)
     put_own_lines(p, &w, m, answer, True)
+    if may_have(m.data, m.via.whole, b"keep", 4):
+        answer_keep(p, &w, answer)
+    granted = w.at
+    x.instance = x.instance and wants_gruus(m)
+    if has_header(m, HDR_PATH) or x.keyed:
+        put_granted(p, &w, m, x)
+    x.granted = <uint32_t>(w.at - granted)
     put(&w, aor, length)
-    return buffer_copy(p.pool, w.start, <uint32_t>(w.at - w.start)) if not w.overflow else NULL
+    return buffer_copy(p.pool, w.start, <uint32_t>(w.at - w.start)) if not w.overflow and x.granted <= 0xFFFF else NULL
 
 
 cdef void registered_begin(Proxy* p, Writer* w, const ResponseContext* ctx, int status) noexcept nogil:
     status_line(p, w, status, NULL, 0)
-    put(w, ctx.plan.buffer.data, ctx.plan.buffer.length - ctx.aor_length)
+    put(w, ctx.plan.buffer.data,
+        ctx.plan.buffer.length - ctx.aor_length - (0 if status == 200 else ctx.granted_length))
 
 
 cdef void patch_token(Writer* w, uint64_t token) noexcept nogil:
@@ -391,7 +438,8 @@ cdef void proxy_registered(Proxy* p, uint64_t token, int status, uint32_t retry_
     aor = ctx.plan.buffer.data + ctx.plan.buffer.length - length
     registered_begin(p, &w, ctx, status)
     if status == 200:
-        put_bindings(p, &w, aor, length)
+        put_bindings(p, &w, aor, length, ctx.gruu)
+        put(&w, p.settings.service_route.data, p.settings.service_route.length)
         count_add(p.block, COUNT_registers_ok, 1)
         if server.flow.connection:
             transport_keep(p.transport, &server.flow, p.settings.max_expires * 1000)

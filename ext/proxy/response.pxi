@@ -321,6 +321,8 @@ cdef void on_success(Proxy* p, ResponseContext* ctx, Target* target, Transaction
         gateway_done(p, target, told)
     elif ctx.method == METHOD_BYE:
         dialog_ended(p, m)
+    elif ctx.method == METHOD_REGISTER and ctx.source.connection and ctx.source.transport != TRANSPORT_UDP:
+        transport_keep(p.transport, &ctx.source, p.settings.max_expires * 1000)      # a Path may lead through it
     if ctx.method != METHOD_INVITE:
         context_free(p, ctx)
         return
@@ -385,7 +387,11 @@ cdef void on_refusal(Proxy* p, ResponseContext* ctx, Target* target, const Messa
             end_target(p, ctx, target)
             go_on(p, ctx)
             return
-    if m.status == 487 and not ctx.cancelled and target.cancel_sent:
+    if m.status == 430 and ctx.rights & RIGHT_OWN and ctx.plan.head == NULL:
+        if try_next_flow(p, ctx, target):
+            return
+        consider(p, ctx, target, 480, NULL)          # somebody else's flow, which tells nobody above anything
+    elif m.status == 487 and not ctx.cancelled and target.cancel_sent:
         consider(p, ctx, target, 408, NULL)          # the ring time or Timer C gave up this branch, not the caller
     else:
         consider(p, ctx, target, m.status, m)
@@ -439,6 +445,8 @@ cdef void branch_failed(Proxy* p, Transaction* client, int status) noexcept nogi
         status = 408             # something was heard, if not enough
     elif is_gateway(p, target) and (status == SILENCE or status == 503):
         gateway_silent(p, target)
+    if ctx.plan.head == NULL and status != 408 and try_next_flow(p, ctx, target):
+        return
     if not ctx.final_sent:
         consider(p, ctx, target, status, NULL)
     end_target(p, ctx, target)
@@ -453,7 +461,8 @@ cdef void proxy_on_timeout(void* self, Transaction* t) noexcept nogil:
 cdef void proxy_on_failure(void* self, Transaction* t) noexcept nogil:
     if t.machine == INVITE_CLIENT or t.machine == NON_INVITE_CLIENT:
         # Nobody else is at a flow (RFC 5626 5.3): who was registered through it is away.
-        branch_failed(<Proxy*>self, t, 480 if t.flow.reliable & FLOW_REGISTERED else 503)
+        branch_failed(<Proxy*>self, t, 430 if t.flow.reliable & FLOW_NAMED
+                      else 480 if t.flow.reliable & FLOW_REGISTERED else 503)
 
 
 cdef void proxy_on_terminated(void* self, Transaction* t) noexcept nogil:

@@ -149,15 +149,18 @@ cdef bint route_is_own(Proxy* p, const Message* m, const Uri* uri, Routing* r) n
     cdef Slice token
     if not own_host(p, m.data, uri, &r.source):
         return False
-    if (find_parameter(m.data, uri.parameters, b"rt", &token) and slice_length(token) == 2 * TOKEN_HALF
-            and (uri.user.end == uri.user.start or take_flow(p, m, uri, r))):
-        r.token = token
+    if find_parameter(m.data, uri.parameters, b"rt", &token) and slice_length(token) == 2 * TOKEN_HALF:
+        if uri.user.end == uri.user.start or take_flow(p, m, uri, c'f', r):
+            r.token = token
+    elif uri.user.end > uri.user.start and take_flow(p, m, uri, c'p', r):
+        r.path_given = True
     return True
 
 
-cdef bint take_flow(Proxy* p, const Message* m, const Uri* uri, Routing* r) noexcept nogil:
+cdef bint take_flow(Proxy* p, const Message* m, const Uri* uri, uint8_t kind, Routing* r) noexcept nogil:
     # The user part of our URI may say by which flow the request goes on; the last one counts.
-    if not read_flow_token(p, m.data, uri.user, &r.hop):
+    if not read_flow_token(p, m.data, uri.user, kind, &r.hop):
+        r.forged |= looks_like_flow(m.data + uri.user.start, slice_length(uri.user))
         return False
     r.hop_sought = r.hop_found = True
     return True
@@ -195,7 +198,7 @@ cdef bint is_twin(Proxy* p, const Message* m, Routing* r, const Uri* uri) noexce
     if uri.user.end == uri.user.start:
         r.hop_sought = False     # to the address the next one names
         return True
-    return take_flow(p, m, uri, r)
+    return take_flow(p, m, uri, c'f', r)
 
 
 cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
@@ -208,11 +211,15 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef bint recorded = False
     rest.start = rest.end = 0
     r.route_count = 0
-    r.rewrite_routes = r.strict = r.hop_sought = False
+    r.rewrite_routes = r.strict = r.hop_sought = r.path_given = r.forged = False
+    r.path_length = r.gruu = 0
     if not has_header(m, HDR_ROUTE):
         r.own = own_target(p, m, r)
-        if r.own == 0 and r.target.parameters.end:
-            strip_maddr(p, m, r)
+        if r.target.parameters.end:
+            if r.own == 0:
+                strip_maddr(p, m, r)
+            else:
+                read_gruu(p, m, r)
         return 0
     if (r.target.user.end > r.target.user.start
             and is_recorded(p, m, &m.headers[m.first[<int>HDR_ROUTE]], r)):
@@ -250,9 +257,14 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
             r.strict = True
             r.rewrite_routes = True
             drop_headers(&r.next_hop)
+    if r.forged:
+        return 403               # RFC 5626 5.3.1
     r.own = 0 if r.route_count else own_target(p, m, r)
-    if r.own == 0 and r.target.parameters.end:
-        strip_maddr(p, m, r)
+    if r.target.parameters.end:
+        if r.own == 0:
+            strip_maddr(p, m, r)
+        elif read_gruu(p, m, r):
+            r.hop_sought = False # a GRUU leads to its own flow
     return 0
 
 

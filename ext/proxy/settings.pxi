@@ -38,6 +38,7 @@ cdef uint32_t ask_bits(names) except? 0xFFFFFFFF:
     return bits
 
 
+cdef dict NAT_CONTACTS = {"off": NAT_OFF, "auto": NAT_AUTO, "always": NAT_ALWAYS}
 cdef dict ROLES = {"proxy": ROLE_PROXY, "redirect": ROLE_REDIRECT, "stateless": ROLE_STATELESS}
 
 
@@ -92,6 +93,11 @@ cdef Settings* settings_new(object settings) except NULL:
         s.recurse = settings.recurse
         s.udp_max = settings.udp_max or 0xFFFFFFFF
         read_gateways(s, settings.gateways)
+        s.nat_contact = NAT_CONTACTS[settings.nat_contact]
+        s.flow_timer = settings.flow_timer
+        s.keep = settings.keep
+        s.path_supported = settings.path_supported
+        copy_text(&s.service_route, "".join(f"Service-Route: {route}\r\n" for route in settings.service_route))
         for number in settings.stateless:
             s.stateless |= <uint32_t>1 << <int>number
     except BaseException:
@@ -139,6 +145,7 @@ cdef void settings_free(Settings* s) noexcept nogil:
     free(s.trusted)
     free(s.realm.data)
     free(s.server.data)
+    free(s.service_route.data)
     free(s.roles)
     free(s.gateways)
     free(s)

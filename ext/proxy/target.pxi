@@ -3,7 +3,7 @@
 cdef const Binding* first_binding(Proxy* p, const Message* m, const Routing* r) noexcept nogil:
     # Of the Request-URI's address-of-record, NULL if there is none. Good within this turn.
     cdef uint8_t aor[AOR_SIZE]
-    cdef uint32_t length = own_address_of_record(p, m.data, &r.target, r.own, aor, AOR_SIZE), value_length
+    cdef uint32_t length = target_aor(p, m, r, aor), value_length
     cdef const uint8_t* value
     cdef const BindingSet* bindings
     if length == 0 or not segment_find(p.segment, RECORD_BINDINGS, aor, length, &value, &value_length):
@@ -16,7 +16,7 @@ cdef uint32_t ringable(Proxy* p, const Routing* r, const Binding* b, Flow* flow)
     # The length of a binding's URI as a Request-URI and how to reach it; 0 if nothing can be sent there.
     cdef Uri contact
     cdef Slice text
-    if b.expires <= p.wall or b.uri_length >= MAX_URI:
+    if b.expires <= p.wall or b.uri_length >= MAX_URI or (r.gruu and not is_meant(p, r, b)):
         return 0
     text.start, text.end = 0, b.uri_length
     if not parse_uri(binding_uri(b), text, &contact) or not binding_flow(p, b, &contact, &r.source, flow):
@@ -47,6 +47,7 @@ cdef bint find_binding(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     if best == NULL:
         return False
     memcpy(r.binding, binding_uri(best), r.binding_length)
+    r.path, r.path_length = binding_path(best), best.path_length
     return True
 
 
@@ -55,7 +56,7 @@ cdef bint find_hop(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     if not r.hop_sought:
         r.hop_sought = True
         if r.own:
-            r.binding_length = 0
+            r.binding_length = r.path_length = 0
             r.hop_found = find_binding(p, m, r)
         else:
             r.hop_found = next_hop(p, m.data, &r.next_hop if r.route_count else &r.target, &r.source, &r.hop)
@@ -65,7 +66,7 @@ cdef bint find_hop(Proxy* p, const Message* m, Routing* r) noexcept nogil:
 cdef bint is_user(const Proxy* p, const Message* m, const Routing* r) noexcept nogil:
     # Somebody who may register here, now or once: 480 for them, 404 for nobody.
     cdef uint8_t aor[AOR_SIZE]
-    cdef uint32_t length = own_address_of_record(p, m.data, &r.target, r.own, aor, AOR_SIZE), value_length
+    cdef uint32_t length = target_aor(p, m, r, aor), value_length
     cdef const uint8_t* value
     return length and (segment_find(p.segment, RECORD_USER, aor, length, &value, &value_length)
                        or segment_find(p.segment, RECORD_BINDINGS, aor, length, &value, &value_length))
@@ -78,7 +79,7 @@ cdef bint make_plan(Proxy* p, ResponseContext* ctx, const Message* m, const Rout
     cdef Target* target
     if r.own and r.bindings > 1:
         return plan_bindings(p, ctx, m, r, spare)
-    text = plan_new(p, ctx, 1, 1 + spare, r.binding_length + spare * MAX_URI)
+    text = plan_new(p, ctx, 1, 1 + spare, r.binding_length + r.path_length + spare * MAX_URI)
     if text == NULL:
         return False
     target = &ctx.plan.targets[0]
@@ -87,18 +88,89 @@ cdef bint make_plan(Proxy* p, ResponseContext* ctx, const Message* m, const Rout
         memcpy(text, r.binding, r.binding_length)
         target.uri = text
         target.uri_length = r.binding_length
+    if r.path_length:
+        keep_path(target, text + r.binding_length, r.path, r.path_length)
+    return True
+
+
+cdef void keep_path(Target* target, uint8_t* text, const uint8_t* path, uint32_t length) noexcept nogil:
+    memcpy(text, path, length)
+    target.path, target.path_length = text, <uint16_t>length
+
+
+cdef void set_spares_apart(ResponseContext* ctx, const Binding** bindings, uint32_t count) noexcept nogil:
+    # Of several flows of one instance the one registered last is tried, and then those that are left, as long as these
+    # fail (RFC 5626 7).
+    cdef Slice urns[MAX_TARGETS]
+    cdef const uint8_t* own
+    cdef uint32_t i, k, best
+    for i in range(count):
+        if not binding_instance(bindings[i], &urns[i]):
+            urns[i].start = urns[i].end = 0
+    for i in range(count):
+        best = i
+        own = binding_parameters(bindings[i]) + urns[i].start
+        for k in range(count):
+            if (urns[k].end and slice_length(urns[k]) == slice_length(urns[i]) and k != i
+                    and strncasecmp(<const char*>binding_parameters(bindings[k]) + urns[k].start, <const char*>own,
+                                    slice_length(urns[i])) == 0
+                    and (bindings[k].updated > bindings[best].updated
+                         or (bindings[k].updated == bindings[best].updated and k > best))):
+                best = k
+        if best != i:
+            ctx.plan.targets[i].state = TARGET_SPARE
+            ctx.plan.targets[i].lead = <uint16_t>best
+
+
+cdef bint try_next_flow(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
+    # A flow has failed, not who is behind it: 1 if it is tried by another one he has.
+    cdef uint32_t i, lead = <uint32_t>(target - ctx.plan.targets), breadth = target.breadth
+    cdef Target* spare = NULL
+    cdef Target* other
+    cdef const Message* m
+    cdef Routing r
+    for i in range(ctx.plan.target_count):
+        other = &ctx.plan.targets[i]
+        if other.state == TARGET_SPARE and other.lead == lead:
+            spare = other
+            break
+    if spare == NULL or ctx.final_sent or ctx.stopped or target.step != ctx.step:
+        return False
+    m = reopen(p, ctx, &r)
+    if m == NULL:
+        return False
+    ctx.in_step += 1             # the group does not end meanwhile
+    end_target(p, ctx, target)
+    spare.state = TARGET_DONE
+    target.flow = spare.flow
+    target.uri, target.uri_length = spare.uri, spare.uri_length
+    target.path, target.path_length = spare.path, spare.path_length
+    target.status = 0
+    target.cancel_pending = target.cancel_sent = 0
+    target.breadth = <uint16_t>breadth
+    i = start_target(p, ctx, target, m, &r)
+    ctx.in_step -= 1
+    if i:
+        target.breadth = 0
+        if not try_next_flow(p, ctx, target):
+            target.state = TARGET_DONE
+            consider(p, ctx, target, i, NULL)
+            go_on(p, ctx)
+    elif target.state == TARGET_DONE:
+        go_on(p, ctx)
     return True
 
 
 cdef bint plan_bindings(Proxy* p, ResponseContext* ctx, const Message* m, const Routing* r,
                         uint32_t spare) noexcept nogil:
     cdef const Binding* b = first_binding(p, m, r)
-    cdef uint32_t count = 0, size = 0, length
+    cdef const Binding* bindings[MAX_TARGETS]
+    cdef uint32_t count = 0, size = 0, length, instances = 0
     cdef uint8_t* text
     cdef Target* target
     while b != NULL and count < MAX_TARGETS:
         count += 1
-        size += b.uri_length
+        size += b.uri_length + b.path_length
         b = binding_next(b)
     text = plan_new(p, ctx, count, count + spare, size + kept_size(m) + spare * MAX_URI) if count else NULL
     if text == NULL:
@@ -114,10 +186,17 @@ cdef bint plan_bindings(Proxy* p, ResponseContext* ctx, const Message* m, const 
             target.uri_length = length
             target.q = b.q
             text += length
+            if b.path_length:
+                keep_path(target, text, binding_path(b), b.path_length)
+                text += b.path_length
+            instances += b.parameters_length != 0
+            bindings[target - ctx.plan.targets] = b
             target += 1
         b = binding_next(b)
     ctx.plan.target_count = <uint16_t>(target - ctx.plan.targets)
     ctx.plan.target_room = <uint16_t>(ctx.plan.target_count + spare)
+    if instances > 1:
+        set_spares_apart(ctx, bindings, ctx.plan.target_count)
     return True
 
 
@@ -131,6 +210,8 @@ cdef int destination(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         return 0 if find_hop(p, m, r) else 500
     if find_hop(p, m, r):
         return 0
+    if r.gruu and is_outdated(p, m, r):
+        return 404
     return 480 if is_user(p, m, r) else 404
 
 
@@ -181,7 +262,7 @@ cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r) noexcept nogi
     # 16.5 and 16.6 for everything but ACK and CANCEL: where to, may it go there, then a plan in a response context.
     cdef ResponseContext* ctx
     cdef int status
-    if not r.own and not may_relay(r) and not r.trusted:
+    if not r.own and not may_relay(r) and not r.trusted and not (r.path_given and not r.route_count):
         refuse_relay(p, m, r)
         return
     if is_for_us(p, m, r):
@@ -189,7 +270,9 @@ cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r) noexcept nogi
     if has_header(m, HDR_MAX_BREADTH) and max_breadth(m) == 0:
         answer(p, m, &r.answer, 400)
         return
-    if not m.to_tag.end and (p.settings.asks or control_services(p.control)) and must_ask(p, m, r):
+    if records_route(p, m):
+        note_sender_flow(p, m, r)
+    if not m.to_tag.end and not r.gruu and (p.settings.asks or control_services(p.control)) and must_ask(p, m, r):
         if m.max_forwards == 0:
             answer(p, m, &r.answer, 483)
         else:

@@ -116,6 +116,17 @@ class Registrar(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     min_expires: Annotated[int, _whole(0, 3600, ", in seconds (more than an hour breaks RFC 3261 10.3)")] = 60
     max_expires: Annotated[int, _whole(1, 4294967, ", in seconds")] = 3600
     max_contacts: Annotated[int, _whole(1, 100)] = 10
+    path: Annotated[Literal["supported", "any"], Meta(description='"supported" or "any" (RFC 3327 5.3)')] = "supported"
+    service_route: tuple[Uri, ...] = ()
+
+
+class Nat(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Clients that are not where they say; fastsip/registrar/README.md says what each key does."""
+
+    contact: Annotated[Literal["auto", "always", "off"], Meta(description='"auto", "always" or "off"')] = "auto"
+    flow_timer: Annotated[int, _whole(0, 3600, ", in seconds; 0 to tell nobody")] = 120
+    ping: Annotated[float, _number(0, 3600, ", in seconds; 0 for none")] = 0
+    keep: Annotated[int, _whole(0, 3600, ", in seconds; 0 to tell nobody")] = 25
 
 
 class ServiceKeys(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -231,6 +242,7 @@ class Tables(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     websocket: WebSocket = field(default_factory=WebSocket)
     auth: Auth = field(default_factory=Auth)
     registrar: Registrar = field(default_factory=Registrar)
+    nat: Nat = field(default_factory=Nat)
     users: dict[str, Person] = field(default_factory=dict)
     services: ServicesTable = field(default_factory=ServicesTable)
     domains: dict[str, DomainTable] = field(default_factory=dict)

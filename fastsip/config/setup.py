@@ -43,6 +43,12 @@ def settings(configuration: Configuration, bound: Sequence[Listen], slots: Seque
         policy_timeout=_milliseconds(tables.policy.timeout),
         policy_waiting=tables.policy.waiting,
         roles={Domain.of(name): table.role for name, table in tables.domains.items() if table.role != "proxy"},
+        nat_contact=tables.nat.contact,
+        flow_timer=tables.nat.flow_timer,
+        keep=tables.nat.keep,
+        ping=_milliseconds(tables.nat.ping),
+        path_supported=tables.registrar.path == "supported",
+        service_route=[f"<{uri}>" for uri in tables.registrar.service_route],
         stateless=[index for index, listen in enumerate(tables.server.listen) if listen.role == "stateless"],
         gateways=gateways.addresses(tables, slots),
     )

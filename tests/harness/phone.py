@@ -105,6 +105,14 @@ class Phone:
                     return answer
         return None
 
+    def respond(self, request: Message, status: int, headers: str = "", tag: str = "phone") -> None:
+        """Answer a request. `headers` are whole lines."""
+        names = ("Via", "Record-Route", "From", "Call-ID", "CSeq")
+        copied = "".join(f"{name}: {value}\r\n" for name in names for value in request.all(name))
+        to = request.get("To")
+        to = to if ";tag=" in to else f"{to};tag={tag}"
+        self.send(f"SIP/2.0 {status} X\r\n{copied}To: {to}\r\n{headers}Content-Length: 0\r\n\r\n".encode())
+
     def options(self, timeout: float | None = None, call_id: str | None = None) -> Message | None:
         """Ask the server itself for its OPTIONS."""
         host, port = self.server
