@@ -1,4 +1,5 @@
-"""The policy threads of one engine, started when there is something to decide, and the prober of gateways.
+"""The policy threads of one engine, started when there is something to decide, and the threads of one worker of a
+server: the prober of gateways and the pinger of clients.
 
 At once for a module, else with the first question: a server without policies pays one more descriptor to wait for.
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fastsip.policy.plan import Target
     from fastsip.policy.threads import Policy, Terms
 
+    from .pinging import PingerThread
     from .probing import ProberThread
 
 
@@ -36,6 +38,7 @@ class Deciding:
         self._segment: SegmentReader | None = None
         self._targets = TargetTable(setup.targets_fd) if setup.targets_fd >= 0 else None
         self._prober: ProberThread | None = None
+        self._pinger: PingerThread | None = None
         self._policy_setup, self._settings = setup.policy, setup.settings
         self._news: deque[str | None] = deque()
 
@@ -48,6 +51,7 @@ class Deciding:
         if self._policy_setup.module is not None:
             self.begin()
         self._probe()
+        self._ping()
 
     def begin(self, followed: Callable[[str | None], None] | None = None) -> None:
         """There is a module, or a question."""
@@ -62,6 +66,7 @@ class Deciding:
         """A reload; `news` says when it is followed."""
         self._policy_setup, self._settings = policy, settings
         self._probe()
+        self._ping()
         if self._policy is not None:
             self._policy.reload(self._terms(), self._tell)
         elif policy.module is not None:
@@ -79,6 +84,8 @@ class Deciding:
         """Nothing is answered any more; before the engine ends."""
         if self._prober is not None:
             self._prober.end()
+        if self._pinger is not None:
+            self._pinger.end()
         if self._policy is not None:
             self._policy.stop()
         os.close(self.news_fd)
@@ -92,6 +99,21 @@ class Deciding:
             from .probing import ProberThread
 
             self._prober = ProberThread(self._targets, [one.host for one in self._setup.listeners], gateways)
+
+    def _ping(self) -> None:
+        period = self._settings.ping / 1000
+        if self._pinger is not None:
+            self._pinger.period = period
+        elif self._setup.index == 0 and period:
+            from fastsip._control import ControlView
+
+            from .pinging import Pinger, PingerThread
+
+            reader = SegmentReader(self._setup.segment_fd, self._setup.control_fd, None)
+            control = ControlView(self._setup.control_fd)
+            self._pinger = PingerThread(
+                Pinger(reader, control, self._setup.index, self._setup.listeners), reader, period
+            )
 
     def _tell(self, problem: str | None) -> None:
         """From any thread."""
