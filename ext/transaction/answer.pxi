@@ -22,8 +22,6 @@ cdef void put_top_via(Writer* w, const Message* m, const Flow* answer) noexcept 
     cdef uint32_t at = via.whole.start, cut = 0, cut_end = 0, fill = 0, fill_end = 0, first
     cdef Address sent_by
     cdef char text[ADDRESS_TEXT]
-    cdef bint same = (address_parse(&sent_by, data + via.host.start, slice_length(via.host), 0)
-                      and address_same_ip(&sent_by, &answer.remote))
     if via.received.end:
         cut = via.received.start
         while cut > at and data[cut] != c';':
@@ -42,6 +40,8 @@ cdef void put_top_via(Writer* w, const Message* m, const Flow* answer) noexcept 
             put_number(w, answer.remote.port)
             at, fill_end = fill_end, 0
     put(w, data + at, via.whole.end - at)
-    if via.has_rport or not same:
+    # With rport always, else where he writes another address than he has.
+    if via.has_rport or not (address_parse(&sent_by, data + via.host.start, slice_length(via.host), 0)
+                             and address_same_ip(&sent_by, &answer.remote)):
         put(w, b";received=", 10)
         put(w, text, address_host(&answer.remote, text, False))
