@@ -153,6 +153,44 @@ def test_the_next_flow_takes_over(server: Server, failure: str) -> None:
             first.expect("ACK")
 
 
+def test_a_flow_that_is_gone_is_forgotten(server: Server) -> None:
+    with outbound(server, "flo", 1) as first, outbound(server, "gus") as gus:
+        with outbound(server, "flo", 2) as second:
+            first.register()
+            time.sleep(0.01)
+            second.register()
+        time.sleep(0.1)
+        gus.send(gus.request("MESSAGE", first.uri))
+        first.respond(first.expect("MESSAGE"), 200)
+        gus.expect("200")
+        time.sleep(1)
+        [left] = first.register().all("Contact")
+        assert "reg-id=1" in left
+
+
+def test_people_with_services_are_reached_by_their_flow() -> None:
+    """Their plans are made in Python."""
+    people = {f'users."pat@{DOMAIN}"': {"ring_time": 20, "password": "x"}}
+    with (
+        StreamServer(domains=[DOMAIN], trusted=["127.0.0.1/32"], extra=people) as server,
+        outbound(server, "pat") as pat,
+        outbound(server, "gus") as gus,
+        Phone(server.address) as udp,
+    ):
+        pat.register()
+        call(gus, pat, {"TCP"})
+        contact = "Contact: <sip:pat@192.168.9.9:5060>\r\n"
+        data = udp.request("REGISTER", f"sip:{DOMAIN}", sender=pat.uri, to=pat.uri, headers=contact)
+        answer = udp.ask(re.sub(rb"UDP [^;]*", b"UDP 192.168.9.9:5060", data, count=1))
+        assert answer is not None and answer.status == 200
+        pat.register(0)
+        gus.send(gus.request("INVITE", pat.uri))
+        invite = udp.receive()
+        assert invite is not None and invite.uri == "sip:pat@192.168.9.9:5060"
+        udp.respond(invite, 486)
+        gus.expect("486")
+
+
 def test_the_last_430_is_a_480(server: Server) -> None:
     with outbound(server, "ida") as ida, outbound(server, "gus") as gus:
         ida.register()

@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgpack
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -211,3 +212,28 @@ def test_history_keeps_the_rules(history: list[tuple[Request, int]]) -> None:
         # Saying it again changes nothing, except that contacts a request names and removes may be gone already.
         assert decide(after, request, now, max_contacts=3) == (None, 200)
         current = after
+
+
+def test_outbound_names_a_binding_by_instance_and_reg_id() -> None:
+    """RFC 5626 6: the URI may be another, or the same as another's."""
+    one, two = b'reg-id=1;+sip.instance="<urn:x>"', b'+sip.instance="<urn:x>";reg-id=2'
+    before = (msgspec.structs.replace(bound(A), parameters=one),)
+
+    def keyed(uri: bytes, expires: int, parameters: bytes, flags: int = 0, origin: Any = ORIGIN) -> Request:
+        return Request(1, b"bob@example.com", b"x", 6, flags, origin, b"", ((uri, 1000, expires, parameters),))
+
+    def after(request: Request, held: Bindings = before) -> list[tuple[bytes, bytes]] | None:
+        status, change = request.read().decide(BindingSet(7, held).encode(), NOW, 10, 8)
+        assert status == 200
+        return None if change is None else [(b.uri, b.parameters) for b in BindingSet.decode(change.value).bindings]
+
+    assert after(keyed(B, 60, one)) == [(B, one)]
+    assert after(keyed(A, 60, two)) == [(A, one), (A, two)]
+    assert after(keyed(B, 0, one)) == []
+    assert after(keyed(A, 0, two)) is None
+    assert after(keyed(A, 60, b"")) == [(A, b"")]
+    # A flow is gone: what was registered by it, and by no other since.
+    gone = (*ORIGIN[:5], 77)
+    assert after(keyed(A, 0, one, 4, gone)) is None
+    assert after(keyed(A, 0, one, 4)) == []
+    assert after(keyed(B, 0, two, 4)) is None

@@ -150,6 +150,34 @@ cdef bint binding_flow(Proxy* p, const Binding* b, const Uri* contact, const Flo
     return True
 
 
+cdef bint written_flow(const Proxy* p, const uint8_t* text, uint32_t length, Flow* out) noexcept nogil:
+    # The hop of a planned target that is a device here, as fastsip/services/people.py writes it: digits of connection (8),
+    # listen address (2), transport (1), port (4), then the address. Plans are made here, so nobody signs them.
+    cdef uint64_t value
+    cdef uint32_t i
+    cdef int number
+    if (length != FLOW_HEAD + 8 and length != FLOW_HEAD + 32) or not read_hex(text + 8, 2, &value):
+        return False
+    number = transport_numbered(p.transport, <int>value)
+    if number < 0:
+        return False
+    memset(out, 0, sizeof(Flow))
+    out.listener = <uint16_t>number
+    out.local = transport_listener(p.transport, number).address
+    read_hex(text, 8, &value)
+    out.connection = <uint32_t>value
+    read_hex(text + 10, 1, &value)
+    out.transport = <uint8_t>value
+    out.reliable = FLOW_RELIABLE | FLOW_REGISTERED if out.transport != TRANSPORT_UDP else 0
+    read_hex(text + 11, 4, &value)
+    out.remote.port = <uint16_t>value
+    out.remote.family = 4 if length == FLOW_HEAD + 8 else 6
+    for i in range((length - FLOW_HEAD) // 2):
+        read_hex(text + FLOW_HEAD + 2 * i, 2, &value)
+        out.remote.ip[i] = <uint8_t>value
+    return True
+
+
 cdef bint path_flow(Proxy* p, const Binding* b, const Flow* like, Flow* out) noexcept nogil:
     # The next hop is the first of its Path (RFC 3327 5.4).
     cdef Slice values

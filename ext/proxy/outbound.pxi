@@ -8,6 +8,8 @@ cdef enum Outbound:
     OUTBOUND_APPLIED = 3         # reg-id and instance name the binding
     OUTBOUND_ASKED = 4           # and the client is told so
 
+cdef uint64_t NO_TOKEN = 0xFFFFFFFFFFFFFFFF      # of a fact whose result nobody waits for
+
 cdef struct Extensions:          # of one REGISTER
     int outbound
     bint keyed                   # a Contact has instance and reg-id, and these name its binding
@@ -227,6 +229,51 @@ cdef void note_sender_flow(Proxy* p, const Message* m, Routing* r) noexcept nogi
         r.source.connection = FLOW_DATAGRAM
     elif r.source.connection:
         r.source.reliable |= FLOW_REGISTERED
+
+
+cdef void tell_flow_gone(Proxy* p, ResponseContext* ctx, const Flow* flow) noexcept nogil:
+    # A connection somebody had registered through is no more (RFC 5626 7): a fact like a REGISTER that removes what was
+    # bound to it, and nothing that was registered meanwhile. Nobody waits for what becomes of it.
+    cdef const Message* m
+    cdef const Binding* b
+    cdef uint8_t aor[AOR_SIZE]
+    cdef uint32_t length
+    cdef uint16_t listener = transport_listener(p.transport, flow.listener).index
+    cdef Routing r
+    cdef Writer w
+    m = reopen(p, ctx, &r) if ctx.rights & RIGHT_OWN else NULL
+    if m == NULL:
+        return
+    length = target_aor(p, m, &r, aor)
+    b = first_binding(p, m, &r)
+    while b != NULL and (b.connection != flow.connection or b.listener != listener or b.source_port != flow.remote.port
+                         or memcmp(b.source_ip, flow.remote.ip, 16) != 0):
+        b = binding_next(b)
+    if b == NULL or length == 0:
+        return
+    writer_init(&w, p.fact, SCRATCH_SIZE)
+    pack_array(&w, 9)
+    pack_uint(&w, FACT_REGISTER)
+    pack_uint(&w, NO_TOKEN)
+    pack_bytes(&w, aor, length)
+    pack_bytes(&w, b"", 0)
+    pack_uint(&w, 0)
+    pack_uint(&w, FLAG_FLOW_GONE)
+    pack_array(&w, 6)
+    pack_uint(&w, b.source_family)
+    pack_bytes(&w, b.source_ip, 16)
+    pack_uint(&w, b.source_port)
+    pack_uint(&w, b.listener)
+    pack_uint(&w, b.transport)
+    pack_uint(&w, b.connection)
+    pack_bytes(&w, b"", 0)
+    pack_array(&w, 1)
+    pack_array(&w, 4)
+    pack_bytes(&w, binding_uri(b), b.uri_length)
+    pack_uint(&w, b.q)
+    pack_uint(&w, 0)
+    pack_bytes(&w, binding_parameters(b), b.parameters_length)
+    send_fact(p, &w, False)
 
 
 cdef void add_path(Proxy* p, Writer* w, const Message* m, const Routing* r, const Flow* out) noexcept nogil:

@@ -301,6 +301,8 @@ cdef bint hop_of(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
     else:
         data = target.uri
         text.end = <uint16_t>target.uri_length
+    if data[0] == c'f' and text.end > 5 and memcmp(data, b"flow:", 5) == 0:
+        return written_flow(p, data + 5, text.end - 5, &target.flow)
     return parse_uri(data, text, &uri) and next_hop(p, data, &uri, &ctx.source, &target.flow)
 
 

@@ -445,6 +445,8 @@ cdef void branch_failed(Proxy* p, Transaction* client, int status) noexcept nogi
         status = 408             # something was heard, if not enough
     elif is_gateway(p, target) and (status == SILENCE or status == 503):
         gateway_silent(p, target)
+    if status == 480:
+        tell_flow_gone(p, ctx, &target.flow)
     if ctx.plan.head == NULL and status != 408 and try_next_flow(p, ctx, target):
         return
     if not ctx.final_sent:

@@ -141,7 +141,16 @@ def _target(binding: Binding) -> Target:
         # Headers of a URI mean nothing in a Request-URI (RFC 3261 19.1.1, table 1).
         uri = uri[: -len(headers) - 1]
     routes = tuple(_values(binding.path.decode("utf-8", "surrogateescape"))) if binding.path else ()
-    return Target(uri, q=binding.q / 1000, routes=routes)
+    return Target(uri, q=binding.q / 1000, routes=routes, hop=None if routes else _flow(binding))
+
+
+def _flow(binding: Binding) -> str | None:
+    """The hop of who is reached by the flow of his REGISTER alone, as ext/proxy/flow.pxi reads it."""
+    if not binding.connection:
+        return None
+    family, address, port = binding.source
+    ip = address[:4] if family == 4 else address
+    return f"flow:{binding.connection:08x}{binding.listener:02x}{binding.transport:x}{port:04x}{ip.hex()}"
 
 
 def _headers(uri: str) -> str:
