@@ -70,9 +70,9 @@ class Baresip:
         """Every SIP message in and out, and what it said about them."""
         return re.sub(r"\x1b\[[0-9;]*m", "", (self.folder / "log").read_text(errors="replace"))
 
-    def account(self, uri: str, server: str, password: str = "", expires: int = 0) -> None:
+    def account(self, uri: str, server: str, password: str = "", expires: int = 0, more: str = "") -> None:
         """Be somebody. All requests go to `server`, host and port. With `expires` it registers: "REGISTER_OK" or
-        "REGISTER_FAIL" comes of it."""
+        "REGISTER_FAIL" comes of it. `more` are other parameters of the account."""
         words = [
             f"<{uri};transport={self.transport}>",
             f'outbound="sip:{server};transport={self.transport}"',
@@ -81,10 +81,11 @@ class Baresip:
         ]
         words += [f"auth_pass={password}"] if password else []
         words += ["mediaenc=dtls_srtp", "medianat=ice"] if self.secure_media else []
+        words += [more] if more else []
         self.command("uanew", ";".join(words))
 
-    def register(self, uri: str, server: str, password: str = "", expires: int = 60) -> None:
-        self.account(uri, server, password, expires)
+    def register(self, uri: str, server: str, password: str = "", expires: int = 60, more: str = "") -> None:
+        self.account(uri, server, password, expires, more)
 
     def dial(self, target: str) -> None:
         self.command("dial", target)
@@ -162,6 +163,7 @@ class Baresip:
             *(f"module {name}.so" for name in ("srtp", "ice") if self.secure_media),
             *(f"module_app {name}.so" for name in ("menu", "ctrl_tcp")),
             *(f"module_app {name}.so" for name in ("dtls_srtp",) if self.secure_media),
+            "module_tmp uuid.so",
             "module_tmp account.so",
             f"ctrl_tcp_listen 127.0.0.1:{port}",
         ]

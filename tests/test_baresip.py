@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from baresip import Baresip
 from harness import Message, Server, requires_peer
+from test_streams import StreamServer
 
 pytestmark = requires_peer("baresip")
 
@@ -68,3 +69,27 @@ def test_a_phone_uses_tcp_if_told_to() -> None:
             lines += [f"{name}: {request.one(name)}" for name in ("Via", "From", "To", "Call-ID", "CSeq", "Contact")]
             peer.sendall(("\r\n".join([*lines, "Content-Length: 0"]) + "\r\n\r\n").encode())
             phone.until("REGISTER_OK")
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_outbound(transport: str) -> None:
+    """RFC 5626: they register by instance and reg-id, nobody listens where their Contact says, and they talk."""
+    with (
+        StreamServer(domains=[DOMAIN], users=USERS, required=["*"]) as server,
+        Baresip(transport=transport) as alice,
+        Baresip(transport=transport) as bob,
+    ):
+        for phone, (name, password, _) in ((alice, USERS[0]), (bob, USERS[1])):
+            phone.register(f"sip:{name}@{DOMAIN}", server.hostport, password=password, more="sipnat=outbound")
+            assert phone.until("REGISTER_OK", "REGISTER_FAIL")["type"] == "REGISTER_OK", phone.log
+            assert "reg-id=1" in phone.log and "Require: outbound" in phone.log
+        for caller, callee, name in ((alice, bob, "bob"), (bob, alice, "alice")):
+            caller.dial(f"sip:{name}@{DOMAIN}")
+            callee.until("CALL_INCOMING")
+            callee.accept()
+            caller.until("CALL_ESTABLISHED")
+            callee.until("CALL_ESTABLISHED")
+            callee.hang_up()
+            callee.until("CALL_CLOSED")
+            caller.until("CALL_CLOSED")
+        assert "sip:f" in bob.log  # the flow's token
