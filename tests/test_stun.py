@@ -90,7 +90,7 @@ def test_ipv6():
         struct.pack("!HHI", 1, 4, COOKIE) + bytes(12) + struct.pack("!HH", 0x8022, 400),
         binding(fingerprint=True)[:-4] + bytes(4),
     ],
-    ids=["indication", "response", "longer than it says", "shorter", "an attribute that leaves it", "a wrong fingerprint"],
+    ids=["indication", "response", "longer than it says", "shorter", "a long attribute", "a wrong fingerprint"],
 )
 def test_no_answer(server, data):
     phone = server.phone()

@@ -387,8 +387,8 @@ cdef void on_refusal(Proxy* p, ResponseContext* ctx, Target* target, const Messa
             end_target(p, ctx, target)
             go_on(p, ctx)
             return
-    if m.status == 430 and ctx.rights & RIGHT_OWN and ctx.plan.head == NULL:
-        if try_next_flow(p, ctx, target):
+    if m.status == 430 and ctx.rights & RIGHT_OWN and (target.path_length or target.flow.connection):
+        if ctx.plan.head == NULL and try_next_flow(p, ctx, target):
             return
         consider(p, ctx, target, 480, NULL)          # somebody else's flow, which tells nobody above anything
     elif m.status == 487 and not ctx.cancelled and target.cancel_sent:
