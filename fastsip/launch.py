@@ -78,6 +78,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long contacts of one q may ring before those of a lower one are tried."""
     recurse: bool = False
     """Follow 3xx of registered contacts."""
+    dns_timeout: int = 3000
+    """What a request may wait for the servers of its next hop."""
+    dns_try_time: int = 4000
+    """How long a server of a name may say nothing at all before the next one is tried."""
     roles: dict[str, str] = {}
     """Domains this server is no stateful proxy to: "redirect" (RFC 3261 8.3) or "stateless" (16.11)."""
     nat_contact: Literal["auto", "always", "off"] = "auto"
@@ -144,18 +148,6 @@ class RouteSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     one, or with one of this server's domains."""
 
 
-class PolicySetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the policy thread decides by; SIGHUP replaces it whole."""
-
-    module: str | None = None
-    folder: str = ""
-    """Where the module is looked for first: the configuration's folder."""
-    domains: list[str] = []
-    """This server's, the default one first; listen addresses too."""
-    gateways: list[GatewaySetup] = []
-    routes: list[RouteSetup] = []
-
-
 class DnsSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How SIP servers are located (fastsip/dns): the `dns` table of the configuration. Times are seconds."""
 
@@ -174,8 +166,24 @@ class DnsSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_ttl: float = 86_400.0
     negative_ttl: float = 60.0
     """How long "there is none" is believed at most, whatever the SOA says (RFC 2308)."""
+    try_time: float = 4.0
+    """For a server's first answer, before the next one of its name is tried."""
     stale: float = 86_400.0
     """How long after its time an answer may be used while no name server answers (RFC 8767); 0: not at all."""
+
+
+class PolicySetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the policy thread decides by; SIGHUP replaces it whole."""
+
+    module: str | None = None
+    folder: str = ""
+    """Where the module is looked for first: the configuration's folder."""
+    domains: list[str] = []
+    """This server's, the default one first; listen addresses too."""
+    gateways: list[GatewaySetup] = []
+    routes: list[RouteSetup] = []
+    dns: DnsSetup | None = None
+    """How next hops that are names are found; None: they are not."""
 
 
 class WorkerSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

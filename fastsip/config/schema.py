@@ -201,6 +201,7 @@ class Dns(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     servers: Annotated[tuple[NameServer, ...], Meta(max_length=8)] = ()
     timeout: Annotated[float, _number(0.1, 30, ", in seconds")] = 3
+    try_time: Annotated[float, _number(0.1, 32, ", in seconds")] = 4
     prefer: Annotated[Literal["ipv4", "ipv6"], Meta(description='"ipv4" or "ipv6"')] = "ipv4"
     naptr: Annotated[bool, _FLAG] = True
     cache: Annotated[int, _whole(100, 10_000_000, ", answers")] = 10_000

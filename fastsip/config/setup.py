@@ -42,6 +42,8 @@ def settings(configuration: Configuration, bound: Sequence[Listen], slots: Seque
         ask_methods=list(configuration.face.methods),
         policy_timeout=_milliseconds(tables.policy.timeout),
         policy_waiting=tables.policy.waiting,
+        dns_timeout=_milliseconds(tables.dns.timeout),
+        dns_try_time=_milliseconds(tables.dns.try_time),
         roles={Domain.of(name): table.role for name, table in tables.domains.items() if table.role != "proxy"},
         nat_contact=tables.nat.contact,
         flow_timer=tables.nat.flow_timer,
@@ -77,6 +79,7 @@ def policy(configuration: Configuration, bound: Sequence[Listen], slots: Sequenc
         domains=list(names),
         gateways=gateways.gateway_setups(tables, slots),
         routes=gateways.route_setups(tables),
+        dns=dns(configuration),
     )
 
 
@@ -92,6 +95,7 @@ def dns(configuration: Configuration) -> DnsSetup:
         min_ttl=table.min_ttl,
         max_ttl=table.max_ttl,
         negative_ttl=table.negative_ttl,
+        try_time=table.try_time,
         stale=table.stale,
     )
 

@@ -12,7 +12,9 @@ from asyncio import AbstractEventLoop, Task
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from fastsip.policy.addresses import NEEDED, unreachable
+from fastsip.dns.errors import NoServer
+from fastsip.dns.hop import Hop
+from fastsip.policy.addresses import SLOWER, Locator, Named, hops, spread
 from fastsip.policy.complaints import Complaints
 from fastsip.policy.here import Surroundings
 from fastsip.policy.module import Module
@@ -46,6 +48,9 @@ class Deciders(NamedTuple):
     surroundings: Surroundings = Surroundings()
 
 
+UDP = frozenset({"udp"})
+
+
 class Pending(NamedTuple):
     """A question whose answer is awaited."""
 
@@ -72,6 +77,7 @@ class Desk:
         deciders: Deciders,
         complaints: Complaints,
         timeout: float,
+        locator: Locator | None = None,
     ) -> None:
         self.answer = answer
         self.module = module
@@ -83,6 +89,8 @@ class Desk:
         self._encode = encode
         self._complaints = complaints
         self._timeout = timeout
+        self._locator = locator
+        self._transports = locator.transports if locator is not None else UDP
         self._folder = module.folder if module else ""
         self._route = module.route if module else None
         methods = module.methods if module else None
@@ -106,7 +114,7 @@ class Desk:
                         self._later(question, request, found, times, deadline)
                         return
                     plan = found
-                self._reply(question[1], request, plan or self._others(request), plan is not None)
+                self._reply(question, request, plan or self._others(request), plan is not None, times, deadline)
             except BaseException as error:  # a policy that exits harms its own request alone
                 self._failed("route", question, error)
         elif kind == RESPONSE:
@@ -139,18 +147,83 @@ class Desk:
                 return plan
         return None
 
-    def _reply(self, token: int, request: Request, plan: Plan | None, module: bool = True) -> None:
+    def _reply(
+        self,
+        question: Question,
+        request: Request,
+        plan: Plan | None,
+        module: bool = True,
+        times: int = 0,
+        deadline: float | None = None,
+    ) -> None:
         """`module`: the plan is the module's own."""
         if plan is None:
-            self.answer(token, None)
+            self.answer(question[1], None)
             return
         if self._expander is not None and plan.steps:
             plan = self._expander.expand(plan, request)
-        data = self._encode(plan)
-        self.answer(token, data)
-        for host, target in unreachable(plan):
-            whose = f"of {self.module.name}" if module and self.module else f"for calls to {request.uri}"
-            self._complaints.warn(host, f"a plan {whose}: {target.uri} cannot be reached: {NEEDED}")
+        named = hops(plan, self._transports)
+        if not named:
+            self.answer(question[1], self._encode(plan))
+            return
+        found: dict[Hop, Any] = {}
+        waits = False
+        for next_ in named.values():
+            if next_.hop is not None:
+                located = self._known(next_.hop)
+                waits = waits or located is None
+                found[next_.hop] = located
+        if waits:
+            self._encode(plan)  # what is wrong with it is wrong now
+            self._begin(question, self._locate(question, request, plan, named, found, module), times, deadline)
+        else:
+            self._answer(question, request, plan, named, found, module)
+
+    def _known(self, hop: Hop) -> Any:
+        """What is known of a name: its servers, why there are none, or None."""
+        if self._locator is None:
+            return NoServer("names are not looked up here")
+        try:
+            return self._locator.cached(hop)
+        except NoServer as none:
+            return none
+
+    async def _locate(
+        self, question: Question, request: Request, plan: Plan, named: Named, found: dict[Hop, Any], module: bool
+    ) -> None:
+        token = question[1]
+        self._unstarted.pop(token, None)
+        assert self._locator is not None
+        missing = [hop for hop, located in found.items() if located is None]
+        try:
+            said = await asyncio.gather(*map(self._locator.locate, missing), return_exceptions=True)
+        except asyncio.CancelledError:
+            self.pending.pop(token, None)
+            return
+        if self.pending.pop(token, None) is None:
+            return  # too late
+        for hop, located in zip(missing, said, strict=True):
+            found[hop] = NoServer(str(located)) if isinstance(located, BaseException) else located
+        try:
+            self._answer(question, request, plan, named, found, module)
+        except BaseException as error:
+            self._failed("route" if question[0] == ROUTE else "on_failure", question, error)
+
+    def _answer(
+        self, question: Question, request: Request, plan: Plan, named: Named, found: dict[Hop, Any], module: bool
+    ) -> None:
+        """Answer with a plan whose names are found, or known not to be."""
+        if self._locator is not None and any(not isinstance(one, NoServer) for one in found.values()):
+            slower = 1 if request.method == "INVITE" else SLOWER
+            plan = spread(plan, named, found, self._locator.try_time * slower)
+        self.answer(question[1], self._encode(plan))
+        for uri, next_ in named.items():
+            located = found[next_.hop] if next_.hop is not None else None
+            if next_.hop is None or isinstance(located, NoServer):
+                whose = f"of {self.module.name}" if module and self.module else f"for calls to {request.uri}"
+                place = next_.hop.host if next_.hop is not None else uri
+                why = located.reason if isinstance(located, NoServer) else next_.why
+                self._complaints.warn(place, f"a plan {whose}: {next_.target.uri} cannot be reached: {why}")
 
     def _failure(self, question: Question, times: int, deadline: float | None) -> None:
         """A plan of the module's has failed: it may have another, else the best response is the answer."""
@@ -164,7 +237,7 @@ class Desk:
             if found is not None and type(found) is not Plan:
                 self._later(question, request, found, times, deadline)
                 return
-            self._reply(question[1], request, found)
+            self._reply(question, request, found, True, times, deadline)
         except BaseException as error:
             self._failed("on_failure", question, error)
 
@@ -180,15 +253,18 @@ class Desk:
 
     # What is awaited
 
-    def _later(
-        self, question: Question, request: Request, found: Any, times: int, deadline: float | None
-    ) -> None:
+    def _later(self, question: Question, request: Request, found: Any, times: int, deadline: float | None) -> None:
         if not hasattr(found, "__await__"):
             raise TypeError(f"expected a Plan or None, found {type(found).__name__}")
+        self._begin(question, self._wait(question, request, found), times, deadline, found)
+
+    def _begin(self, question: Question, work: Any, times: int, deadline: float | None, awaited: Any = None) -> None:
+        """Answer later."""
         if deadline is None:
             deadline = self._loop.time() + self._timeout
-        self._unstarted[question[1]] = found
-        task = self._loop.create_task(self._wait(question, request, found))
+        if awaited is not None:
+            self._unstarted[question[1]] = awaited
+        task = self._loop.create_task(work)
         self.pending[question[1]] = Pending(task, question, deadline, times)
         if not self._sweeping:
             self._sweeping = True
@@ -206,7 +282,8 @@ class Desk:
             elif not isinstance(error, asyncio.CancelledError):
                 self._complaints.failed(what, error, self._folder)
             return
-        if self.pending.pop(token, None) is None:
+        pending = self.pending.pop(token, None)
+        if pending is None:
             return  # too late
         try:
             if plan is not None and type(plan) is not Plan:
@@ -214,7 +291,7 @@ class Desk:
             module = plan is not None
             if plan is None and kind == ROUTE:
                 plan = self._others(request)
-            self._reply(token, request, plan, module)
+            self._reply(question, request, plan, module, pending.times, pending.deadline)
         except BaseException as error:
             self._failed(what, question, error)
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fastsip.policy.addresses import Locator
 from fastsip.policy.complaints import Complaints
 from fastsip.policy.desk import ASKED_AGAIN_AT_MOST, Deciders, Desk, Encode
 from fastsip.policy.here import enter
@@ -63,6 +64,8 @@ class Terms:
     encode: Encode
     deciders: Callable[[], Deciders] = Deciders
     """Called in the thread that will use them."""
+    locator: Locator | None = None
+    """Finds the servers of names."""
 
 
 class PolicyThread:
@@ -112,7 +115,9 @@ class PolicyThread:
         except ModuleProblem as error:
             problem = str(error)
             module = _broken(terms.module or "", problem)
-        self.desk = Desk(self.loop, policy.reply, terms.encode, module, deciders, policy.complaints, terms.timeout)
+        self.desk = Desk(
+            self.loop, policy.reply, terms.encode, module, deciders, policy.complaints, terms.timeout, terms.locator
+        )
         return problem
 
     def _serve(self) -> None:
