@@ -156,6 +156,7 @@ cdef int read_target(Page* page, object one, PlanTarget* out) except -1:
     append_uri(page, &out.uri, one.uri, "uri")
     if hop is not None:
         append_uri(page, &out.hop, hop, "hop")
+        out.located = 1
     if routes:
         append_lines(page, &out.routes, [("Route", route) for route in routes], "routes")
     if headers:

@@ -2,8 +2,8 @@
 """The transaction user of a proxy, compiled (RFC 3261 16, 10.3, 8.2).
 
 One function per section of chapter 16, in `ext/proxy/`: validation and Route preprocessing in route.pxi, rights in
-admit.pxi, targets in target.pxi, questions to the policy in ask.pxi, execution of plans in plan.pxi, the table of
-gateways in gateway.pxi, what is not proxied with a transaction in role.pxi, redirect.pxi and stateless.pxi, forwarding
+admit.pxi, targets in target.pxi, next hops that are names in names.pxi, questions to the policy in ask.pxi, execution of
+plans in plan.pxi, the table of gateways in gateway.pxi, what is not proxied with a transaction in role.pxi, redirect.pxi and stateless.pxi, forwarding
 in forward.pxi, responses, Timer C and CANCEL in response.pxi, the 100 in trying.pxi, responses that lead astray in
 astray.pxi, REGISTER in register.pxi, what it may say beyond RFC 3261 in outbound.pxi and gruu.pxi, ways and connections in
 flow.pxi, large requests in large.pxi, the answers made here in answer.pxi, and the context that joins them in context.pxi.
@@ -45,6 +45,7 @@ cdef enum:
     TIMER_TRYING = TIMER_USER + 2
     TIMER_RING = TIMER_USER + 3
     TIMER_WAIT_POLICY = TIMER_USER + 4
+    TIMER_WAIT_NAME = TIMER_USER + 6
     TIMER_ABANDONED = TIMER_USER + 5                 # in place of a client transaction's own
     MAX_CHALLENGES = 8192        # bytes of aggregated challenges
     MAX_HELD = 256
@@ -58,6 +59,7 @@ include "proxy/answer.pxi"
 include "proxy/route.pxi"
 include "proxy/admit.pxi"
 include "proxy/context.pxi"
+include "proxy/names.pxi"
 include "proxy/flow.pxi"
 include "proxy/forward.pxi"
 include "proxy/target.pxi"
@@ -92,12 +94,16 @@ cdef Proxy* proxy_new(const ProxySetup* setup) noexcept nogil:
     p.questions = setup.questions
     p.targets = setup.targets
     p.worker = setup.worker
+    p.names_asked = setup.names
     proxy_follow(p, setup.settings)
+    if setup.names != NULL:
+        p.names = names_new(p)
     p.request = <Message*>malloc(sizeof(Message))
     p.stored = <Message*>malloc(sizeof(Message))
     p.scratch = <uint8_t*>malloc(SCRATCH_SIZE)
     p.fact = <uint8_t*>malloc(SCRATCH_SIZE)
-    if p.request == NULL or p.stored == NULL or p.scratch == NULL or p.fact == NULL:
+    if (p.request == NULL or p.stored == NULL or p.scratch == NULL or p.fact == NULL
+            or (setup.names != NULL and p.names == NULL)):
         proxy_free(p)
         return NULL
     return p
@@ -113,6 +119,7 @@ cdef void proxy_free(Proxy* p) noexcept nogil:
         p.context_chunks = chunk.next
         free(chunk)
         chunk = <ContextChunk*>p.context_chunks
+    names_free(p)
     free(p.request)
     free(p.stored)
     free(p.scratch)
@@ -176,13 +183,13 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     cdef Routing r
     cdef Transaction* found
     cdef int matched, status
-    count_add(p.block, COUNT_requests_in, 1)
     r.source = packet.flow
     r.token_valid = r.authenticated = r.stateless = False
     r.trusted = TRUST_NOBODY
     r.token.start = r.token.end = 0
-    r.aor_length = r.binding_length = r.bindings = 0
+    r.aor_length = r.binding_length = r.bindings = r.servers = 0
     r.sender = SENDER_UNREAD
+    p.missed = False
     answer_flow(&r.answer, &packet.flow, m)
     p.call = packet.call
     matched = match_request(p.layer, m, &r.answer, &found)
@@ -242,6 +249,7 @@ cdef void proxy_receive(Proxy* p, Packet* packet) noexcept nogil:
     if not packet.claimed and not transport_claim(p.transport, packet, m.data + m.call_id.start, slice_length(m.call_id)):
         return
     if m.kind == KIND_REQUEST:
+        count_add(p.block, COUNT_requests_in, 1)
         on_request(p, m, packet)
         return
     count_add(p.block, COUNT_responses_in, 1)

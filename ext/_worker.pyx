@@ -21,7 +21,7 @@ from fastsip._control cimport *
 from fastsip._digest cimport *
 from fastsip._location cimport *
 from fastsip._memory cimport *
-from fastsip._message cimport TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_UDP, TRANSPORT_WS, TRANSPORT_WSS
+from fastsip._message cimport TRANSPORT_SCTP, TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_UDP, TRANSPORT_WS, TRANSPORT_WSS
 from fastsip._plan cimport *
 from fastsip._proxy cimport *
 from fastsip._queue cimport *
@@ -45,6 +45,7 @@ cdef enum:
     FACTS_SIZE = 1 << 22         # bytes
     QUESTIONS_SIZE = 1 << 22
     ORDERS_SIZE = 1 << 20
+    NAMES_SIZE = 1 << 20
 
 cdef enum OrderKind:
     ORDER_RESULT = 1             # the state process about a REGISTER
@@ -57,6 +58,7 @@ cdef enum OrderKind:
     ORDER_ACKNOWLEDGED = 8       # so many facts were applied; only counted
     ORDER_PLAN = 9               # the policy about a question
     ORDER_JOIN = 10              # a WebSocket connection whose opening handshake is done
+    ORDER_NAME = 11              # the resolver about a name
 
 cdef struct Order:
     uint32_t kind
@@ -68,7 +70,7 @@ cdef struct Order:
     int32_t transport
     Address advertise
     void* settings
-    void* plan                   # PlanHead, the hot thread's to free; NULL: as without a policy
+    void* plan                   # PlanHead, the hot thread's to free; NULL: as without a policy. Of ORDER_NAME NameAnswer
     Tls* tls                     # of ORDER_JOIN, and what came behind the handshake
     void* rest
     uint32_t length
@@ -100,6 +102,7 @@ cdef void* map_shared(int fd, size_t size) except NULL:
 
 
 include "worker/question.pxi"
+include "worker/name.pxi"
 
 cdef dict TRANSPORTS = {
     "udp": TRANSPORT_UDP, "tcp": TRANSPORT_TCP, "tls": TRANSPORT_TLS, "ws": TRANSPORT_WS, "wss": TRANSPORT_WSS}
@@ -129,6 +132,8 @@ cdef class Worker:
     cdef int service_wake
     cdef Queue* questions
     cdef Targets* targets
+    cdef Queue* names
+    cdef int names_wake
     cdef int policy_wake
     cdef int planned               # a plan was given, and the hot thread was woken for it
     cdef Bell* bell                # in a line of its own
@@ -151,7 +156,7 @@ cdef class Worker:
         cdef Settings* settings
         cdef const char* error = NULL
         cdef bytes key
-        self.hot_wake = self.service_wake = self.policy_wake = -1
+        self.hot_wake = self.service_wake = self.policy_wake = self.names_wake = -1
         self.index = setup.index
         self.taken = bytearray(1 << 18)
         self.asked = bytearray(1 << 16)
@@ -166,6 +171,7 @@ cdef class Worker:
         self.hot_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.service_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.policy_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.names_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.facts = queue_new(FACTS_SIZE)
         self.questions = queue_new(QUESTIONS_SIZE)
         self.orders = queue_new(ORDERS_SIZE)
@@ -247,6 +253,11 @@ cdef class Worker:
             if self.targets == NULL:
                 raise OSError("cannot map the table of gateways")
             proxy.targets = self.targets
+        if setup.policy.dns is not None:
+            self.names = queue_new(NAMES_SIZE)
+            if self.names == NULL:
+                raise MemoryError
+            proxy.names = self.names
         proxy.worker = self.index
         proxy.settings = settings
         self.proxy = proxy_new(&proxy)
@@ -301,6 +312,11 @@ cdef class Worker:
         """Accept TLS connections and shake hands until `stop`, in a thread of its own."""
         with nogil:
             door_run(self.door)
+
+    @property
+    def names_fd(self) -> int:
+        """Eventfd that is readable when names are waiting for the resolver."""
+        return self.names_wake
 
     def run(self) -> None:
         """Serve until `stop`. Call it in a thread of its own; it holds the GIL only to enter and leave."""
@@ -361,6 +377,9 @@ cdef class Worker:
             if bell_ring(self.policy_bell):
                 count_add(self.block, COUNT_wakeups_policy, 1)
                 self.signal(self.policy_wake)
+        if p.names_wanted:
+            p.names_wanted = False
+            self.signal(self.names_wake)
         self.publish(now)
         return batches == TURN_BATCHES or count == TURN_TIMERS
 
@@ -393,6 +412,9 @@ cdef class Worker:
                 proxy_registered(self.proxy, order.token, order.status, order.retry_after)
             elif order.kind == ORDER_PLAN:
                 proxy_planned(self.proxy, order.token, <const PlanHead*>order.plan)
+                free(order.plan)
+            elif order.kind == ORDER_NAME:
+                proxy_located(self.proxy, <const NameAnswer*>order.plan)
                 free(order.plan)
             elif order.kind == ORDER_SETTINGS:
                 old = self.proxy.settings
@@ -512,6 +534,35 @@ cdef class Worker:
         if not flag_raise(&self.planned):
             self.signal(self.hot_wake)
 
+    def take_names(self, int limit = 256) -> list:
+        """At most `limit` of what the hot thread wants to know about next hops, or has to say of them, oldest first:
+        `fastsip.process.naming.Wanted` and `Failed`, as tuples."""
+        cdef NameQuestion q
+        cdef list found = []
+        while len(found) < limit and self.names != NULL and queue_peek(self.names) == sizeof(NameQuestion):
+            queue_take(self.names, &q, sizeof(NameQuestion))
+            found.append(read_name_question(&q))
+        return found
+
+    def located(self, tuple key, double lifetime, servers) -> None:
+        """What is to be known of a name for `lifetime` seconds; `key` is what `take_names` gave with it. `servers`:
+        transport, address, port, tier, choice and weight of each, those of a tier and of a choice next to each other;
+        none: there are none. An answer that finds no room is lost, and the request has its deadline."""
+        cdef Order order
+        cdef NameAnswer* said = <NameAnswer*>malloc(sizeof(NameAnswer))
+        if said == NULL:
+            raise MemoryError
+        memset(&order, 0, sizeof(order))
+        order.kind = ORDER_NAME
+        order.plan = said
+        try:
+            write_name_answer(said, key, lifetime, servers)
+        except BaseException:
+            free(said)
+            raise
+        if not self.give(&order):
+            free(said)
+
     def give_results(self, results) -> None:
         """What the state process said of REGISTER facts: (token, status, retry_after) each. A result that finds no room
         is lost, and its client asks again."""
@@ -626,7 +677,7 @@ cdef class Worker:
         cdef Order order
         while self.orders != NULL and queue_peek(self.orders) == sizeof(Order):
             queue_take(self.orders, &order, sizeof(Order))
-            if order.kind == ORDER_PLAN:
+            if order.kind == ORDER_PLAN or order.kind == ORDER_NAME:
                 free(order.plan)
             elif order.kind == ORDER_SETTINGS:
                 settings_free(<Settings*>order.settings)
@@ -657,17 +708,19 @@ cdef class Worker:
             self.targets = NULL
         queue_free(self.facts)
         queue_free(self.questions)
+        queue_free(self.names)
+        self.names = NULL
         queue_free(self.orders)
         free(self.bell)
         free(self.policy_bell)
         free(self.wakes)
         for i in range(self.map_count):
             munmap(self.maps[i], self.map_sizes[i])
-        for fd in (self.hot_wake, self.service_wake, self.policy_wake):
+        for fd in (self.hot_wake, self.service_wake, self.policy_wake, self.names_wake):
             if fd >= 0:
                 close_fd(fd)
         self.proxy, self.layer, self.transport, self.digest, self.segment = NULL, NULL, NULL, NULL, NULL
         self.facts, self.orders, self.bell, self.wakes, self.map_count = NULL, NULL, NULL, NULL, 0
         self.questions, self.policy_bell = NULL, NULL
-        self.hot_wake = self.service_wake = self.policy_wake = -1
+        self.hot_wake = self.service_wake = self.policy_wake = self.names_wake = -1
         return transactions, buffers

@@ -30,6 +30,7 @@
     X(auth_challenges) X(auth_failures) X(auth_replays) X(relay_denied) X(loops)                                       \
     X(facts_sent) X(facts_acknowledged) X(wakeups_service)                                                              \
     X(policy_asked) X(policy_late) X(policy_refused) X(wakeups_policy)                                                 \
+    X(names_asked) X(names_late) X(names_refused) X(names_failed)                                                      \
     X(messages_in) X(messages_out) X(connections) X(connections_in) X(connections_out) X(connections_failed)           \
     X(connections_refused) X(connections_idle) X(connections_slow) X(stream_errors)                                   \
     X(handshakes) X(handshakes_failed) X(handshakes_refused) X(stun) X(pings) X(pings_answered)

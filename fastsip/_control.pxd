@@ -18,6 +18,7 @@ cdef extern from "control.h" nogil:
         COUNT_auth_challenges, COUNT_auth_failures, COUNT_auth_replays, COUNT_relay_denied, COUNT_loops
         COUNT_facts_sent, COUNT_facts_acknowledged, COUNT_wakeups_service
         COUNT_policy_asked, COUNT_policy_late, COUNT_policy_refused, COUNT_wakeups_policy
+        COUNT_names_asked, COUNT_names_late, COUNT_names_refused, COUNT_names_failed
         COUNT_messages_in, COUNT_messages_out, COUNT_connections, COUNT_connections_in, COUNT_connections_out
         COUNT_connections_failed, COUNT_connections_refused, COUNT_connections_idle, COUNT_connections_slow
         COUNT_stream_errors, COUNT_handshakes, COUNT_handshakes_failed, COUNT_handshakes_refused

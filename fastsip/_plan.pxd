@@ -47,6 +47,7 @@ cdef struct PlanTarget:          # one branch
     uint32_t try_time            # ms without any answer until it counts as a timeout; 0: Timer B or F
     uint16_t q                   # thousandths
     uint16_t gateway             # slot in the target table + 1, 0 for none
+    uint16_t located             # 1: `hop` is one server of a name, whose failure is worth knowing
 
 cdef inline const PlanStep* plan_steps(const PlanHead* head) noexcept nogil:
     return <const PlanStep*>(head + 1)

@@ -54,6 +54,8 @@ cdef struct Settings:            # what SIGHUP may change; immutable once publis
     uint32_t policy_waiting      # requests that may wait for the policy
     uint32_t ring_time           # ms of contacts of one q where there are others of a lower one
     bint recurse                 # follow a 3xx of registered contacts
+    uint32_t dns_timeout         # ms a request may wait for what its next hop's name means
+    uint32_t dns_try_time        # ms without any answer until the next server of a name is tried
     Text server                  # the Server header's value, empty for none
     int nat_contact              # NatContact
     uint32_t flow_timer, keep    # seconds between keep-alives that clients of connections, of UDP are told; 0 for none
@@ -90,6 +92,7 @@ cdef enum QuestionKind:
     QUESTION_FAILURE = 2
     QUESTION_CANCELLED = 3
     QUESTION_RESPONSE = 4
+    QUESTION_NAME = 5            # to the resolver's thread: NameQuestion
 
 cdef struct Question:            # then aor, caller, the message; then for each response its head and bytes
     uint64_t token
@@ -105,6 +108,41 @@ cdef struct QuestionResponse:
     uint32_t length              # 0: there was none
     uint16_t status
     uint16_t target
+
+cdef enum NameQuestionKind:
+    NAME_LOCATE = 1              # what are the servers of this hop?
+    NAME_FAILED = 2              # this server did not answer: news, nothing is answered
+
+cdef struct NameQuestion:
+    uint64_t token               # of the request that waits
+    uint64_t hash                # goes into the answer
+    Address failed
+    uint16_t port                # 0 where the URI has none
+    uint8_t kind
+    uint8_t waits                # there is such a request
+    uint8_t transport            # TRANSPORT_*, as the URI names it
+    uint8_t sips
+    uint8_t length
+    uint8_t host[253]
+
+cdef struct NamedServer:
+    Address address
+    float weight                 # of its choice, above 0
+    uint8_t transport
+    uint8_t tier                 # by priority: those of the same are next to each other, the first ones first
+    uint8_t choice               # SRV record, by number: its addresses stay together
+    uint8_t leads                # the first of its choice
+
+cdef enum:
+    NAME_SERVERS = 8             # of one name, at most
+
+cdef struct NameAnswer:
+    uint64_t token
+    uint64_t hash
+    uint32_t lifetime            # ms
+    uint32_t count               # 0: there is none
+    uint8_t waits
+    NamedServer servers[8]
 
 cdef enum TargetState:
     TARGET_CANDIDATE = 0         # not tried yet
@@ -215,6 +253,7 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     bint hop_sought              # by find_hop, and what it found:
     bint hop_found
     Flow hop                     # the next hop
+    uint32_t servers             # that the name it came from has; 0: it is an address
     uint32_t bindings            # that could be rung
     uint32_t binding_length      # 0, or of the best one, which takes the Request-URI's place
     uint8_t binding[1024]
@@ -265,6 +304,12 @@ cdef struct Proxy:
     Queue* questions             # to the policy thread
     Targets* targets             # the gateways; NULL where there is no such table
     bint questions_asked         # in this turn: wake it
+    void* names                  # what is known of them; NULL: names are no next hops
+    Queue* names_asked           # to the resolver's thread
+    bint names_wanted            # in this turn: wake it
+    bint missed                  # since the next hop was looked for: a name that is not known
+    uint32_t located             # servers of the name that was looked for last
+    uint32_t locating            # requests that wait for a name
     uint32_t waiting             # for its answers
     uint32_t registers           # in this turn
     uint32_t others              # messages that are none
@@ -293,6 +338,7 @@ cdef struct ProxySetup:
     Control* control
     Queue* facts
     Queue* questions
+    Queue* names                 # NULL: no resolver
     Targets* targets
     uint32_t worker
     Settings* settings
@@ -315,6 +361,8 @@ cdef void proxy_registered(Proxy* proxy, uint64_t token, int status, uint32_t re
 # What the policy said of the question with this token: an encoded plan that plan_check likes, or NULL for "as if there
 # were no policy".
 cdef void proxy_planned(Proxy* proxy, uint64_t token, const PlanHead* plan) noexcept nogil
+# What the resolver's thread said of a name.
+cdef void proxy_located(Proxy* proxy, const NameAnswer* said) noexcept nogil
 # End of a drain: answer whatever is still open with a final response (503, or 487 where the caller gave up).
 cdef void proxy_finish(Proxy* proxy) noexcept nogil
 

@@ -184,7 +184,7 @@ cdef void proxy_planned(Proxy* p, uint64_t token, const PlanHead* plan) noexcept
         return
     ctx = <ResponseContext*>server.user
     kind = ctx.asking
-    if ctx.kind != CONTEXT_PROXY or kind == 0:
+    if ctx.kind != CONTEXT_PROXY or kind == 0 or kind == QUESTION_NAME:
         return
     ctx.asking = 0
     p.waiting -= 1
@@ -210,10 +210,8 @@ cdef void proxy_planned(Proxy* p, uint64_t token, const PlanHead* plan) noexcept
     elif redirect_asked(p, ctx, m, &r):
         return
     else:
-        plan_drop(p, ctx)
-        status = destination(p, m, &r)
-        if status == 0 and not make_plan(p, ctx, m, &r):
-            status = 500
+        route_on(p, ctx, True)
+        return
     if status:
         ctx.stopped = 1
         consider(p, ctx, NULL, status, NULL)

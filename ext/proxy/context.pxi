@@ -48,7 +48,10 @@ cdef void context_free(Proxy* p, ResponseContext* ctx) noexcept nogil:
     timer_cancel(p.layer.wheel, &ctx.wait)
     timer_cancel(p.layer.wheel, &ctx.ring)
     if ctx.asking:
-        p.waiting -= 1
+        if ctx.asking == QUESTION_NAME:
+            p.locating -= 1
+        else:
+            p.waiting -= 1
         ctx.asking = 0
     if ctx.server != NULL:
         ctx.server.user = NULL

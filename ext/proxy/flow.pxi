@@ -104,13 +104,16 @@ cdef int wanted_transport(const Uri* uri) noexcept nogil:
     return uri.transport
 
 
-cdef inline bint uri_address(const uint8_t* data, const Uri* uri, Address* out) noexcept nogil:
-    # The address a URI names, as far as it can be told without DNS: a numeric host or maddr (RFC 3263 4).
+cdef inline Slice uri_host(const uint8_t* data, const Uri* uri) noexcept nogil:
     cdef Slice maddr
+    return maddr if find_parameter(data, uri.parameters, b"maddr", &maddr) and maddr.end > maddr.start else uri.host
+
+
+cdef inline bint uri_address(const uint8_t* data, const Uri* uri, Address* out) noexcept nogil:
+    # The address a URI names (RFC 3263 4), if that is numeric.
+    cdef Slice host = uri_host(data, uri)
     cdef uint16_t port = uri.port if uri.port else (5061 if wanted_transport(uri) == TRANSPORT_TLS else 5060)
-    if find_parameter(data, uri.parameters, b"maddr", &maddr) and maddr.end > maddr.start:
-        return address_parse(out, data + maddr.start, slice_length(maddr), port)
-    return address_parse(out, data + uri.host.start, slice_length(uri.host), port)
+    return address_parse(out, data + host.start, slice_length(host), port)
 
 
 cdef bint next_hop(Proxy* p, const uint8_t* data, const Uri* uri, const Flow* like, Flow* out) noexcept nogil:
@@ -119,7 +122,9 @@ cdef bint next_hop(Proxy* p, const uint8_t* data, const Uri* uri, const Flow* li
     cdef int transport = wanted_transport(uri)
     if (uri.scheme != SCHEME_SIP and uri.scheme != SCHEME_SIPS) or transport >= TRANSPORT_WS:
         return False             # nobody connects to a browser
-    if not uri_address(data, uri, &remote) or not address_is_sendable(&remote):
+    if not uri_address(data, uri, &remote):
+        return named_hop(p, data, uri_host(data, uri), uri, like, out)
+    if not address_is_sendable(&remote):
         return False
     if transport != TRANSPORT_UNKNOWN:
         return transport_route(p.transport, like, &remote, transport, out)

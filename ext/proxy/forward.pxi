@@ -314,6 +314,8 @@ cdef void forward_ack(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         count_add(p.block, COUNT_dropped_stray if r.own else COUNT_relay_denied, 1)
         return
     if not find_hop(p, m, r):
+        if p.missed and delay(p, m, r):
+            return
         count_add(p.block, COUNT_dropped_stray if r.own else COUNT_dropped_unsendable, 1)
         return
     if r.binding_length:

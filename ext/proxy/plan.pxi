@@ -224,8 +224,9 @@ cdef const Message* reopen(Proxy* p, ResponseContext* ctx, Routing* r) noexcept 
     r.stateless = False
     r.token.start = r.token.end = 0
     r.call, r.loop_hash = ctx.call, ctx.loop_hash
-    r.aor_length = r.binding_length = r.bindings = 0
+    r.aor_length = r.binding_length = r.bindings = r.servers = 0
     r.sender = SENDER_UNREAD
+    p.missed = False
     if not parse_uri(m.data, m.uri, &r.target) or read_routes(p, m, r):
         return NULL
     if r.authenticated:

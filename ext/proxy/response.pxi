@@ -395,6 +395,8 @@ cdef void on_refusal(Proxy* p, ResponseContext* ctx, Target* target, const Messa
         consider(p, ctx, target, 408, NULL)          # the ring time or Timer C gave up this branch, not the caller
     else:
         consider(p, ctx, target, m.status, m)
+        if m.status == 503:
+            server_failed(p, target)
     end_target(p, ctx, target)
     if m.status >= 600 and not ctx.stopped:
         ctx.stopped = 1                              # 16.7 step 5
@@ -443,8 +445,10 @@ cdef void branch_failed(Proxy* p, Transaction* client, int status) noexcept nogi
         return
     if status == SILENCE and target.status:
         status = 408             # something was heard, if not enough
-    elif is_gateway(p, target) and (status == SILENCE or status == 503):
-        gateway_silent(p, target)
+    elif status == SILENCE or status == 503:
+        server_failed(p, target)
+        if is_gateway(p, target):
+            gateway_silent(p, target)
     if status == 480:
         tell_flow_gone(p, ctx, &target.flow)
     if ctx.plan.head == NULL and status != 408 and try_next_flow(p, ctx, target):
@@ -566,6 +570,7 @@ cdef void on_timer_c(Proxy* p, Target* target) noexcept nogil:
 cdef void on_silence(Proxy* p, ResponseContext* ctx, Target* target, Transaction* client) noexcept nogil:
     # Not a word within try_time. An INVITE is not sent again, but a late 2xx still goes up, and a late provisional is
     # answered with CANCEL, which must not be sent before one (9.1).
+    server_failed(p, target)
     if is_gateway(p, target):
         gateway_silent(p, target)
     if not ctx.final_sent:
@@ -591,6 +596,8 @@ cdef void proxy_on_timer(void* self, Timer* timer) noexcept nogil:
         on_trying(<Proxy*>self, <ResponseContext*>timer)
     elif timer.kind == TIMER_WAIT_POLICY:
         on_policy_late(<Proxy*>self, <ResponseContext*>timer)
+    elif timer.kind == TIMER_WAIT_NAME:
+        on_name_late(<Proxy*>self, <ResponseContext*>timer)
     elif timer.kind == TIMER_ABANDONED:
         on_abandoned(<Proxy*>self, <Transaction*>(<uint8_t*>timer - <size_t>&(<Transaction*>NULL).timeout))
     elif timer.kind == TIMER_RING:
@@ -616,7 +623,8 @@ cdef void on_cancel(Proxy* p, const Message* m, Routing* r) noexcept nogil:
         return
     ctx.cancelled = ctx.stopped = 1
     if ctx.asking:
-        abandon_question(p, ctx)
+        if ctx.asking != QUESTION_NAME:
+            abandon_question(p, ctx)
         if ctx.initial:
             count_call(p, 487)
         respond(p, ctx, NULL, 487)

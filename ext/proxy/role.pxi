@@ -7,6 +7,7 @@ cdef void proxy_follow(Proxy* p, Settings* settings) noexcept nogil:
     for i in range(settings.domain_count):
         roles |= settings.roles[i] != ROLE_PROXY
     p.settings = settings
+    names_forget(p)
     p.detours = (p.detours & DETOUR_DRAIN) | (DETOUR_ROLES if roles else 0)
 
 

@@ -98,6 +98,8 @@ cdef Settings* settings_new(object settings) except NULL:
         s.keep = settings.keep
         s.path_supported = settings.path_supported
         copy_text(&s.service_route, "".join(f"Service-Route: {route}\r\n" for route in settings.service_route))
+        s.dns_timeout = settings.dns_timeout
+        s.dns_try_time = settings.dns_try_time
         for number in settings.stateless:
             s.stateless |= <uint32_t>1 << <int>number
     except BaseException:

@@ -70,7 +70,7 @@ cdef int stateless_target(Proxy* p, const Message* m, Routing* r) noexcept nogil
             return 403
         if not find_hop(p, m, r):
             return 500
-    elif not find_stable(p, m, r):
+    elif not find_stable(p, m, r) and not p.missed:
         return 480 if is_user(p, m, r) else 404
     if not r.token_valid and r.trusted != TRUST_NEIGHBOUR and gateway_at(p.settings, &r.hop.remote):
         return 403               # its calls are counted, and nothing is here
@@ -101,7 +101,11 @@ cdef void forward_stateless(Proxy* p, const Message* m, Routing* r) noexcept nog
     elif alone and is_for_us(p, m, r):
         return
     if status == 0:
+        set_stable(p, True)
         status = stateless_target(p, m, r)
+        set_stable(p, False)
+        if p.missed and (status == 0 or status == 500) and delay(p, m, r):
+            return
     if status:
         count_add(p.block, COUNT_relay_denied, status == 403)
         if m.method == METHOD_ACK:

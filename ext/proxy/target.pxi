@@ -55,11 +55,13 @@ cdef bint find_hop(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     # Where the request goes from here (16.5, 16.6 steps 6 and 7): looked for once, found in `hop` and `binding`.
     if not r.hop_sought:
         r.hop_sought = True
+        p.located = 0
         if r.own:
             r.binding_length = r.path_length = 0
             r.hop_found = find_binding(p, m, r)
         else:
             r.hop_found = next_hop(p, m.data, &r.next_hop if r.route_count else &r.target, &r.source, &r.hop)
+        r.servers = p.located if r.bindings <= 1 else 0
     return r.hop_found
 
 
@@ -79,6 +81,8 @@ cdef bint make_plan(Proxy* p, ResponseContext* ctx, const Message* m, const Rout
     cdef Target* target
     if r.own and r.bindings > 1:
         return plan_bindings(p, ctx, m, r, spare)
+    if r.servers > 1:
+        return plan_servers(p, ctx, m, r, spare)
     text = plan_new(p, ctx, 1, 1 + spare, r.binding_length + r.path_length + spare * MAX_URI)
     if text == NULL:
         return False
@@ -281,6 +285,9 @@ cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r) noexcept nogi
     status = destination(p, m, r)
     if status == 0 and m.max_forwards == 0:
         status = 483
+    if p.missed and status != 483:
+        ask_name(p, m, r)
+        return
     if status:
         answer(p, m, &r.answer, status)
         return

@@ -28,7 +28,7 @@ from .hop import PORTS, Hop, default_transport, named_transport, plain_host
 from .hosts import HOSTS, Hosts
 from .lookup import FAILED_TTL, Lookup
 from .nameservers import RESOLV_CONF, NameServers
-from .order import Choice, Server, drawn, fixed, numeric, servers_at
+from .order import Choice, Server, Tier, drawn, fixed, numeric, servers_at
 from .search import PARTIAL_TTL, Found, Search, Terms
 
 LOCATING = 4096
@@ -50,6 +50,8 @@ class Located(NamedTuple):
     stale: bool
     """Whether some of it is past its time, because no name server answers (RFC 8767)."""
     why: tuple[Used, ...]
+    tiers: tuple[Tier, ...] = ()
+    """What the order was drawn from, for whoever draws again."""
 
 
 class _Kept:
@@ -195,7 +197,7 @@ class Resolver:
         servers = fixed(found.tiers) if stable else drawn(found.tiers, self._random)
         if self._failures and not stable:
             servers = self._failures.last(servers)
-        return Located(hop.host, tuple(servers), found.expires, found.stale, found.why)
+        return Located(hop.host, tuple(servers), found.expires, found.stale, found.why, found.tiers)
 
     async def _find(self, hop: Hop) -> _Kept:
         search = Search(hop, self._terms, self._lookup, self._local, self._setup.timeout)
@@ -239,7 +241,7 @@ class Resolver:
         chosen = None
         if found is not None and all(len(tier) == 1 for tier in found.tiers):
             servers = tuple(drawn(found.tiers, self._random))
-            chosen = Located(hop.host, servers, expires, found.stale, found.why)
+            chosen = Located(hop.host, servers, expires, found.stale, found.why, found.tiers)
         kept = _Kept(found, error, expires, chosen)
         self._kept.put(hop, kept)
         return kept

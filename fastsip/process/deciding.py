@@ -18,6 +18,8 @@ from fastsip._targets import TargetTable
 from fastsip._worker import Worker
 from fastsip.launch import PolicySetup, Settings, WorkerSetup
 
+from .naming import Naming
+
 if TYPE_CHECKING:
     from fastsip.policy.desk import Deciders
     from fastsip.policy.plan import Target
@@ -37,6 +39,7 @@ class Deciding:
         self._policy: Policy | None = None
         self._segment: SegmentReader | None = None
         self._targets = TargetTable(setup.targets_fd) if setup.targets_fd >= 0 else None
+        self.naming = Naming(worker, setup.policy.dns, setup.listeners)
         self._prober: ProberThread | None = None
         self._pinger: PingerThread | None = None
         self._policy_setup, self._settings = setup.policy, setup.settings
@@ -65,6 +68,7 @@ class Deciding:
     def follow(self, policy: PolicySetup, settings: Settings) -> None:
         """A reload; `news` says when it is followed."""
         self._policy_setup, self._settings = policy, settings
+        self.naming.follow(policy.dns)
         self._probe()
         self._ping()
         if self._policy is not None:
@@ -88,6 +92,7 @@ class Deciding:
             self._pinger.end()
         if self._policy is not None:
             self._policy.stop()
+        self.naming.end()
         os.close(self.news_fd)
 
     def _probe(self) -> None:
@@ -98,7 +103,9 @@ class Deciding:
         elif self._targets is not None and self._setup.index == 0 and any(one.probe for one in gateways):
             from .probing import ProberThread
 
-            self._prober = ProberThread(self._targets, [one.host for one in self._setup.listeners], gateways)
+            self._prober = ProberThread(
+                self._targets, [one.host for one in self._setup.listeners], gateways, self.naming.by_udp
+            )
 
     def _ping(self) -> None:
         period = self._settings.ping / 1000
@@ -130,7 +137,12 @@ class Deciding:
         assert segment is not None
         timeout = settings.policy_timeout / 1000
         return Terms(
-            policy.module, policy.folder, timeout, encode_plan, lambda: _deciders(policy, settings, segment, table)
+            policy.module,
+            policy.folder,
+            timeout,
+            encode_plan,
+            lambda: _deciders(policy, settings, segment, table),
+            self.naming,
         )
 
 

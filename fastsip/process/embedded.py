@@ -262,6 +262,7 @@ class _Running:
         poller.register(self._wake, select.POLLIN)
         if not self.deciding.begun:
             poller.register(self.engine.worker.policy_fd, select.POLLIN)
+        poller.register(self.engine.worker.names_fd, select.POLLIN)
         store = self.core.fileno()
         if store is not None:
             poller.register(store, select.POLLIN)
@@ -271,6 +272,9 @@ class _Running:
             if self.engine.worker.policy_fd in events:
                 poller.unregister(self.engine.worker.policy_fd)
                 self.deciding.begin()
+            if self.engine.worker.names_fd in events:
+                poller.unregister(self.engine.worker.names_fd)
+                self.deciding.naming.begin()
             for fd in (self.engine.worker.wake_fd, self._wake):
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(fd)

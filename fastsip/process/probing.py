@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from fastsip._targets import TargetTable
 from fastsip.launch import GatewaySetup
 from fastsip.routes.prober import Probing
-from fastsip.routes.sender import OptionsSender
+from fastsip.routes.sender import Locate, OptionsSender
 
 log = logging.getLogger("fastsip.prober")
 
@@ -25,10 +25,16 @@ JOIN = 1.0
 class ProberThread:
     """Asks from its start until `end`. Belongs to the service thread."""
 
-    def __init__(self, table: TargetTable, hosts: Sequence[str], gateways: Sequence[GatewaySetup]) -> None:
-        """`hosts` are the addresses the server listens on."""
+    def __init__(
+        self,
+        table: TargetTable,
+        hosts: Sequence[str],
+        gateways: Sequence[GatewaySetup],
+        locate: Locate | None = None,
+    ) -> None:
+        """`hosts` are the addresses the server listens on; `locate` finds gateways that are names."""
         self._loop = asyncio.new_event_loop()
-        self._sender = OptionsSender(hosts)
+        self._sender = OptionsSender(hosts, locate)
         self._probing = Probing(table, gateways, self._sender.send)
         self._thread = threading.Thread(target=self._run, name="fastsip prober", daemon=True)
         self._thread.start()

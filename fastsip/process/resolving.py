@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from fastsip.dns import Hop, Located, NoServer, Resolver, Server
@@ -44,6 +45,14 @@ class ResolverThread:
             over.set_exception(NoServer("the resolver is closed", temporary=True))
             return over
         return asyncio.run_coroutine_threadsafe(self._resolver.locate(hop, stable=stable), self._loop)
+
+    async def locating(self, hop: Hop) -> Located:
+        """The same for whoever is called in this thread."""
+        return await self._resolver.locate(hop)
+
+    def attend(self, fd: int, called: Callable[[], None]) -> None:
+        """From now on `called` is called in this thread when the descriptor is readable."""
+        self._loop.call_soon_threadsafe(self._loop.add_reader, fd, called)
 
     def failed(self, server: Server, for_seconds: float) -> None:
         """See `Resolver.failed`."""

@@ -53,6 +53,7 @@ class ServiceLoop:
         self.deciding = Deciding(setup, self.engine)
         self.poller.register(self.deciding.news_fd, zmq.POLLIN)
         self.poller.register(self.engine.policy_fd, zmq.POLLIN)
+        self.poller.register(self.engine.names_fd, zmq.POLLIN)
         self.settings = setup.settings
         self.running = True
         self.draining = False
@@ -94,8 +95,12 @@ class ServiceLoop:
                 self._orders()
             if self.engine.policy_fd in events:
                 self.deciding.begin()
+            if self.engine.names_fd in events:
+                self.deciding.naming.begin()
             if self.deciding.begun and self.engine.policy_fd in self.poller:
                 self.poller.unregister(self.engine.policy_fd)
+            if self.deciding.naming.begun and self.engine.names_fd in self.poller:
+                self.poller.unregister(self.engine.names_fd)
             if self.deciding.news_fd in events:
                 self._followed()
             if self.draining and self.hot.drained():

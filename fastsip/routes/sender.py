@@ -11,7 +11,7 @@ import contextlib
 import ipaddress
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from fastsip._message import Uri
@@ -30,6 +30,10 @@ REQUEST = (
     "Accept: application/sdp\r\n"
     "Content-Length: 0\r\n\r\n"
 )
+
+
+Locate = Callable[[str, int | None], Awaitable[Sequence[tuple[str, int]]]]
+"""From a host name, and a port where the URI has one, to addresses over UDP, the best first."""
 
 
 class _Endpoint(asyncio.DatagramProtocol):
@@ -83,6 +87,27 @@ class _Endpoint(asyncio.DatagramProtocol):
         self._timer = self._loop.call_later(patience, self._turn, []) if patience is not None else None
 
 
+SERVERS_AT_MOST = 8
+
+
+async def _first(asked: Sequence[asyncio.Future[Heard | None]]) -> Heard | None:
+    """The best of what is heard first: of several a 503 speaks for one of them alone."""
+    left = set(asked)
+    worse: Heard | None = None
+    try:
+        while left:
+            done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                heard = one.result()
+                if heard is not None and heard.status != 503:
+                    return heard
+                worse = worse or heard
+        return worse
+    finally:
+        for one in left:
+            one.cancel()
+
+
 def _resolve(future: asyncio.Future[Heard | None] | None, heard: Heard | None) -> None:
     if future is not None and not future.done():
         future.set_result(heard)
@@ -97,19 +122,27 @@ def _retry_after(value: str | None) -> int:
 class OptionsSender:
     """Sends OPTIONS; `send` is what a prober wants. Belongs to one event loop."""
 
-    def __init__(self, hosts: Sequence[str]) -> None:
-        """`hosts` are the addresses the server listens on, as numbers; the first of a gateway's family is used."""
+    def __init__(self, hosts: Sequence[str], locate: Locate | None = None) -> None:
+        """`hosts` are the addresses the server listens on, as numbers; the first of a gateway's family is used.
+        `locate` finds gateways that are names; without it there are none."""
         self._hosts = hosts
+        self._locate = locate
         self._endpoints: dict[str, _Endpoint] = {}
 
     async def send(self, slot: int, uri: str) -> Heard | None:
-        """The final response of the gateway at this URI, whose host is an address; None if none came (Timer F) or the
-        system has no way to it. Raises OSError if no socket can be had, ValueError for a host name."""
+        """The final response of the gateway at this URI; None if none came (Timer F) or the system has no way to it. Of
+        a name all servers are asked, and the first to answer speaks for it. Raises OSError if no socket can be had,
+        ValueError for a host name where none can be looked up, NoServer for one that has no server."""
         parsed = Uri(uri)
-        host = ipaddress.ip_address(parsed.host or "")
-        address = str(host), parsed.port or 5060
-        endpoint = await self._endpoint(address)
-        return await endpoint.ask(uri, address)
+        host = parsed.host or ""
+        try:
+            addresses: Sequence[tuple[str, int]] = [(str(ipaddress.ip_address(host)), parsed.port or 5060)]
+        except ValueError:
+            if self._locate is None:
+                raise
+            addresses = (await self._locate(host, parsed.port))[:SERVERS_AT_MOST]
+        asked = [(await self._endpoint(address)).ask(uri, address) for address in addresses]
+        return await _first(asked)
 
     def close(self) -> None:
         for endpoint in self._endpoints.values():

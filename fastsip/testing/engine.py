@@ -16,8 +16,8 @@ import heapq
 import itertools
 import os
 import socket
-from collections.abc import Callable, Iterator
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -38,9 +38,12 @@ from fastsip._targets import TargetTable, table_format
 from fastsip._transport import SLOTS_SIZE
 from fastsip._worker import Worker
 from fastsip.auth import ha1_md5, ha1_sha256
-from fastsip.launch import ListenerSetup, Settings, WorkerSetup
+from fastsip.launch import DnsSetup, ListenerSetup, PolicySetup, Settings, WorkerSetup
 from fastsip.policy.plan import Plan
 from fastsip.policy.request import Question
+
+if TYPE_CHECKING:
+    from fastsip._worker import Named, Wanted
 
 SETTINGS = Settings(
     domains=["example.com"],
@@ -117,7 +120,14 @@ class Engine:
 
     later = object()
 
-    def __init__(self, asked: Callable[[Question], object] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        asked: Callable[[Question], object] | None = None,
+        names: Mapping[str, Sequence[Named]] | None = None,
+        **settings: Any,
+    ) -> None:
+        """`names` are those there are, with their servers; one that has none does not exist, and one that is not there
+        is not answered until `say` does; without it names are no next hops."""
         control, rings, slots, segment, nonces = (
             os.memfd_create(name) for name in ("control", "rings", "slots", "segment", "nonces")
         )
@@ -151,10 +161,17 @@ class Engine:
                 targets_fd=targets,
                 clock=CLOCK,
                 state_endpoint="",
+                policy=PolicySetup(dns=DnsSetup() if names is not None else None),
                 settings=msgspec.structs.replace(SETTINGS, **{"listen": [self.listening], **settings}),
             )
         )
         self.asked = asked
+        self.names = dict(names or {})
+        self.sought: list[str] = []
+        """Names the engine had to ask for."""
+        self.failed: list[tuple[str, int]] = []
+        """Servers it says have failed."""
+        self._unsaid: list[Wanted] = []
         self.now = 0.0
         """Seconds of virtual time."""
         self._ms = 0
@@ -204,6 +221,9 @@ class Engine:
             for question in self.worker.take_questions():
                 busy = True
                 self._decide(Question(*question))
+            for wanted in self.worker.take_names():
+                busy = True
+                self._seek(wanted)
             for device in self.devices:
                 while device.take():
                     busy = True
@@ -245,6 +265,25 @@ class Engine:
         for fd in self._fds:
             os.close(fd)
         return left
+
+    def say(self, host: str, *servers: Named, lifetime: float = 60) -> None:
+        """What a name is from now on: transport, address, port, tier, choice, weight of each of its servers."""
+        self.names[host] = servers
+        unsaid, self._unsaid = self._unsaid, []
+        for wanted in unsaid:
+            self._seek(wanted, lifetime, again=True)
+
+    def _seek(self, wanted: Wanted, lifetime: float = 60, again: bool = False) -> None:
+        key, host, port, _, _ = wanted
+        if key is None:
+            self.failed.append((host, port or 0))
+            return
+        if not again:
+            self.sought.append(host)
+        if host in self.names:
+            self.worker.located(key, lifetime, self.names[host])
+        else:
+            self._unsaid.append(wanted)
 
     def _decide(self, question: Question) -> None:
         if question.kind not in (1, 2):
