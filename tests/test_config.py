@@ -217,11 +217,10 @@ LATER = {
         'fastsip.toml:2: gateways.a.uri = "sip:192.0.2.7;transport=tcp": not supported in this version: tcp (only udp',
     ),
     "gateway by tls": ('[gateways.a]\nuri = "sips:192.0.2.7"', "not supported in this version: tls (only udp is)"),
-    "gateway by name": (
+    "trusted gateway by name": (
         '[gateways.a]\nuri = "sip:gw1.example.com"\ntrusted = true',
         'fastsip.toml:2: gateways.a.uri = "sip:gw1.example.com": expected an address in place of "gw1.example.com", '
-        'such as "sip:192.0.2.7:5060": names of gateways are not supported in this version (no DNS), and whom to trust '
-        "has to be known by address",
+        'such as "sip:192.0.2.7:5060", with trusted = true: whom to trust has to be known by address',
     ),
 }
 

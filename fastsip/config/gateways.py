@@ -62,10 +62,12 @@ def check(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
 
 
 def addresses(tables: Tables, slots: Sequence[int]) -> list[GatewayAddress]:
-    """Where they are. `slots` are those of `in_table`."""
+    """Where those are that are no names. `slots` are those of `in_table`."""
     found = []
     for slot, gateway in zip(slots, tables.gateways.values(), strict=True):
         uri = Uri(gateway.uri)
+        if not _is_address(uri.host or ""):
+            continue
         found.append(GatewayAddress(slot, uri.host or "", uri.port or 5060, gateway.trusted))
     return found
 
@@ -130,11 +132,17 @@ def _unreachable(gateway: Gateway) -> str | None:
     transport = uri.parameters.get("transport", "").lower()
     if uri.scheme == "sips" or transport not in UDP:
         return f"not supported in this version: {'tls' if uri.scheme == 'sips' else transport} (only udp is)"
-    try:
-        ipaddress.ip_address(uri.host or "")
-    except ValueError:
+    if gateway.trusted and not _is_address(uri.host or ""):
         return (
-            f'expected an address in place of "{uri.host}", such as "sip:192.0.2.7:5060": names of gateways are not '
-            "supported in this version (no DNS), and whom to trust has to be known by address"
+            f'expected an address in place of "{uri.host}", such as "sip:192.0.2.7:5060", with trusted = true: whom to '
+            "trust has to be known by address (auth.trusted names networks)"
         )
     return None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
