@@ -549,7 +549,10 @@ cdef class Worker:
         transport, address, port, tier, choice and weight of each, those of a tier and of a choice next to each other;
         none: there are none. An answer that finds no room is lost, and the request has its deadline."""
         cdef Order order
-        cdef NameAnswer* said = <NameAnswer*>malloc(sizeof(NameAnswer))
+        cdef NameAnswer* said
+        if self.orders == NULL:
+            return                           # it was closed
+        said = <NameAnswer*>malloc(sizeof(NameAnswer))
         if said == NULL:
             raise MemoryError
         memset(&order, 0, sizeof(order))

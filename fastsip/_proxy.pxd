@@ -221,6 +221,7 @@ cdef struct ResponseContext:     # RFC 3261 16.2
     uint8_t exhausted            # no step follows: it ends with its last branch
     uint8_t asking               # the question that waits for the policy, 0 for none
     uint8_t failures             # how often the policy was asked about one
+    uint8_t unlocated            # contacts of a 3xx are names that were not looked for yet
     uint8_t rights               # RIGHT_*
     uint8_t initial              # a request without To tag: counts as a call
     uint8_t method

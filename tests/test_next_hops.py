@@ -259,3 +259,24 @@ def test_those_that_wait_are_bounded() -> None:
         assert alice.seen == ["503 MESSAGE"] * 4 and s.engine.counters()["names_refused"] == 4
         s.engine.advance(3.1)
         assert Counter(alice.seen) == {"503 MESSAGE": 4, "500 MESSAGE": 4096}
+
+
+@pytest.mark.parametrize(("known", "seen"), [(True, "200"), (False, "500"), (None, "500")])
+def test_contacts_of_a_redirection(known: bool | None, seen: str) -> None:
+    """16.5: a 3xx that is followed here leads to names too; None: nobody says anything of them."""
+    with scene(names={}, recurse=True, dns_timeout=3000) as s:
+        alice, bob, carol = s.phones("alice", "bob", "carol")
+        bob.does((0.1, "302 Moved", f"Contact: <{binding(carol, 'carol.example.net')}>"))
+        carol.does((0.1, "180 Ringing"), (0.2, "200 OK"))
+        s.engine.bind("bob@example.com", bob.contact)
+        alice.calls("sip:bob@example.com")
+        s.engine.advance(0.3)
+        assert s.engine.sought == ["carol.example.net"] and alice.seen == ["100"]
+        if known is not None:
+            s.engine.say("carol.example.net", *([at(carol)] if known else []))
+        s.engine.advance(0.5 if known is not None else 3)
+        assert alice.seen == (["100", "180", seen] if known else ["100", seen])
+        alice.calls("sip:bob@example.com")
+        s.engine.advance(0.2)
+        alice.cancels()
+        s.engine.advance(0.5)

@@ -212,7 +212,8 @@ cdef bint named_hop(Proxy* p, const uint8_t* data, Slice host, const Uri* uri, c
             dead = n.dead_count != 0 and not n.stable and is_dead(n, server, p.layer.now)
             if dead != (late == 1):
                 continue
-            if transport_route(p.transport, like, &server.address, server.transport, &n.located[found]):
+            if (address_is_sendable(&server.address)
+                    and transport_route(p.transport, like, &server.address, server.transport, &n.located[found])):
                 found += 1
     p.located = found
     if found == 0:
@@ -254,6 +255,8 @@ cdef bint wait_for_name(Proxy* p, ResponseContext* ctx) noexcept nogil:
     p.locating += 1
     count_add(p.block, COUNT_names_asked, 1)
     if ctx.wait.kind != TIMER_WAIT_NAME or not timer_is_armed(&ctx.wait):
+        if ctx.wait.kind == TIMER_TRYING and timer_is_armed(&ctx.wait):
+            on_trying(p, ctx)
         timer_cancel(p.layer.wheel, &ctx.wait)
         ctx.wait.kind = TIMER_WAIT_NAME
         timer_arm(p.layer.wheel, &ctx.wait, p.layer.now, p.settings.dns_timeout)
@@ -298,12 +301,39 @@ cdef void route_on(Proxy* p, ResponseContext* ctx, bint again) noexcept nogil:
     run_plan(p, ctx, m, &r)
 
 
+cdef bint locate_candidates(Proxy* p, ResponseContext* ctx) noexcept nogil:
+    # Contacts of a 3xx that are names: False while one of them is waited for. Who is not found is tried in vain.
+    cdef Target* target
+    cdef uint32_t i
+    for i in range(ctx.plan.target_count):
+        target = &ctx.plan.targets[i]
+        if target.state != TARGET_CANDIDATE or target.step != ctx.step or target.order != NULL:
+            continue
+        p.missed = False
+        if not hop_of(p, ctx, target) and p.missed and wait_for_name(p, ctx):
+            return False
+    ctx.unlocated = 0
+    timer_cancel(p.layer.wheel, &ctx.wait)
+    return True
+
+
 cdef void on_name_late(Proxy* p, ResponseContext* ctx) noexcept nogil:
     # The deadline: whoever else the request can be sent to gets it now.
     count_add(p.block, COUNT_names_late, 1)
+    go_on_named(p, ctx, False)
+
+
+cdef void go_on_named(Proxy* p, ResponseContext* ctx, bint again) noexcept nogil:
     ctx.asking = 0
     p.locating -= 1
-    route_on(p, ctx, False)
+    if ctx.final_sent:
+        return                   # somebody who had been silent has answered meanwhile
+    if ctx.plan.target_count == 0:
+        route_on(p, ctx, again)
+        return
+    if not again:
+        ctx.unlocated = 0
+    go_on(p, ctx)
 
 
 cdef void proxy_located(Proxy* p, const NameAnswer* said) noexcept nogil:
@@ -322,9 +352,7 @@ cdef void proxy_located(Proxy* p, const NameAnswer* said) noexcept nogil:
     ctx = <ResponseContext*>server.user
     if ctx.kind != CONTEXT_PROXY or ctx.asking != QUESTION_NAME:
         return
-    ctx.asking = 0
-    p.locating -= 1
-    route_on(p, ctx, True)
+    go_on_named(p, ctx, True)
 
 
 # What has no transaction: ACK, and requests of stateless roles. They are received once more when their name is known.

@@ -151,6 +151,8 @@ cdef void run_plan(Proxy* p, ResponseContext* ctx, const Message* m, const Routi
     while ctx.in_step == 0 and not ctx.final_sent:
         timer_cancel(p.layer.wheel, &ctx.ring)
         if not ctx.stopped:
+            if ctx.unlocated and not locate_candidates(p, ctx):
+                return
             started = start_group(p, ctx, m, r)
             if started == STARTED_SOME:
                 continue
@@ -334,10 +336,15 @@ cdef int recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogi
             left -= 1
             tried += 1
             continue
-        if (length >= MAX_URI or ctx.plan.target_count >= ctx.plan.target_room
-                or not next_hop(p, m.data, &uri, &ctx.source, &flow)):
+        if length >= MAX_URI or ctx.plan.target_count >= ctx.plan.target_room:
             continue
-        if not ctx.rights & (RIGHT_TRUSTED | RIGHT_AUTHENTICATED) and gateway_at(p.settings, &flow.remote):
+        p.missed = False
+        if not next_hop(p, m.data, &uri, &ctx.source, &flow):
+            if not p.missed:
+                continue
+            memset(&flow, 0, sizeof(Flow))
+            ctx.unlocated = 1
+        elif not ctx.rights & (RIGHT_TRUSTED | RIGHT_AUTHENTICATED) and gateway_at(p.settings, &flow.remote):
             continue             # not on a stranger's behalf
         i = ctx.plan.target_count - (ctx.plan.target_room - MAX_RECURSION)
         target = &ctx.plan.targets[ctx.plan.target_count]

@@ -68,7 +68,6 @@ class Deciding:
     def follow(self, policy: PolicySetup, settings: Settings) -> None:
         """A reload; `news` says when it is followed."""
         self._policy_setup, self._settings = policy, settings
-        self.naming.follow(policy.dns)
         self._probe()
         self._ping()
         if self._policy is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastsip._worker import Worker
 from fastsip.launch import DnsSetup, ListenerSetup
-from fastsip.policy.complaints import Complaints
+from fastsip.policy.complaints import INTERVAL, Complaints
 
 if TYPE_CHECKING:
     from fastsip.dns import Hop, Located, NoServer, Server
@@ -33,6 +33,8 @@ NONE_FOR = 5.0
 UNSURE_FOR = 2.0
 """The same where no name server could say (RFC 9520)."""
 SHORTEST = 0.1
+TOLD = 20
+"""Names without a server that are named in the log in ten seconds; of more, how many."""
 SERVERS = 8
 """Of one name, at most, in the hot thread."""
 
@@ -52,6 +54,7 @@ class Naming:
         self._resolver: ResolverThread | None = None
         self._complaints = Complaints(log)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told: dict[str, float] = {}
 
     @property
     def begun(self) -> bool:
@@ -149,6 +152,14 @@ class Naming:
 
     def _none(self, key: Key, hop: Hop, none: NoServer) -> None:
         self._engine.located(key, UNSURE_FOR if none.temporary else NONE_FOR, ())
+        now = time.monotonic()
+        if hop.host not in self._told:
+            if len(self._told) >= TOLD:
+                self._told = {host: until for host, until in self._told.items() if until > now}
+            if len(self._told) >= TOLD:
+                self._complaints.warn("others", "other names cannot be reached either")
+                return
+            self._told[hop.host] = now + INTERVAL
         self._complaints.warn(hop.host, f"{hop} cannot be reached: {none.reason}")
 
 

@@ -137,12 +137,14 @@ class ServiceLoop:
                 self.running = False
             elif order == "reload":
                 self.settings = msgspec.convert(message["settings"], Settings)
+                policy = msgspec.convert(message["policy"], PolicySetup)
+                self.deciding.naming.follow(policy.dns)  # first: the hot thread forgets names when it follows
                 self.engine.reload(self.settings)
                 try:
                     self.engine.renew(msgspec.convert(message["tls"], TlsSetup | None))
                 except ValueError as error:
                     logger.error("the former certificates stay: %s", error)
-                self.deciding.follow(msgspec.convert(message["policy"], PolicySetup), self.settings)
+                self.deciding.follow(policy, self.settings)
             elif order == "drain":
                 self.hot.drain(self.settings.drain_timeout / 1000)
                 self.draining = True
