@@ -130,6 +130,11 @@ MISTAKES = {
         "[gateways.gw1]\nweight = 1",
         'fastsip.toml:1: gateways.gw1: "uri" is missing: a SIP URI such as',
     ),
+    "gateway by name that is trusted": (
+        '[gateways.a]\nuri = "sip:gw1.example.com"\ntrusted = true',
+        'fastsip.toml:2: gateways.a.uri = "sip:gw1.example.com": expected an address in place of "gw1.example.com", '
+        'such as "sip:192.0.2.7:5060", with trusted = true: whom to trust has to be known by address',
+    ),
     "gateway uri": (
         '[gateways.gw1]\nuri = "gw1"',
         'gateways.gw1.uri = "gw1": expected a SIP URI such as "sip:bob@example.com"',
@@ -217,11 +222,6 @@ LATER = {
         'fastsip.toml:2: gateways.a.uri = "sip:192.0.2.7;transport=tcp": not supported in this version: tcp (only udp',
     ),
     "gateway by tls": ('[gateways.a]\nuri = "sips:192.0.2.7"', "not supported in this version: tls (only udp is)"),
-    "trusted gateway by name": (
-        '[gateways.a]\nuri = "sip:gw1.example.com"\ntrusted = true',
-        'fastsip.toml:2: gateways.a.uri = "sip:gw1.example.com": expected an address in place of "gw1.example.com", '
-        'such as "sip:192.0.2.7:5060", with trusted = true: whom to trust has to be known by address',
-    ),
 }
 
 ROWS = {
