@@ -42,7 +42,7 @@ def _share(item: pytest.Item) -> pytest.MarkDecorator | None:
     """How a test may share the machine. Whole servers under load, where SIPp's clock or ours decides, run one after
     another with nothing beside them; files with servers of their own share a process; the rest goes anywhere."""
     name = item.path.name
-    alone = ("test_lossy.py", "test_faults.py", "test_server.py", "test_policy_server.py")
+    alone = ("test_lossy.py", "test_faults.py", "test_server.py", "test_policy_server.py", "test_next_hops_served.py")
     if name.startswith("test_flows") or name in alone:
         return pytest.mark.alone
     if name.startswith("test_proxy") or item.path.parent.name == "transaction":

@@ -26,6 +26,8 @@ from dns_kit import HOST, NameServer
 from gateway_kit import Caller, Gateway, Routed, until
 from harness import Message, Phone, Server, free_port, requires_peer
 
+import fastsip
+
 pytestmark = requires_peer("nsd")
 
 QUICK = {"timeout": 2, "naptr": False, "try_time": 0.3}
@@ -255,17 +257,18 @@ def test_a_silent_name_server_stops_only_those_who_need_it(hole: int) -> None:
             if got is not None and isinstance(got, Message) and got.status:
                 answers.append((got.status, got.call_id, time.monotonic() - begun))
         assert {status for status, _, _ in answers} == {500} and len({call_id for _, call_id, _ in answers}) == 100
-        assert 1.4 < answers[0][2] and answers[-1][2] < 2.5
+        assert answers[0][2] > 1.4 and answers[-1][2] < 2.5
 
 
 def measured(server: Server) -> float:
     """The p99 of INVITE to 200 in ms, of 1,000 calls/s to registered phones."""
-    words = ["call", server.hostport, "--answer", "--rate", "1000", "--duration", "5s", "--hold", "100ms"]
+    users = ["--users", "user0..99", "--domain", server.domains[0]]
+    words = ["call", server.hostport, "--answer", *users, "--rate", "1000", "--duration", "5", "--hold", "100ms"]
     done = subprocess.run(
         [sys.executable, "-m", "fastsip", "load", *words, "--json", "-q"], stdout=subprocess.PIPE, timeout=60
     )
     found = orjson.loads(done.stdout)
-    assert found["counters"]["ended"] > 4000 and not found["failures"], found
+    assert found["done"] > 4000 and not found["failures"], (found["failures"], found["generator"])
     return float(found["response_times"]["invite_200"]["p99"])
 
 
@@ -273,7 +276,7 @@ def measured(server: Server) -> float:
 def test_calls_at_full_speed_beside_a_silent_name_server(hole: int) -> None:
     """Median of five, in turn: within 1.2 x or 2 ms of what it is without."""
     alone, beside = [], []
-    with Server(extra=dns(hole, timeout=2)) as server, Phone(server.address) as crowd:
+    with Server(domains=["example.com"], extra=dns(hole, timeout=2)) as server, Phone(server.address) as crowd:
         for _ in range(5):
             alone.append(measured(server))
             over = threading.Event()
@@ -287,6 +290,7 @@ def test_calls_at_full_speed_beside_a_silent_name_server(hole: int) -> None:
             time.sleep(2.5)
         assert server.stats()["total"]["names_asked"] > 1000
     before, after = statistics.median(alone), statistics.median(beside)
+    print(f"p99 of INVITE to 200: {before:.2f} ms alone, {after:.2f} ms beside")
     assert after <= max(1.2 * before, before + 2), (alone, beside)
 
 
@@ -296,3 +300,14 @@ def _ask_for_names(crowd: Phone, over: threading.Event) -> None:
     while not over.wait(0.01):
         number += 1
         crowd.send(crowd.request("MESSAGE", f"sip:x@host{number}-{time.monotonic_ns()}.example.net"))
+
+
+def test_inside_another_program(peers: tuple[Gateway, Gateway], zones: NameServer) -> None:
+    one, _ = peers
+    listen = {"listen": [f"udp:{HOST}:0"], "domains": ["example.com"]}
+    with (
+        fastsip.Proxy(server=listen, dns={"servers": [f"{HOST}:{zones.port}"], **QUICK}) as proxy,
+        Caller(proxy.addresses[0]) as alice,
+    ):
+        assert alice.call("sip:carol@example.net").status == 200
+        assert invites(one) == ["sip:carol@example.net"]
