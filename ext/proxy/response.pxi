@@ -439,6 +439,7 @@ cdef void branch_failed(Proxy* p, Transaction* client, int status) noexcept nogi
     target = &ctx.plan.targets[client.branch]
     if target.state == TARGET_SILENT:
         end_silent(p, ctx, target)
+        return                   # and the plan may be gone
     if target.state != TARGET_ACTIVE:
         return
     if target.large == LARGE_STREAM and back_to_datagrams(p, ctx, target):
