@@ -50,7 +50,7 @@ cdef extern from *:
         uint32_t incarnation
         uint32_t in_hand
         uint32_t in_hand_length
-        uint64_t counters[64]
+        uint64_t counters[96]
     void count_ping "COUNT_PING"(WorkerWords* block) noexcept
 
 COUNTERS = tuple([counter_names[i].decode() for i in range(COUNT_END)])

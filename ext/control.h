@@ -11,7 +11,7 @@
 #include "siphash.h"
 
 #define CONTROL_MAGIC 0x6c6f72746e6f6366ULL
-#define CONTROL_LAYOUT 3
+#define CONTROL_LAYOUT 4
 #define MAX_WORKERS 64
 #define BUCKETS 1024
 #define EPOCH_IDLE UINT64_MAX
@@ -49,10 +49,10 @@ typedef struct WorkerBlock {
     _Atomic uint32_t incarnation;
     _Atomic uint32_t in_hand;                  /* receive slot being worked on + 1, 0 for none: for the crash file */
     _Atomic uint32_t in_hand_length;
-    _Alignas(64) uint64_t counters[64];        /* enum Counter; written by the owner only, torn reads impossible */
+    _Alignas(64) uint64_t counters[96];        /* enum Counter; written by the owner only, torn reads impossible */
 } WorkerBlock;
 
-_Static_assert(COUNT_END <= 64, "the counters outgrew their block");
+_Static_assert(COUNT_END <= 96, "the counters outgrew their block");
 
 typedef struct Control {
     uint64_t magic;

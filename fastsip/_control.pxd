@@ -26,7 +26,7 @@ cdef extern from "control.h" nogil:
         COUNT_END
 
     ctypedef struct WorkerBlock:
-        uint64_t counters[64]
+        uint64_t counters[96]
     ctypedef struct Control:
         uint64_t magic
         uint32_t layout
