@@ -204,7 +204,7 @@ cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, co
         s.count += 1
     c.next = 0
     c.transport = t.listeners[listener].transport
-    c.outgoing = c.listed = c.dirty = c.blocked = c.crlf = c.finishing = 0
+    c.outgoing = c.blocked = c.crlf = c.finishing = 0       # listed, dirty: the slot may still stand in those lists
     c.listener = <uint16_t>listener
     c.events = 0
     c.remote = remote[0]

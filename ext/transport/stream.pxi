@@ -22,8 +22,8 @@ cdef int receive_streams(TransportState* t) noexcept nogil:
         c.listed = 0
         events = c.events
         c.events = 0
-        if c.fd < 0:
-            continue                         # gone, or still at the door
+        if c.fd < 0 or events == 0:
+            continue                         # gone, still at the door, or the slot is somebody else's by now
         if c.queue == QUEUE_OPENING:
             if not connection_opened(t, c):
                 continue
