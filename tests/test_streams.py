@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from certificates import Authority
-from harness import Message, Phone, Server
+from harness import Message, Phone
 from harness.ports import free_port
-from harness.stream import SecurePhone, StreamPhone, call
+from harness.stream import StreamPhone, call
+from stream_kit import DOMAIN, StreamServer, options, plain, secure
 
-DOMAIN = "example.com"
 Maker = Callable[..., StreamPhone]
-
-
-class StreamServer(Server):
-    """A server on UDP and TCP of one port, and on TLS of another."""
-
-    def __init__(self, authority: Authority, **more: object) -> None:
-        self.secure_port = free_port("127.0.0.1")
-        chain, key = authority.sign("sip:example.com", "example.com")
-        super().__init__(**more)  # type: ignore[arg-type]
-        self.extra = {**self.extra, "tls": {"certificate": chain, "key": key, "ca_file": authority.file}}
-
-    def configuration(self) -> str:
-        text = super().configuration()
-        also = f'"tcp:{self.hostport}", "tls:{self.host}:{self.secure_port}"'
-        return text.replace(f'["udp:{self.hostport}"]', f'["udp:{self.hostport}", {also}]')
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +29,11 @@ def server(authority: Authority) -> Iterator[StreamServer]:
         yield running
 
 
-def plain(server: StreamServer, user: str = "alice") -> StreamPhone:
-    return StreamPhone(server.address, user)
-
-
-def secure(server: StreamServer, user: str = "alice") -> StreamPhone:
-    context = ssl.create_default_context(cafile=server.extra["tls"]["ca_file"])
-    return SecurePhone((server.host, server.secure_port), user, context=context)
-
-
 @pytest.fixture(params=[plain, secure], ids=["tcp", "tls"])
 def phone(request: pytest.FixtureRequest) -> Maker:
     """Makes phones of a transport."""
     maker: Maker = request.param
     return maker
-
-
-def options(one: StreamPhone, **rest: object) -> bytes:
-    return one.request("OPTIONS", f"sip:{DOMAIN}", **rest)  # type: ignore[arg-type]
 
 
 def test_answers_come_on_the_connection_of_their_request(server: StreamServer, phone: Maker) -> None:
