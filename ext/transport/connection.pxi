@@ -4,9 +4,14 @@
 # its slots, and how often that slot was used; whoever has an old name finds nobody. A name is 32 bits, so after a
 # thousand uses of a slot it comes again, and the peer's address, which is in every flow beside it, has to be right too.
 #
-# Every connection stands in one of four queues, ordered by when it entered or was last heard: those being opened, those
-# that have yet to say something, those in use, those that only have something left to send. The first of a queue is
-# always the next whose time is up, so a look at four places is all that idle connections ever cost.
+# Every connection stands in one of the queues, ordered by when it entered or was last heard: those being opened, those
+# that have yet to say something, those in use, those whose peer has closed and still waits for answers, those that only
+# have something left to send. The first of a queue is always the next whose time is up, so a look at these few places is
+# all that idle connections ever cost.
+#
+# A peer that closed its side (shutdown) may still read, and one that closed altogether looks the same until it is written
+# to. Whoever is owed an answer is kept for a while; what he was sent since is kept too, and if he turns out to be gone it
+# is given back as undelivered, to go where his Via says (RFC 3261 18.2.2).
 #
 # With TLS a connection is accepted or opened, and hands are shaken, by the door (fastsip/_tls.pxd), on a thread of its own;
 # one that is being opened has no descriptor here until then.
@@ -20,10 +25,15 @@ cdef enum:
     NEWS_PER_TURN = 64           # connections taken from the door
     FREE = -1                    # Connection.fd of a slot nobody has
     AT_DOOR = -2                 # and of a connection that is being opened with TLS
+    UNSURE = 8                   # messages to a peer that has closed, of which nobody knows whether he reads them
     LINGER = 500                 # ms for answers that are on their way from other workers, and for the peer to read them
 
 cdef enum ConnectionQueue:
-    QUEUE_OPENING, QUEUE_SILENT, QUEUE_OPEN, QUEUE_ENDING, QUEUES
+    QUEUE_OPENING, QUEUE_SILENT, QUEUE_OPEN, QUEUE_LEAVING, QUEUE_ENDING, QUEUES
+
+cdef enum:
+    IS_LEAVING = 1               # Connection.leaving: the peer will say no more
+    IS_GONE = 2                  # nor hear any more
 
 cdef struct Connection:
     int fd                       # FREE, AT_DOOR
@@ -39,7 +49,9 @@ cdef struct Connection:
     uint8_t blocked              # epoll tells when it can be written to
     uint8_t crlf                 # CR and LF seen in a row between messages
     uint8_t finishing            # nothing more is read; it ends when everything is sent
+    uint8_t leaving
     uint16_t listener
+    uint16_t owed                # final answers its peer waits for, as far as can be told from what passes
     uint32_t events
     Address remote
     Address local
@@ -56,6 +68,11 @@ cdef struct Connection:
     uint32_t out_room
     uint32_t out_sent            # bytes of the first
     uint32_t out_bytes
+    Unsure* unsure               # NULL: none
+
+cdef struct Unsure:
+    uint32_t count
+    Buffer* buffers[UNSURE]
 
 cdef struct Undelivered:
     Flow flow
@@ -67,9 +84,9 @@ cdef struct Streams:
     uint32_t live
     uint32_t free                # slot + 1
     Connection** slots
-    uint32_t first[4]            # slot + 1, by queue
-    uint32_t last[4]
-    uint32_t limits[4]           # ms
+    uint32_t first[QUEUES]       # slot + 1, by queue
+    uint32_t last[QUEUES]
+    uint32_t limits[QUEUES]      # ms
     uint64_t now                 # ms
     uint64_t partial_bytes
     uint32_t* readable           # slots that epoll named and nobody has looked at
@@ -92,6 +109,7 @@ cdef void streams_init(Streams* s) noexcept nogil:
     s.limits[<int>QUEUE_OPENING] = 4000
     s.limits[<int>QUEUE_SILENT] = 10000
     s.limits[<int>QUEUE_OPEN] = 600000
+    s.limits[<int>QUEUE_LEAVING] = 32000
     s.limits[<int>QUEUE_ENDING] = LINGER
 
 
@@ -204,8 +222,9 @@ cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, co
         s.count += 1
     c.next = 0
     c.transport = t.listeners[listener].transport
-    c.outgoing = c.blocked = c.crlf = c.finishing = 0       # listed, dirty: the slot may still stand in those lists
+    c.outgoing = c.blocked = c.crlf = c.finishing = c.leaving = 0    # listed, dirty: the slot may still stand in those lists
     c.listener = <uint16_t>listener
+    c.owed = 0
     c.events = 0
     c.remote = remote[0]
     c.local = t.listeners[listener].address
@@ -234,7 +253,7 @@ cdef bint connection_has(TransportState* t, Connection* c, int fd) noexcept nogi
 
 cdef void connection_watch(TransportState* t, Connection* c, bint writing) noexcept nogil:
     cdef epoll_event event
-    event.events = EPOLLIN | (EPOLLOUT if writing else 0)
+    event.events = (0 if c.leaving else EPOLLIN) | (EPOLLOUT if writing else 0)
     event.data.u32 = EVENT_CONNECTION + c.slot
     c.blocked = writing
     epoll_ctl(t.epoll, EPOLL_CTL_MOD, c.fd, &event)
@@ -299,6 +318,7 @@ cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
     free(c.out)
     c.out = NULL
     c.out_first = c.out_count = c.out_room = c.out_sent = c.out_bytes = 0
+    drop_unsure(t, c, &flow)
     drop_partial(t, c)
     if is_framed(c):
         frame_reader_free(&c.frames)
@@ -333,6 +353,53 @@ cdef void connection_finish(TransportState* t, Connection* c) noexcept nogil:
     c.finishing = 1
     queue_move(t.streams, c, QUEUE_ENDING)
     soon(t, c)
+
+
+cdef void connection_broken(TransportState* t, Connection* c) noexcept nogil:
+    # Its peer is not there any more.
+    if c.leaving:
+        c.leaving = IS_GONE
+    connection_close(t, c)
+
+
+cdef void connection_ended(TransportState* t, Connection* c) noexcept nogil:
+    # The peer closed, or at least will say no more.
+    if c.owed == 0 and c.out_count == 0:
+        connection_close(t, c)
+        return
+    drop_partial(t, c)
+    c.finishing = 1
+    c.leaving = IS_LEAVING
+    connection_watch(t, c, c.blocked)
+    queue_move(t.streams, c, QUEUE_LEAVING if c.owed else QUEUE_ENDING)
+
+
+cdef void remember_sent(TransportState* t, Connection* c, Buffer* buffer) noexcept nogil:
+    # To a peer that has closed. The oldest is most likely to have reached him.
+    cdef Unsure* unsure
+    if c.unsure == NULL:
+        c.unsure = <Unsure*>calloc(1, sizeof(Unsure))
+        if c.unsure == NULL:
+            return
+    unsure = c.unsure
+    if unsure.count == UNSURE:
+        buffer_release(t.pool, unsure.buffers[0])
+        unsure.count -= 1
+        memmove(&unsure.buffers[0], &unsure.buffers[1], unsure.count * sizeof(Buffer*))
+    unsure.buffers[unsure.count] = buffer_hold(buffer)
+    unsure.count += 1
+
+
+cdef void drop_unsure(TransportState* t, Connection* c, const Flow* flow) noexcept nogil:
+    cdef uint32_t i
+    if c.unsure == NULL:
+        return
+    for i in range(c.unsure.count):
+        if c.leaving == IS_GONE:
+            give_back(t, flow, c.unsure.buffers[i])
+        buffer_release(t.pool, c.unsure.buffers[i])
+    free(c.unsure)
+    c.unsure = NULL
 
 
 cdef inline void soon(TransportState* t, Connection* c) noexcept nogil:
@@ -575,7 +642,10 @@ cdef void expire_connections(TransportState* t) noexcept nogil:
                 if s.first[queue] == c.slot + 1:
                     break
                 continue
-            count_add(t.block, COUNT_connections_failed if queue == QUEUE_OPENING else COUNT_connections_idle, 1)
+            if queue == QUEUE_OPENING:
+                count_add(t.block, COUNT_connections_failed, 1)
+            elif queue < QUEUE_LEAVING:
+                count_add(t.block, COUNT_connections_idle, 1)
             connection_close(t, c)
 
 

@@ -29,7 +29,10 @@ cdef int receive_streams(TransportState* t) noexcept nogil:
                 continue
         elif events & EPOLLOUT:
             soon(t, c)
-        if c.finishing:
+        if c.leaving:
+            if events & (EPOLLHUP | EPOLLERR):
+                connection_broken(t, c)
+        elif c.finishing:
             if events & (EPOLLIN | EPOLLHUP | EPOLLERR):
                 discard(t, c)
         elif events & (EPOLLIN | EPOLLHUP | EPOLLERR):
@@ -99,7 +102,9 @@ cdef uint32_t read_connection(TransportState* t, Connection* c, uint32_t slot, u
         room = min(partial.capacity, 65535u) - partial.length
     got = read_some(t, c, target, room)
     if got <= 0:
-        if got == 0 or (errno != EAGAIN and errno != EINTR):
+        if got == 0:
+            connection_ended(t, c)
+        elif errno != EAGAIN and errno != EINTR:
             connection_close(t, c)
         elif partial != NULL:                # what there was no room for before
             return frame_all(t, c, partial.data, partial.length, slot, kept, True)
@@ -212,6 +217,8 @@ cdef uint32_t present(TransportState* t, Connection* c, Packet* packet, uint32_t
     packet.claimed = 1
     packet.kind = PACKET_RECEIVED
     count_add(t.block, COUNT_messages_in, 1)
+    if is_asking(packet.data, size) and c.owed < 65535:
+        c.owed += 1
     if t.workers > 1 and find_call_id(packet.data, size, &call_id):
         packet.call = siphash(&t.control.owner_key, packet.data + call_id.start, slice_length(call_id))
         owner = owner_by(t.control, packet.call)
@@ -220,6 +227,16 @@ cdef uint32_t present(TransportState* t, Connection* c, Packet* packet, uint32_t
             hand_over(t, owner, RING_RECEIVED, &packet.flow, packet.data, size)
             return kept
     return kept + 1
+
+
+cdef inline bint is_asking(const uint8_t* data, uint32_t length) noexcept nogil:
+    # A request that is answered.
+    return length > 12 and memcmp(data, b"SIP/", 4) != 0 and memcmp(data, b"ACK ", 4) != 0
+
+
+cdef inline bint is_final(const uint8_t* data, uint32_t length) noexcept nogil:
+    # "SIP/2.0 200 ..."
+    return length > 12 and memcmp(data, b"SIP/", 4) == 0 and data[8] != c'1'
 
 
 cdef bint hand_over(TransportState* t, uint32_t worker, int kind, const Flow* flow, const void* data,
@@ -283,7 +300,7 @@ cdef int stream_send(TransportState* t, const Flow* flow, Buffer* buffer) noexce
         handed.listener = t.listeners[flow.listener].index
         return 0 if hand_over(t, worker, RING_TO_SEND, &handed, buffer.data, buffer.length) else -1
     c = connection_named(t, flow)
-    if c == NULL:
+    if c == NULL or (c.leaving and is_asking(buffer.data, buffer.length)):
         give_back(t, flow, buffer)
         return 0
     return send_out(t, c, buffer)
@@ -322,6 +339,8 @@ cdef int queue_out(TransportState* t, Connection* c, Buffer* buffer) noexcept no
     c.out[(c.out_first + c.out_count) % c.out_room] = buffer_hold(buffer)
     c.out_count += 1
     c.out_bytes += buffer.length
+    if c.owed and is_final(buffer.data, buffer.length):
+        c.owed -= 1
     if c.queue != QUEUE_OPENING and not c.blocked:
         soon(t, c)
     return 0
@@ -385,7 +404,7 @@ cdef void flush_connection(TransportState* t, Connection* c) noexcept nogil:
                 if not c.blocked:
                     connection_watch(t, c, True)
                 return
-            connection_close(t, c)
+            connection_broken(t, c)
             return
         count_add(t.block, COUNT_bytes_out, <uint64_t>sent)
         took(t, c, <uint32_t>sent)
@@ -399,6 +418,8 @@ cdef void flush_connection(TransportState* t, Connection* c) noexcept nogil:
 cdef void all_sent(TransportState* t, Connection* c) noexcept nogil:
     if c.blocked:
         connection_watch(t, c, False)
+    if c.queue == QUEUE_LEAVING and c.owed == 0:
+        queue_move(t.streams, c, QUEUE_ENDING)
     if c.out_room > 16:                      # a burst is over
         free(c.out)
         c.out = NULL
@@ -416,7 +437,7 @@ cdef void flush_tls(TransportState* t, Connection* c) noexcept nogil:
             count_add(t.block, COUNT_bytes_out, <uint64_t>sent)
             took(t, c, <uint32_t>sent)
         if sent == -TLS_FAILED:
-            connection_close(t, c)
+            connection_broken(t, c)
             return
         if sent < <ssize_t>length:           # the socket is full: the same again, or more, when it is not
             if not c.blocked and sent != -TLS_WANT_READ:
@@ -452,6 +473,8 @@ cdef void took(TransportState* t, Connection* c, uint32_t sent) noexcept nogil:
             break
         sent -= buffer.length
         messages += buffer.length > 2
+        if c.leaving:
+            remember_sent(t, c, buffer)
         buffer_release(t.pool, buffer)
         c.out_first = (c.out_first + 1) % c.out_room
         c.out_count -= 1
