@@ -6,6 +6,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastsip._address cimport Address
+from fastsip._remark cimport Remarks
 
 cdef enum:
     TLS_DONE = 0
@@ -111,3 +112,4 @@ cdef int door_connect(DoorState* door, const Address* remote, const Address* loc
 cdef int door_fd(DoorState* door) noexcept nogil                         # readable when there is news
 cdef bint door_take(DoorState* door, DoorNews* news) noexcept nogil      # 0 when there is none; then door_fd is hushed
 cdef DoorCounters* door_counters(DoorState* door) noexcept nogil
+cdef Remarks* door_remarks(DoorState* door) noexcept nogil               # why handshakes failed; one thread reads them

@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 EXT, PACKAGE = ROOT / "ext", ROOT / "fastsip"
 
-BASE = {"_address", "_control", "_hash", "_libcrypto", "_memory", "_queue", "_targets", "_websocket"}
+BASE = {"_address", "_control", "_hash", "_libcrypto", "_memory", "_queue", "_remark", "_targets", "_websocket"}
 BASE |= {"errors", "events", "names"}
 """Declarations of C headers, the counters all processes share, exceptions and protocol names: below everything."""
 LAYERS: list[set[str]] = [

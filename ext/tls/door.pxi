@@ -106,6 +106,7 @@ cdef struct Order:
 cdef struct DoorState:
     DoorSetup setup
     DoorCounters counters
+    Remarks remarks
     int epoll
     int bell                 # orders for the door
     int chime                # news for the taker
@@ -165,7 +166,7 @@ cdef DoorState* door_new(const DoorSetup* setup) noexcept nogil:
     door.orders = queue_new(ORDERS_ROOM)
     door.news = queue_new(NEWS_ROOM)
     if (door.epoll >= 0 and door.bell >= 0 and door.chime >= 0 and door.orders != NULL and door.news != NULL and
-            sources_open(&door.sources, door.setup.unfinished)):
+            remarks_open(&door.remarks) and sources_open(&door.sources, door.setup.unfinished)):
         event.events = EPOLLIN
         event.data.ptr = &door.kind
         if epoll_ctl(door.epoll, EPOLL_CTL_ADD, door.bell, &event) == 0:
@@ -220,6 +221,7 @@ cdef void door_free(DoorState* door) noexcept nogil:
         close(door.bell)
     if door.chime >= 0:
         close(door.chime)
+    remarks_close(&door.remarks)
     queue_free(door.orders)
     queue_free(door.news)
     free(door)
@@ -299,6 +301,10 @@ cdef DoorCounters* door_counters(DoorState* door) noexcept nogil:
     return &door.counters
 
 
+cdef Remarks* door_remarks(DoorState* door) noexcept nogil:
+    return &door.remarks
+
+
 # --- the door's thread -------------------------------------------------------------------------------------------------
 
 cdef int watch(DoorState* door, int operation, int fd, uint32_t events, void* what) noexcept nogil:
@@ -308,11 +314,16 @@ cdef int watch(DoorState* door, int operation, int fd, uint32_t events, void* wh
     return epoll_ctl(door.epoll, operation, fd, &event)
 
 
+cdef inline void door_says(DoorState* door, int way, const Address* remote, const char* text) noexcept nogil:
+    remark(&door.remarks, tls_clock_ms(), TRANSPORT_TLS, way, remote, text)
+
+
 cdef void finish(DoorState* door, Knock* knock, const char* reason) noexcept nogil:
     # It leaves its list: for `ready` if somebody wants to know, else for good. `reason` is why it failed, or NULL.
     cdef DoorNews* news = &knock.news
     knocks_remove(&door.arriving if knock.incoming else &door.leaving, knock)
     if reason != NULL:
+        door_says(door, REMARK_FROM if knock.incoming else REMARK_TO, &news.remote, reason)
         snprintf(news.reason, DOOR_REASON, "%s", reason)
         tls_free(news.tls)
         if news.fd >= 0:
@@ -417,10 +428,12 @@ cdef void welcome(DoorState* door, Listener* listener, int fd, const Address* re
     cdef Knock* knock
     if door.counters.unfinished >= door.setup.unfinished:
         door.counters.refused_total += 1
+        door_says(door, REMARK_FROM, remote, "too many handshakes are under way")
         close(fd)
         return
     if not source_enter(&door.sources, remote, door.setup.per_source):
         door.counters.refused_source += 1
+        door_says(door, REMARK_FROM, remote, "too many handshakes from there are under way")
         close(fd)
         return
     knock = knock_new(door, fd, remote, True, now)
