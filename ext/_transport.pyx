@@ -19,6 +19,7 @@ from fastsip._memory cimport (
     Buffer, BufferPool, buffer_copy, buffer_hold, buffer_new, buffer_release, pool_init, pool_live, pool_trim)
 from fastsip._hash cimport siphash
 from fastsip._message cimport TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_UDP, TRANSPORT_WS, Slice, find_call_id, slice_length
+from fastsip._remark cimport REMARK_FROM, REMARK_TO, Remarks, remark, remark_error, remarks_close, remarks_open
 from fastsip._tls cimport (
     DOOR_ACCEPTED, DOOR_CONNECTED, DOOR_FAILED, TLS_FAILED, TLS_WANT_READ, TLS_WANT_WRITE, DoorNews, DoorState, Tls,
     door_connect, door_fd, door_forget, door_listen, door_take, tls_free, tls_pending, tls_read, tls_shutdown, tls_write)

@@ -25,10 +25,11 @@ from fastsip._message cimport TRANSPORT_SCTP, TRANSPORT_TCP, TRANSPORT_TLS, TRAN
 from fastsip._plan cimport *
 from fastsip._proxy cimport *
 from fastsip._queue cimport *
+from fastsip._remark cimport REMARK_TO, Remark, Remarks, remarks_take
 from fastsip._targets cimport *
 from fastsip._timer cimport *
 from fastsip._tls cimport (
-    DoorCounters, DoorSetup, DoorState, Tls, TlsContexts, door_counters, door_free, door_new, door_run,
+    DoorCounters, DoorSetup, DoorState, Tls, TlsContexts, door_counters, door_free, door_new, door_remarks, door_run,
     door_stop, tls_free)
 from fastsip._transaction cimport *
 from fastsip._transport cimport *
@@ -106,6 +107,7 @@ include "worker/name.pxi"
 
 cdef dict TRANSPORTS = {
     "udp": TRANSPORT_UDP, "tcp": TRANSPORT_TCP, "tls": TRANSPORT_TLS, "ws": TRANSPORT_WS, "wss": TRANSPORT_WSS}
+cdef dict TRANSPORT_NAMES = {number: name for name, number in TRANSPORTS.items()}
 
 
 cdef class Worker:
@@ -484,6 +486,25 @@ cdef class Worker:
             size += length
             count += 1
         return count, out[:size]
+
+    def take_remarks(self) -> list:
+        """What there is to say of connections since the last time: (to a peer or from one, text) each."""
+        found = []
+        self.read_remarks(transport_remarks(self.transport), found)
+        if self.door != NULL:
+            self.read_remarks(door_remarks(self.door), found)
+        return found
+
+    cdef int read_remarks(self, Remarks* remarks, list out) except -1:
+        cdef Remark r
+        cdef char host[ADDRESS_TEXT]
+        while remarks_take(remarks, &r):
+            peer = (<bytes>host[:address_host(&r.remote, host, True)]).decode()
+            outgoing = r.way == REMARK_TO
+            text = f"{TRANSPORT_NAMES[r.transport]} {'to' if outgoing else 'from'} {peer}:{r.remote.port}: "
+            text += (<bytes>r.text).decode("utf-8", "replace")
+            out.append((outgoing, text + (f" ({r.unsaid} more before)" if r.unsaid else "")))
+        return 0
 
     def hush_policy(self) -> None:
         """Do not signal `policy_fd` until `listen_policy`: `take_questions` will be called soon, whatever comes."""

@@ -5,6 +5,7 @@ from fastsip._address cimport Address, Flow
 from fastsip._control cimport Control
 from fastsip._memory cimport Buffer, BufferPool
 from fastsip._message cimport Slice
+from fastsip._remark cimport Remarks
 from fastsip._tls cimport DoorState, Tls
 
 cdef enum:
@@ -52,6 +53,7 @@ cdef struct TransportSetup:
 cdef struct TransportState   # opaque
 
 cpdef size_t rings_size(uint32_t workers, size_t budget) noexcept nogil
+cdef Remarks* transport_remarks(TransportState* t) noexcept nogil     # about connections; one thread reads them
 cdef TransportState* transport_new(const TransportSetup* setup) noexcept nogil       # NULL with errno
 cdef void transport_free(TransportState* t) noexcept nogil
 # Add a bound, non-blocking socket of a transport (TRANSPORT_*), listening if that is one of streams; returns its listener number or -1 with errno. A socket that is there already, by

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 
 from certificates import Authority
 from harness import Server
@@ -13,28 +14,36 @@ DOMAIN = "example.com"
 
 
 class StreamServer(Server):
-    """A server on UDP and TCP of one port, and on TLS of another. `tls` goes into the table of that name."""
+    """A server on UDP and TCP of one port, and on TLS of another. `tls` goes into the table of that name; `names` are
+    whom its certificate is for."""
 
-    def __init__(self, authority: Authority, tls: dict[str, object] | None = None, **more: object) -> None:
+    def __init__(
+        self,
+        authority: Authority,
+        tls: dict[str, object] | None = None,
+        also: Sequence[str] = (),
+        names: Sequence[str] = ("sip:example.com", "example.com"),
+        **more: object,
+    ) -> None:
         super().__init__(**more)  # type: ignore[arg-type]
         self.secure_port = free_port(self.host)
-        chain, key = authority.sign("sip:example.com", "example.com")
+        self.also = ["tcp", f"tls:{self.host}:{self.secure_port}", *also]
+        chain, key = authority.sign(*names)
         table = {"certificate": chain, "key": key, "ca_file": authority.file, **(tls or {})}
         self.extra = {**self.extra, "tls": table}
-
-    def configuration(self) -> str:
-        text = super().configuration()
-        also = f'"tcp:{self.hostport}", "tls:{self.host}:{self.secure_port}"'
-        return text.replace(f'["udp:{self.hostport}"]', f'["udp:{self.hostport}", {also}]')
 
 
 def plain(server: StreamServer, user: str = "alice") -> StreamPhone:
     return StreamPhone(server.address, user)
 
 
+def trusting(server: StreamServer) -> ssl.SSLContext:
+    """A client that believes the server's authority."""
+    return ssl.create_default_context(cafile=server.extra["tls"]["ca_file"])
+
+
 def secure(server: StreamServer, user: str = "alice") -> StreamPhone:
-    context = ssl.create_default_context(cafile=server.extra["tls"]["ca_file"])
-    return SecurePhone((server.host, server.secure_port), user, context=context)
+    return SecurePhone((server.host, server.secure_port), user, context=trusting(server))
 
 
 def options(one: StreamPhone, **rest: object) -> bytes:

@@ -5,9 +5,10 @@
 # thousand uses of a slot it comes again, and the peer's address, which is in every flow beside it, has to be right too.
 #
 # Every connection stands in one of the queues, ordered by when it entered or was last heard: those being opened, those
-# that have yet to say something, those in use, those whose peer has closed and still waits for answers, those that only
-# have something left to send. The first of a queue is always the next whose time is up, so a look at these few places is
-# all that idle connections ever cost.
+# that have yet to say something, those in use, those in the midst of a message, those whose peer has closed and still
+# waits for answers, those that only have something left to send. The first of a queue is always the next whose time is
+# up, so a look at these few places is all that idle connections ever cost; and when descriptors or memory are out, it is
+# the one to do without.
 #
 # A peer that closed its side (shutdown) may still read, and one that closed altogether looks the same until it is written
 # to. Whoever is owed an answer is kept for a while; what he was sent since is kept too, and if he turns out to be gone it
@@ -26,10 +27,13 @@ cdef enum:
     FREE = -1                    # Connection.fd of a slot nobody has
     AT_DOOR = -2                 # and of a connection that is being opened with TLS
     UNSURE = 8                   # messages to a peer that has closed, of which nobody knows whether he reads them
+    DISPENSABLE = 10000          # ms of silence after which one may have to go for another
+    DEAF = 50                    # ms until a listener without descriptors is tried again
+    FD_SPARE = 32                # descriptors connections leave to the rest of the process
     LINGER = 500                 # ms for answers that are on their way from other workers, and for the peer to read them
 
 cdef enum ConnectionQueue:
-    QUEUE_OPENING, QUEUE_SILENT, QUEUE_OPEN, QUEUE_LEAVING, QUEUE_ENDING, QUEUES
+    QUEUE_OPENING, QUEUE_SILENT, QUEUE_ENDING, QUEUE_LEAVING, QUEUE_PARTIAL, QUEUE_OPEN, QUEUES
 
 cdef enum:
     IS_LEAVING = 1               # Connection.leaving: the peer will say no more
@@ -96,7 +100,8 @@ cdef struct Streams:
     uint32_t writable_count
     uint32_t accepting           # bit per listener
     uint32_t news                # 1: the door may have some
-    uint32_t deaf                # bit per listener: not watched until a connection goes
+    uint32_t deaf                # bit per listener: not watched until a connection goes, or a little time has
+    uint64_t deaf_until          # ms
     Undelivered* undelivered
     uint32_t undelivered_count
     uint32_t undelivered_room
@@ -108,9 +113,14 @@ cdef struct Streams:
 cdef void streams_init(Streams* s) noexcept nogil:
     s.limits[<int>QUEUE_OPENING] = 4000
     s.limits[<int>QUEUE_SILENT] = 10000
+    s.limits[<int>QUEUE_PARTIAL] = 10000
     s.limits[<int>QUEUE_OPEN] = 600000
     s.limits[<int>QUEUE_LEAVING] = 32000
     s.limits[<int>QUEUE_ENDING] = LINGER
+
+
+cdef inline void says(TransportState* t, int transport, int way, const Address* remote, const char* text) noexcept nogil:
+    remark(&t.remarks, t.streams.now, transport, way, remote, text)
 
 
 cdef inline Connection* connection_in(Streams* s, uint32_t place) noexcept nogil:
@@ -415,6 +425,8 @@ cdef inline void soon(TransportState* t, Connection* c) noexcept nogil:
 cdef void stop_listening(TransportState* t, uint32_t number) noexcept nogil:
     epoll_ctl(t.epoll, EPOLL_CTL_DEL, t.listeners[number].fd, NULL)
     t.streams.deaf |= 1u << number
+    t.streams.deaf_until = t.streams.now + DEAF
+    says(t, TRANSPORT_TCP, REMARK_FROM, &t.listeners[number].address, b"no descriptor is free for more connections here")
 
 
 cdef void listen_again(TransportState* t) noexcept nogil:
@@ -429,12 +441,26 @@ cdef void listen_again(TransportState* t) noexcept nogil:
 
 
 cdef bint evict(TransportState* t) noexcept nogil:
-    # Make room: whoever has said nothing for longest goes.
-    cdef Connection* c = connection_in(t.streams, t.streams.first[<int>QUEUE_SILENT])
-    if c == NULL:
-        c = connection_in(t.streams, t.streams.first[<int>QUEUE_ENDING])
-    if c == NULL:
-        return False
+    # Make room: whoever has said nothing for longest goes, or else who is least missed. Nobody who is in use goes, nor who
+    # can be reached by nothing else.
+    cdef Streams* s = t.streams
+    cdef Connection* c = NULL
+    cdef int queue, i
+    for queue in range(<int>QUEUE_SILENT, <int>QUEUE_OPEN):
+        c = connection_in(s, s.first[queue])
+        if c != NULL and (queue != QUEUE_PARTIAL or c.since + 1000 <= s.now):
+            return dispense(t, c)
+    c = connection_in(s, s.first[<int>QUEUE_OPEN])
+    for i in range(16):
+        if c == NULL or c.since + DISPENSABLE > s.now:
+            return False
+        if c.kept <= s.now:
+            return dispense(t, c)
+        c = connection_in(s, c.after)
+    return False
+
+
+cdef bint dispense(TransportState* t, Connection* c) noexcept nogil:
     count_add(t.block, COUNT_connections_refused, 1)
     connection_close(t, c)
     return True
@@ -458,6 +484,11 @@ cdef void accept_from(TransportState* t, uint32_t number) noexcept nogil:
                 return
             continue
         address_from_sockaddr(&remote, &name)
+        if fd >= t.fd_most and not evict(t):
+            close(fd)
+            count_add(t.block, COUNT_connections_refused, 1)
+            says(t, TRANSPORT_TCP, REMARK_FROM, &remote, b"no descriptor is free")
+            continue
         c = connection_new(t, fd, number, &remote)
         if c == NULL and evict(t):
             c = connection_new(t, fd, number, &remote)
@@ -489,6 +520,7 @@ cdef Connection* connection_open(TransportState* t, const Flow* flow) noexcept n
         return open_at_door(t, flow, &local)
     fd = socket(AF_INET if flow.remote.family == 4 else AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
     if fd < 0:
+        remark_error(&t.remarks, t.streams.now, TRANSPORT_TCP, REMARK_TO, &flow.remote, errno)
         return NULL
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
     if not is_unspecified(&local):
@@ -496,10 +528,12 @@ cdef Connection* connection_open(TransportState* t, const Flow* flow) noexcept n
         local.port = 0
         length = address_to_sockaddr(&local, &name)
         if bind(fd, <sockaddr*>&name, length) < 0:
+            remark_error(&t.remarks, t.streams.now, TRANSPORT_TCP, REMARK_TO, &flow.remote, errno)
             close(fd)
             return NULL
     length = address_to_sockaddr(&flow.remote, &name)
     if connect(fd, <sockaddr*>&name, length) < 0 and errno != EINPROGRESS:
+        remark_error(&t.remarks, t.streams.now, TRANSPORT_TCP, REMARK_TO, &flow.remote, errno)
         close(fd)
         return NULL
     c = connection_new(t, fd, flow.listener, &flow.remote)
@@ -617,6 +651,7 @@ cdef bint connection_opened(TransportState* t, Connection* c) noexcept nogil:
     cdef int error = 0
     cdef socklen_t length = sizeof(error)
     if getsockopt(c.fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 or error:
+        remark_error(&t.remarks, t.streams.now, c.transport, REMARK_TO, &c.remote, error)
         count_add(t.block, COUNT_connections_failed, 1)
         connection_close(t, c)
         return False
@@ -632,6 +667,8 @@ cdef void expire_connections(TransportState* t) noexcept nogil:
     cdef Streams* s = t.streams
     cdef Connection* c
     cdef int queue
+    if s.deaf and s.deaf_until <= s.now:
+        listen_again(t)
     for queue in range(QUEUES):
         while s.first[queue]:
             c = connection_in(s, s.first[queue])
@@ -644,7 +681,12 @@ cdef void expire_connections(TransportState* t) noexcept nogil:
                 continue
             if queue == QUEUE_OPENING:
                 count_add(t.block, COUNT_connections_failed, 1)
-            elif queue < QUEUE_LEAVING:
+                if c.transport == TRANSPORT_TCP:         # else the door says it
+                    says(t, c.transport, REMARK_TO, &c.remote, b"no answer")
+            elif queue == QUEUE_PARTIAL:
+                count_add(t.block, COUNT_stream_errors, 1)
+                says(t, c.transport, REMARK_FROM, &c.remote, b"half a message, and nothing more")
+            elif queue != QUEUE_LEAVING and queue != QUEUE_ENDING:
                 count_add(t.block, COUNT_connections_idle, 1)
             connection_close(t, c)
 

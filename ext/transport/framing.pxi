@@ -4,6 +4,7 @@ cdef enum:
     FRAME_MORE = 0               # not all of the header section is there
     FRAME_NO_LENGTH = -1         # none, or one that is no number: where the next message begins nobody knows
     FRAME_TOO_LARGE = -2
+    FRAME_NO_SIP = -3
     FIRST_LINE = 8192            # bytes without any line end: this is not SIP
 
 
@@ -59,6 +60,8 @@ cdef int64_t frame_message(const uint8_t* data, uint32_t length, uint32_t* scann
     cdef const uint8_t* end = <const uint8_t*>memmem(data + start, length - start, b"\r\n\r\n", 4)
     cdef int64_t content
     head[0] = 0
+    if not 0x20 < data[0] < 0x7f:
+        return FRAME_NO_SIP                  # no message begins like this, but a TLS handshake does
     if end == NULL:
         scanned[0] = length
         if length >= RING_MESSAGE or (length >= FIRST_LINE and memchr(data, c'\n', FIRST_LINE) == NULL):

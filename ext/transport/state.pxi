@@ -62,6 +62,8 @@ cdef struct TransportState:
     SendPacks* packs         # NULL: every datagram leaves by itself
     Streams* streams         # NULL: nothing but datagrams
     DoorState* door          # NULL: no TLS
+    Remarks remarks
+    int fd_most              # descriptors from this one on are left to others in the process
     uint8_t record[16384]    # the next TLS record
     RingWriter writers[64]   # by target worker
     RingReader readers[64]   # by source worker
@@ -105,6 +107,7 @@ cdef TransportState* transport_new(const TransportSetup* setup) noexcept nogil:
     t.door = setup.door
     t.watched = -1
     t.alarm = -1
+    t.fd_most = descriptors() - FD_SPARE
     t.probes[0] = t.probes[1] = -1
     memset(t.by_index, 0xff, sizeof(t.by_index))
     t.epoll = epoll_create1(EPOLL_CLOEXEC)
@@ -141,6 +144,10 @@ cdef TransportState* transport_new(const TransportSetup* setup) noexcept nogil:
     return t
 
 
+cdef Remarks* transport_remarks(TransportState* t) noexcept nogil:
+    return &t.remarks
+
+
 cdef void transport_free(TransportState* t) noexcept nogil:
     # Sockets and eventfds are the caller's; what was queued and not flushed is given back unsent.
     cdef uint32_t i, k
@@ -159,6 +166,7 @@ cdef void transport_free(TransportState* t) noexcept nogil:
     if t.alarm >= 0:
         close(t.alarm)
     close(t.epoll)
+    remarks_close(&t.remarks)
     free(t.packs)
     free(t)
 
@@ -182,6 +190,7 @@ cdef bint streams_new(TransportState* t) noexcept nogil:
         return False
     t.streams.now = clock_ns(CLOCK_MONOTONIC) // 1000000
     streams_init(t.streams)
+    remarks_open(&t.remarks)
     if t.door != NULL:
         event.events = EPOLLIN
         event.data.u32 = EVENT_DOOR

@@ -64,13 +64,25 @@ cdef ssize_t read_some(TransportState* t, Connection* c, void* target, uint32_t 
     return got
 
 
+cdef bint dispense_partial(TransportState* t, const Connection* but) noexcept nogil:
+    # Make room in memory: whoever has been in the midst of a message for longest.
+    cdef Connection* c = connection_in(t.streams, t.streams.first[<int>QUEUE_PARTIAL])
+    if c != NULL and c == but:
+        c = connection_in(t.streams, c.after)
+    if c == NULL:
+        return False
+    says(t, c.transport, REMARK_FROM, &c.remote, b"half a message, and too many of these")
+    return dispense(t, c)
+
+
 cdef Buffer* enlarge_partial(TransportState* t, Connection* c, uint32_t size) noexcept nogil:
     # A buffer of at least that size with what there was; NULL when memory, or what is allowed, is out.
     cdef Buffer* larger
     if c.partial != NULL and c.partial.capacity >= size:
         return c.partial
-    if t.streams.partial_bytes > <uint64_t>PARTIAL_MOST:
-        return NULL
+    while t.streams.partial_bytes > <uint64_t>PARTIAL_MOST:
+        if not dispense_partial(t, c):
+            return NULL
     larger = buffer_new(t.pool, size)
     if larger == NULL:
         return NULL
@@ -173,13 +185,11 @@ cdef uint32_t frame_all(TransportState* t, Connection* c, uint8_t* data, uint32_
         c.needed = c.scanned = 0
         spoke = True
         kept = present(t, c, packet, <uint32_t>size, slot, kept)
-    if spoke:
-        queue_move(t.streams, c, QUEUE_OPEN)
-    return keep_rest(t, c, data, at, length, kept, kept_apart)
+    return keep_rest(t, c, data, at, length, kept, kept_apart, spoke)
 
 
 cdef uint32_t keep_rest(TransportState* t, Connection* c, uint8_t* data, uint32_t at, uint32_t length, uint32_t kept,
-                        bint kept_apart) noexcept nogil:
+                        bint kept_apart, bint spoke) noexcept nogil:
     # The beginning of a message, from `at` on, waits for more.
     cdef Buffer* rest
     if kept_apart:
@@ -196,6 +206,8 @@ cdef uint32_t keep_rest(TransportState* t, Connection* c, uint8_t* data, uint32_
             return kept
         memcpy(rest.data, data + at, length - at)
         rest.length = length - at
+    if spoke or (c.partial != NULL and c.queue != QUEUE_PARTIAL):
+        queue_move(t.streams, c, QUEUE_PARTIAL if c.partial != NULL else QUEUE_OPEN)
     if at < length and kept == STREAM_PACKETS:
         note_event(t, c.slot, EPOLLIN)       # there may be whole messages in it, and no more bytes to come
     return kept
@@ -257,6 +269,9 @@ cdef uint32_t refuse_stream(TransportState* t, Connection* c, const uint8_t* dat
     # Its header section is shown at `place`. Returns how many packets there are.
     cdef Packet* packet = &t.packets[kept]
     count_add(t.block, COUNT_stream_errors, 1)
+    says(t, c.transport, REMARK_FROM, &c.remote,
+         b"no Content-Length, or a wrong one" if why == FRAME_NO_LENGTH else
+         b"this is not SIP" if why == FRAME_NO_SIP else b"a message too large, or no SIP")
     if head == 0 or head > RING_MESSAGE:
         connection_close(t, c)
         return kept
@@ -323,6 +338,7 @@ cdef int queue_out(TransportState* t, Connection* c, Buffer* buffer) noexcept no
     cdef uint32_t room, i
     if c.out_bytes + buffer.length > OUT_MOST:
         count_add(t.block, COUNT_connections_slow, 1)
+        says(t, c.transport, REMARK_FROM, &c.remote, b"does not read what it is sent")
         give_back_all(t, c)
         return -1
     if c.out_count == c.out_room:

@@ -127,4 +127,4 @@ cdef uint32_t unframe_all(TransportState* t, Connection* c, uint8_t* data, uint3
                 continue
             queue_move(t.streams, c, QUEUE_OPEN)
             kept = present(t, c, packet, span.length, slot, kept)
-    return keep_rest(t, c, data, at, length, kept, kept_apart)
+    return keep_rest(t, c, data, at, length, kept, kept_apart, False)

@@ -297,6 +297,7 @@ class _Running:
 
     def _take_facts(self) -> None:
         worker = self.engine.worker
+        self.engine.log_remarks()
         while True:
             count, body = worker.take_facts()
             if not count:

@@ -41,6 +41,11 @@ class RunningEngine:
         if self._reception is not None:
             self._reception.begin()
 
+    def log_remarks(self) -> None:
+        """Write down what went wrong with connections: those we make are ours to care for."""
+        for outgoing, text in self.worker.take_remarks():
+            log.log(logging.WARNING if outgoing else logging.INFO, "%s", text)
+
     def drain(self, seconds: float) -> None:
         """Refuse what would begin a dialog; what is open may finish for so long. Then `drained` once more."""
         self.worker.drain()

@@ -112,6 +112,7 @@ class ServiceLoop:
 
     def _tell(self) -> None:
         self.told = time.monotonic()
+        self.hot.log_remarks()
         while True:
             count, facts = self.engine.take_facts()
             if not count:

@@ -52,6 +52,8 @@ class Server:
     """What it listens for, all on one port; UDP is among them."""
     port: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
+    also: Sequence[str] = ()
+    """Other transports of the same address and port, or other addresses with theirs."""
 
     def __post_init__(self) -> None:
         self.port = self.port or free_port(self.host)
@@ -95,7 +97,10 @@ class Server:
         """The TOML this server runs with."""
         tables: dict[str, dict[str, Any]] = {
             "server": {
-                "listen": [f"{transport}:{self.hostport}" for transport in self.transports],
+                "listen": [
+                    *(f"{transport}:{self.hostport}" for transport in self.transports),
+                    *(one if ":" in one else f"{one}:{self.hostport}" for one in self.also),
+                ],
                 "workers": self.workers,
                 "domains": list(self.domains),
                 "record_route": self.record_route,

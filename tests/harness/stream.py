@@ -34,6 +34,8 @@ class StreamPhone:
         self.server, self.user, self.domain, self.timeout = server, user, domain, timeout
         self.socket = self.connect(server, host)
         self.host, self.port = self.socket.getsockname()[:2]
+        if ":" in self.host:
+            self.host = f"[{self.host}]"
         self.pending = b""
         self.tag = secrets.token_hex(4)
         self._cseq = itertools.count(1)
@@ -179,21 +181,45 @@ class SecurePhone(StreamPhone):
     transport = "TLS"
 
     def __init__(
-        self, server: tuple[str, int], user: str = "phone", *, context: ssl.SSLContext, name: str = "example.com"
+        self,
+        server: tuple[str, int],
+        user: str = "phone",
+        *,
+        context: ssl.SSLContext,
+        name: str = "example.com",
+        host: str = "127.0.0.1",
     ) -> None:
         self.context, self.name = context, name
-        super().__init__(server, user)
+        super().__init__(server, user, host=host)
 
     def connect(self, server: tuple[str, int], host: str) -> socket.socket:
         return self.context.wrap_socket(super().connect(server, host), server_hostname=self.name)
 
 
-def call(alice: StreamPhone, bob: StreamPhone, scheme: str = "sip") -> Message:
-    """A call from the one to the other and a request of each inside it; the INVITE as it came."""
-    target = f"{scheme}:{bob.user}@{bob.domain}"
+class DatagramPhone(StreamPhone):
+    """The same by UDP."""
+
+    transport = "UDP"
+
+    def connect(self, server: tuple[str, int], host: str) -> socket.socket:
+        made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        made.bind((host, 0))
+        made.connect(server)
+        return made
+
+    @property
+    def contact(self) -> str:
+        return f"sip:{self.user}@{self.host}:{self.port}"
+
+
+def call(alice: StreamPhone, bob: StreamPhone, scheme: str = "sip", *, target: str = "", hops: int = 1) -> Message:
+    """A call from the one to the other, or to `target` that is he, through `hops` servers with TLS between them, and a
+    request of each inside it; the INVITE as it came."""
+    target = target or f"{scheme}:{bob.user}@{bob.domain}"
     alice.send(alice.request("INVITE", target, call_id=secrets.token_hex(12), cseq=1))
     invite = bob.expect("INVITE")
-    assert [via.split("/")[2].split()[0] for via in invite.all("Via")] == [bob.transport, alice.transport]
+    between = ["TLS"] * (hops - 1)
+    assert [via.split("/")[2].split()[0] for via in invite.all("Via")] == [bob.transport, *between, alice.transport]
     bob.respond(invite, 180)
     alice.expect("180")
     bob.respond(invite, 200)
