@@ -33,6 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for flow in mark.args:
         for house in flow.houses():
             name = f"{'one' if house.hops == 1 else 'two'}-{house.workers}w"
+            name += f"-{house.transport}" if house.transport != "udp" else ""
             marks = [pytest.mark.long, pytest.mark.timeout(LONG + 20)] if flow.long else []
             found.append(pytest.param(flow, house, id=f"{flow.name}-{name}".strip("-"), marks=marks))
     metafunc.parametrize(("flow", "house"), found)

@@ -27,6 +27,8 @@ pytestmark = [requires_peer("sipp")]
 
 SIMPLE = Flow("call.xml", "answer.xml", calls=50)
 TWO_PROXIES = Flow("call_digest.xml", "answer_hangup.xml", challenged=True)
+STREAM = Flow("call.xml", "answer.xml", calls=50, transports=("tcp",))
+STREAM_DIGEST = Flow("call_digest_bye.xml", "answer.xml", challenged=True, transports=("tcp",))
 REINVITE = Flow("reinvite_alice.xml", "reinvite_bob.xml", record_route=False)
 REINVITE_ROUTED = Flow("reinvite_alice.xml", "reinvite_bob.xml")
 
@@ -58,6 +60,39 @@ def test_call_with_digest(played: Played, house: House) -> None:
         assert request.all("Proxy-Authorization")
         _check_set_up(call, played.scene, request)
         _check_in_dialog(call, "bob", "alice", "BYE", house.hops)
+
+
+@pytest.mark.flow(STREAM)
+def test_simple_call_by_tcp(played: Played, house: House) -> None:
+    """The same with connections all the way: every Via and every Record-Route says so."""
+    assert len(played.calls) == STREAM.calls
+    for call in played.calls:
+        check_order(call.alice, "> INVITE", "< 100", "< 180", "< 200", "> ACK", "> BYE", "< 200")
+        check_order(call.bob, "< INVITE", "> 180", "> 200", "< ACK", "< BYE", "> 200")
+        _check_set_up(call, played.scene, call.sent("alice", "INVITE"))
+        _check_in_dialog(call, "alice", "bob", "BYE", house.hops)
+        _check_by_tcp(call, played.scene)
+
+
+@pytest.mark.flow(STREAM_DIGEST)
+def test_call_with_digest_by_tcp(played: Played, house: House) -> None:
+    for call in played.calls:
+        first = ("> INVITE", "< 407", "> ACK")
+        check_order(call.alice, *first, "> INVITE", "< 100", "< 180", "< 200", "> ACK", "> BYE", "< 200")
+        check_order(call.bob, "< INVITE", "> 180", "> 200", "< ACK", "< BYE", "> 200")
+        check_challenge(call.received("alice", "407"), 407, ATLANTA)
+        _check_set_up(call, played.scene, call.sent("alice", "INVITE", 1))
+        _check_in_dialog(call, "alice", "bob", "BYE", house.hops)
+        _check_by_tcp(call, played.scene)
+
+
+def _check_by_tcp(call: Call, scene: Scene) -> None:
+    hosts = [f"SIP/2.0/TCP {proxy}" for proxy in reversed(scene.proxies)]
+    for name in ("INVITE", "ACK", "BYE"):
+        vias = [via.partition(";")[0] for via in call.received("bob", name).all("Via")]
+        assert vias[:-1] == hosts and vias[-1].startswith("SIP/2.0/TCP ")
+    routes = [route.partition(";lr;")[0] for route in call.received("bob", "INVITE").all("Record-Route")]
+    assert routes == [f"<sip:{proxy};transport=tcp" for proxy in reversed(scene.proxies)]
 
 
 def play_two_realms(flow: Flow, scene: Scene) -> Played:

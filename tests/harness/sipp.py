@@ -19,7 +19,9 @@ PATIENT = ("-default_behaviors", "all,-abortunexp,-bye")
 """Options for an end that may meet retransmissions late: what it does not expect is logged and otherwise ignored."""
 WAIT = ("-recv_timeout", "15000")
 """And what it expects must come in this time."""
-_ENTRY = re.compile(rb"^-{40,} (\S+ \S+)\r?\nUDP message (sent|received) \[?\(?(\d+)\]? bytes\)?\s*:\r?\n\r?\n", re.M)
+_ENTRY = re.compile(
+    rb"^-{40,} (\S+ \S+)\r?\n(?:UDP|TCP) message (sent|received) \[?\(?(\d+)\]? bytes\)?\s*:\r?\n\r?\n", re.M
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Sipp:
     timeout: float = 30
     options: tuple[str, ...] = ()
     port: int = 0
+    transport: str = "udp"
+    """Or tcp: all calls on one connection."""
     linger: int = 0
     """Milliseconds a call that is over still answers retransmissions, where the network may have lost something."""
 
@@ -99,6 +103,7 @@ class Sipp:
             )
             scenario = folder / self.scenario
             scenario.write_text(patient)
+        command += ["-t", "t1"] if self.transport == "tcp" else []
         command += ["-sf", str(scenario), "-i", self.host, "-p", str(self.port), "-nostdin"]
         command += ["-r", f"{self.rate:g}", "-l", "5000", "-timeout", f"{self.timeout:g}s", "-timeout_error"]
         command += ["-error_file", str(folder / "errors"), "-trace_err", *self.options]
@@ -125,7 +130,7 @@ class Sipp:
         deadline = time.monotonic() + 5
         needle = f":{self.port:04X} "
         while time.monotonic() < deadline and self._process and self._process.poll() is None:
-            if needle in Path("/proc/net/udp").read_text():
+            if needle in Path(f"/proc/net/{self.transport}").read_text():
                 return self
             time.sleep(0.01)
         return self

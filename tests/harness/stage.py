@@ -40,11 +40,14 @@ class House:
     record_route: bool = True
     realms: tuple[str, ...] = ()
     """A realm per proxy; with them Alice is a local user of every proxy."""
+    transport: str = "udp"
+    """Or tcp: of all that is sent."""
 
     def __str__(self) -> str:
         """A name for test ids, as in `two-4w-realms`."""
         words = ["one" if self.hops == 1 else "two", f"{self.workers}w"]
         words += ["realms"] if self.realms else []
+        words += [self.transport] if self.transport != "udp" else []
         words += [] if self.record_route else ["no-record-route"]
         return "-".join(words)
 
@@ -65,6 +68,7 @@ class House:
                     trusted=(TRUSTED,),
                     realm=self.realms[index] if self.realms else None,
                     record_route=self.record_route,
+                    also=(self.transport,) if self.transport != "udp" else (),
                 )
             )
         return made
@@ -93,6 +97,11 @@ class Scene:
         return self.servers[-1]
 
     @property
+    def by(self) -> str:
+        """What a URI says of the transport."""
+        return f";transport={self.house.transport}" if self.house.transport != "udp" else ""
+
+    @property
     def proxies(self) -> list[str]:
         return [server.hostport for server in self.servers]
 
@@ -101,8 +110,8 @@ class Scene:
         return {
             "proxy": self.first.hostport,
             "home": self.first.host,
-            "away": self.last.hostport,
-            "contact": f"{phone.host}:{phone.port}",
+            "away": self.last.hostport + self.by,
+            "contact": f"{phone.host}:{phone.port}{self.by}",
             "direct": "no" if self.house.record_route else "yes",
         }
 
@@ -113,7 +122,7 @@ class Scene:
     def register(self, contact: tuple[str, int]) -> None:
         """Bind the callee to an address."""
         with Phone(self.last.address, host=self.hosts[1]) as phone:
-            uri = f"sip:{self.callee}@{contact[0]}:{contact[1]}"
+            uri = f"sip:{self.callee}@{contact[0]}:{contact[1]}{self.by}"
             answer = phone.register(f"{self.callee}@{self.last.host}", uri, PASSWORD, timeout=5)
             assert answer and answer.status == 200, f"REGISTER of {self.callee}: {answer}"
 
@@ -126,7 +135,7 @@ class Scene:
 
     def credentials_uri(self) -> tuple[str, str]:
         """SIPp's option for the digest-uri, one for a whole run: the Request-URI of a call to the callee."""
-        return "-auth_uri", f"{self.callee}@{self.last.hostport}"
+        return "-auth_uri", f"{self.callee}@{self.last.hostport}{self.by}"
 
 
 @dataclass(frozen=True)
@@ -172,12 +181,13 @@ class Flow:
     realms: tuple[str, ...] = ()
     hops: tuple[int, ...] = (1, 2)
     workers: tuple[int, ...] = (1, 4)
+    transports: tuple[str, ...] = ("udp",)
     play: Callable[[Flow, Scene], Played] | None = field(default=None, compare=False)
 
     def houses(self) -> list[House]:
         return [
-            House(hops, workers, self.record_route, self.realms)
-            for hops, workers in itertools.product(self.hops, self.workers)
+            House(hops, workers, self.record_route, self.realms, transport)
+            for hops, workers, transport in itertools.product(self.hops, self.workers, self.transports)
         ]
 
     def run(self, scene: Scene) -> Played:
@@ -187,12 +197,13 @@ class Flow:
 def play_call(flow: Flow, scene: Scene, **more_keys: str) -> Played:
     """Bob registers and waits, Alice calls."""
     alice_host, bob_host = scene.hosts
-    bob = Sipp(flow.bob, host=bob_host, calls=flow.calls)
+    transport = scene.house.transport
+    bob = Sipp(flow.bob, host=bob_host, calls=flow.calls, transport=transport)
     bob_pause = flow.pause if flow.bob_pause is None else flow.bob_pause
     bob.keys, bob.options = scene.keys(bob), (*PATIENT, "-d", str(bob_pause))
     bob.start().listening()
     scene.register(bob.address)
-    alice = Sipp(flow.alice, scene.first.address, host=alice_host, calls=flow.calls)
+    alice = Sipp(flow.alice, scene.first.address, host=alice_host, calls=flow.calls, transport=transport)
     alice.options = (*PATIENT, *WAIT, "-d", str(flow.pause), *scene.credentials_uri())
     alice.keys = {**scene.keys(alice), **more_keys}
     alice.rows = scene.rows(flow.calls)
