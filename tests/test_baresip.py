@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from baresip import Baresip
-from harness import Message, Server, requires_peer
-from test_streams import StreamServer
+from certificates import Authority
+from harness import Server, requires_peer
+from stream_kit import StreamServer
 
 pytestmark = requires_peer("baresip")
 
@@ -55,27 +56,41 @@ def test_two_phones_register_talk_and_hang_up(server: Server) -> None:
         assert "486" in alice.until("CALL_CLOSED")["param"]
 
 
-def test_a_phone_uses_tcp_if_told_to() -> None:
-    """What the phone can do, as long as the server cannot."""
-    with socket.create_server(("127.0.0.1", 0)) as listener, Baresip(transport="tcp") as phone:
-        listener.settimeout(10)
-        phone.register("sip:alice@example.com", f"127.0.0.1:{listener.getsockname()[1]}")
-        peer, _ = listener.accept()
-        with peer:
-            peer.settimeout(10)
-            request = Message(peer.recv(65536))
-            assert request.method == "REGISTER" and request.one("Via").startswith("SIP/2.0/TCP ")
-            lines = ["SIP/2.0 200 OK"]
-            lines += [f"{name}: {request.one(name)}" for name in ("Via", "From", "To", "Call-ID", "CSeq", "Contact")]
-            peer.sendall(("\r\n".join([*lines, "Content-Length: 0"]) + "\r\n\r\n").encode())
-            phone.until("REGISTER_OK")
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StreamServer]:
+    authority = Authority(tmp_path_factory.mktemp("certificates"))
+    names = ["127.0.0.1", DOMAIN]
+    with StreamServer(authority, names=names, workers=2, domains=[DOMAIN], users=USERS, required=["*"]) as made:
+        yield made
+
+
+@pytest.mark.parametrize("kinds", [("tcp", "tcp"), ("tls", "tls"), ("tls", "udp"), ("tcp", "tls")], ids="-".join)
+def test_phones_talk_by_other_transports(streams: StreamServer, kinds: tuple[str, str]) -> None:
+    """Each stays on the connection it registered by; either may hang up."""
+    ca = Path(streams.extra["tls"]["ca_file"])
+    with Baresip(transport=kinds[0], ca=ca) as alice, Baresip(transport=kinds[1], ca=ca) as bob:
+        for phone, (name, password, _) in ((alice, USERS[0]), (bob, USERS[1])):
+            port = streams.secure_port if phone.transport == "tls" else streams.port
+            phone.register(f"sip:{name}@{DOMAIN}", f"{streams.host}:{port}", password=password)
+            assert phone.until("REGISTER_OK", "REGISTER_FAIL")["type"] == "REGISTER_OK", phone.log
+        for caller, callee, name in ((alice, bob, "bob"), (bob, alice, "alice")):
+            caller.dial(f"sip:{name}@{DOMAIN}")
+            callee.until("CALL_INCOMING")
+            callee.accept()
+            caller.until("CALL_ESTABLISHED")
+            callee.until("CALL_ESTABLISHED")
+            callee.hang_up()
+            caller.until("CALL_CLOSED")
+            callee.until("CALL_CLOSED")
+        via = f"Via: SIP/2.0/{kinds[1].upper()} 127.0.0.1:"
+        assert via in bob.log and "Record-Route: <sip:f" in (bob.log if kinds[1] != "udp" else alice.log)
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_outbound(transport: str) -> None:
     """RFC 5626: they register by instance and reg-id, nobody listens where their Contact says, and they talk."""
     with (
-        StreamServer(domains=[DOMAIN], users=USERS, required=["*"]) as server,
+        Server(transports=("udp", "tcp"), domains=[DOMAIN], users=USERS, required=["*"]) as server,
         Baresip(transport=transport) as alice,
         Baresip(transport=transport) as bob,
     ):
