@@ -394,6 +394,16 @@ def test_without_descriptors_the_silent_ones_go(authority: Authority) -> None:
         server.quiet()
 
 
+def test_a_server_may_have_as_many_descriptors_as_there_are(authority: Authority) -> None:
+    class Modest(StreamServer):
+        def command(self) -> list[str]:
+            return ["prlimit", "--nofile=200:3000", *super().command()]
+
+    with Modest(authority, domains=[DOMAIN], trusted=["127.0.0.0/8"]) as server:
+        pid = next(pid for pid, kind in server.children().items() if kind == "worker")
+        assert re.search(r"Max open files +3000 +3000", Path(f"/proc/{pid}/limits").read_text())
+
+
 # --- what operators see -----------------------------------------------------------------------------------------------
 
 

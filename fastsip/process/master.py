@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import selectors
 import shutil
 import signal
@@ -58,6 +59,14 @@ STOP_LIMIT = 7.0
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
+def raise_descriptors() -> None:
+    """Let this process and its children have as many descriptors as they may: every connection is one, and the usual
+    limit is 1,024."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class Master:
     """One server. `run` returns its exit code."""
 
@@ -98,6 +107,7 @@ class Master:
         tables = self.configuration.tables
         defer = self._cleanup.callback
         self._install_signals()
+        raise_descriptors()
         self.listeners = Listeners(tables.server.listen, tables.server.workers)
         defer(self.listeners.close)
         store_fds: list[int] = []
