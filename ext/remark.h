@@ -1,6 +1,6 @@
 /* What a thread that cannot write a log has to say to an operator: short texts in a bounded queue, which the service
- * thread reads. A thread has Remarks of its own. So many a second are said, and of the others how many there were: a
- * scanner or a dead neighbour costs a few lines, and nobody waits.
+ * thread reads. A thread has Remarks of its own. So many a second are said of either way, and of the others how many there
+ * were: a scanner costs a few lines, hides no trouble with the neighbours we connect to, and nobody waits.
  */
 #ifndef FASTSIP_REMARK_H
 #define FASTSIP_REMARK_H
@@ -24,8 +24,8 @@ typedef struct Remark {
 typedef struct Remarks {
     Queue *queue;            /* NULL: nothing is said */
     uint64_t second;
-    uint32_t said;
-    uint32_t unsaid;
+    uint32_t said[2];        /* by way */
+    uint32_t unsaid[2];
 } Remarks;
 
 static inline int remarks_open(Remarks *remarks) {
@@ -44,10 +44,10 @@ static inline void remark(Remarks *remarks, uint64_t now, int transport, int way
     if (!remarks->queue) return;
     if (remarks->second != now / 1000) {
         remarks->second = now / 1000;
-        remarks->said = 0;
+        remarks->said[REMARK_FROM] = remarks->said[REMARK_TO] = 0;
     }
-    if (remarks->said == REMARKS_A_SECOND) {
-        remarks->unsaid++;
+    if (remarks->said[way] == REMARKS_A_SECOND) {
+        remarks->unsaid[way]++;
         return;
     }
     Remark record;
@@ -55,13 +55,13 @@ static inline void remark(Remarks *remarks, uint64_t now, int transport, int way
     record.remote = *remote;
     record.transport = (uint8_t)transport;
     record.way = (uint8_t)way;
-    record.unsaid = remarks->unsaid;
+    record.unsaid = remarks->unsaid[way];
     snprintf(record.text, REMARK_TEXT, "%s", text);
     if (queue_put(remarks->queue, &record, sizeof record)) {
-        remarks->said++;
-        remarks->unsaid = 0;
+        remarks->said[way]++;
+        remarks->unsaid[way] = 0;
     } else
-        remarks->unsaid++;
+        remarks->unsaid[way]++;
 }
 
 /* The same with the words for an errno. */
