@@ -13,15 +13,15 @@ from collections.abc import Iterator
 
 import pytest
 from harness import Phone, Server
-from harness.stream import StreamPhone
-from test_streams import DOMAIN, StreamServer, call
+from harness.stream import StreamPhone, call
+from stream_kit import DOMAIN
 
 INSTANCE = "<urn:uuid:00000000-0000-1000-8000-000a95a0e128>"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with StreamServer(workers=2, domains=[DOMAIN], trusted=["127.0.0.1/32"]) as running:
+    with Server(transports=("udp", "tcp"), workers=2, domains=[DOMAIN], trusted=["127.0.0.1/32"]) as running:
         yield running
 
 
@@ -172,7 +172,7 @@ def test_people_with_services_are_reached_by_their_flow() -> None:
     """Their plans are made in Python."""
     people = {f'users."pat@{DOMAIN}"': {"ring_time": 20, "password": "x"}}
     with (
-        StreamServer(domains=[DOMAIN], trusted=["127.0.0.1/32"], extra=people) as server,
+        Server(transports=("udp", "tcp"), domains=[DOMAIN], trusted=["127.0.0.1/32"], extra=people) as server,
         outbound(server, "pat") as pat,
         outbound(server, "gus") as gus,
         Phone(server.address) as udp,
