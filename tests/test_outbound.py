@@ -178,7 +178,7 @@ def test_people_with_services_are_reached_by_their_flow() -> None:
         Phone(server.address) as udp,
     ):
         pat.register()
-        call(gus, pat, {"TCP"})
+        call(gus, pat)
         contact = "Contact: <sip:pat@192.168.9.9:5060>\r\n"
         data = udp.request("REGISTER", f"sip:{DOMAIN}", sender=pat.uri, to=pat.uri, headers=contact)
         answer = udp.ask(re.sub(rb"UDP [^;]*", b"UDP 192.168.9.9:5060", data, count=1))
@@ -204,8 +204,8 @@ def test_calls_between_outbound_phones(server: Server) -> None:
         joy.register()
         kim.register()
         for _ in range(4):
-            call(joy, kim, {"TCP"})
-            call(kim, joy, {"TCP"})
+            call(joy, kim)
+            call(kim, joy)
 
 
 # As edge proxy: the registrar is a phone by UDP.

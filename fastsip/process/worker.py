@@ -20,7 +20,6 @@ import zmq
 from fastsip import log
 from fastsip.launch import Channel, ListenerSetup, PolicySetup, Settings, TlsSetup, WorkerSetup, child_channel
 from fastsip.process.deciding import Deciding
-from fastsip.process.descriptors import allow_descriptors
 from fastsip.process.engine import RunningEngine
 from fastsip.process.facts import FactLine
 from fastsip.process.orphan import end_with_parent
@@ -164,7 +163,6 @@ def main(setup_fd: int, channel_fd: int) -> int:
     end_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    allow_descriptors()
     with os.fdopen(setup_fd, "rb") as pipe:
         setup = msgspec.json.decode(pipe.read(), type=WorkerSetup)
     log.configure(f"worker{setup.index}", setup.log_level, setup.log_format)
