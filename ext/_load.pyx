@@ -7,6 +7,7 @@ slab and one timer; what comes back is found by the names this engine gave (load
 """
 
 import os
+import threading
 
 from libc.errno cimport errno
 from libc.math cimport INFINITY, sqrt
@@ -32,6 +33,7 @@ from fastsip._memory cimport Buffer, BufferPool, buffer_copy, buffer_hold, buffe
 from fastsip._message cimport *
 from fastsip._timer cimport (
     Timer, Wheel, timer_arm, timer_cancel, timer_init, wheel_armed, wheel_expire, wheel_free, wheel_new, wheel_wait)
+from fastsip._tls cimport DoorSetup, DoorState, TlsContexts, door_free, door_new, door_run, door_stop
 from fastsip._transport cimport (
     PACKET_RECEIVED, PACKET_UNDELIVERED, RECEIVE_BATCH, RECEIVE_SLOT, Packet, TransportSetup, TransportState,
     transport_connect, transport_flush, transport_free, transport_listen, transport_new, transport_pack, transport_receive,
@@ -75,6 +77,8 @@ cdef enum HoldKind:
     HOLD_CONSTANT, HOLD_EXPONENTIAL, HOLD_UNIFORM
 
 cdef enum:
+    DOOR_PATIENCE = 4000         # ms for a connection and its handshake
+    DOOR_ROOM = 8192             # handshakes under way
     TURN_BATCHES = 4             # receive batches before timers and arrivals get their turn
     TURN_TIMERS = 1024
     TURN_ARRIVALS = 64           # begun before they are sent and something is received again

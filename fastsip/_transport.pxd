@@ -47,6 +47,8 @@ cdef struct TransportSetup:
     void* rings              # rings_size(workers, budget) bytes shared by all workers
     size_t rings_size
     DoorState* door          # where TLS connections come from; NULL: no TLS
+    const uint8_t* peer      # who everyone is to be to whom TLS connections are opened; NULL: their address. Outlives this
+    uint32_t peer_length
     int wake                 # own eventfd
     int* wakes               # every worker's eventfd, by index
 

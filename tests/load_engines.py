@@ -11,6 +11,7 @@ from typing import Any
 
 from fastsip import sockets
 from fastsip._load import Engine, Snapshot
+from fastsip.launch import TlsSetup
 from fastsip.load.setup import Answer, EngineSetup, Scenario, Source, Step, User
 
 T1 = 20
@@ -119,10 +120,14 @@ def running(host: str = "127.0.0.1", ports: int = 1, start: bool = True, **setup
 
 
 def callee(
-    gather: int = 0, advertise: tuple[str, int] | None = None, transport: str = "udp", **answer: Any
+    gather: int = 0,
+    advertise: tuple[str, int] | None = None,
+    transport: str = "udp",
+    tls: TlsSetup | None = None,
+    **answer: Any,
 ) -> Any:
     """The answering side."""
-    return running(answer=Answer(**answer), gather=gather, advertise=advertise, transport=transport)
+    return running(answer=Answer(**answer), gather=gather, advertise=advertise, transport=transport, tls=tls)
 
 
 def caller(target: tuple[str, int], *scenarios: Scenario, rate: float = 500, count: int = 100, **setup: Any) -> Any:

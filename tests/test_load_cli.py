@@ -237,7 +237,6 @@ def test_wrong_passwords_are_told(server: Server) -> None:
         (("call", "127.0.0.1", "--max-failures", "some"), "expected a number"),
         (("mix", "127.0.0.1", "--mix", "calls=1"), "expected one of call"),
         (("answer", "--listen", "0.0.0.0"), "expected one address"),
-        (("answer", "--listen", "tls:127.0.0.1:5090"), "TLS is not there yet"),
         (("register", "127.0.0.1", "--search", "--users", "a..b"), "RFC 7502 6.7 wants 50,000"),
         (("call", "127.0.0.1", "--search", "-r", "9"), "never raise the rate"),
         (("call", "127.0.0.1", "--search", "--p99-ms", "9"), "not for a search"),

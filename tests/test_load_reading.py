@@ -164,6 +164,9 @@ def test_targets(text: str, address: tuple[str, int], domain: str) -> None:
         ("tcp:127.0.0.1:5070", "tcp", "tcp:127.0.0.1:5070"),
         ("TCP:[::1]", "tcp", "tcp:[::1]:5060"),
         ("sip:a@127.0.0.1;lr;Transport=TCP", "tcp", "tcp:127.0.0.1:5060"),
+        ("tls:127.0.0.1", "tls", "tls:127.0.0.1:5061"),
+        ("sips:a@127.0.0.1", "tls", "tls:127.0.0.1:5061"),
+        ("sips:127.0.0.1:5070;transport=tcp", "tls", "tls:127.0.0.1:5070"),
     ],
 )
 def test_transports_of_targets(text: str, transport: str, said: str) -> None:
@@ -175,7 +178,7 @@ def test_transports_of_targets(text: str, transport: str, said: str) -> None:
     ("text", "said"),
     [
         ("ws:127.0.0.1", "only udp"),
-        ("sips:example.com", "TLS is not there yet"),
+        ("sips:127.0.0.1;transport=udp", "sips goes by TLS"),
         ("127.0.0.1:x", "expected an address"),
         ("127.0.0.1:0", "expected an address"),
         ("", "expected an address"),

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import orjson
 import pytest
+from certificates import Authority
 from harness import Kamailio, Server, free_port, requires_peer
 from load_engines import callee, caller
 from test_load_cli import AS_USERS, DOMAIN, USERS, Background, document, load
 
+from fastsip.launch import TlsSetup
 from fastsip.load.setup import Hold, Scenario, User
 
 CONTACT = re.compile(r"Via: SIP/2.0/TCP (\S+);branch.*Contact: <sip:u(\d+)@(\S+);transport=tcp>", re.S)
@@ -170,6 +172,96 @@ def test_registrations_by_connections_of_their_own(server: Server) -> None:
     assert server.stats()["total"]["connections_in"] - before == 60  # of 20 users: bind, refresh, remove
 
 
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("load"))
+
+
+@pytest.fixture(scope="module")
+def secure(authority: Authority) -> Iterator[Server]:
+    """UDP and TLS on one port."""
+    chain, key = authority.sign("127.0.0.1", "localhost")
+    tls = {"certificate": chain, "key": key, "ca_file": authority.file, "verify_client": "ask"}
+    with Server(
+        workers=2, domains=[DOMAIN], users=USERS, required=["*"], transports=("udp", "tls"), extra={"tls": tls}
+    ) as made:
+        yield made
+
+
+def test_calls_of_all_kinds_between_two_engines_by_tls(authority: Authority) -> None:
+    scenario = Scenario("call", hold=Hold("uniform", 20), cancel=0.2, cancel_after=5, reinvite=0.2, busy=True, body=900)
+    own = TlsSetup(certificates=[authority.sign("bob.example.com")])
+    with callee(transport="tls", tls=own, ring=20, busy=0.1, body=700) as bob:
+        setup = {"transport": "tls", "connections": 6, "callers": PEOPLE, "peer": "bob.example.com"}
+        setup["tls"] = TlsSetup(ca_file=authority.file)
+        with caller(bob.address, scenario, rate=2000, count=400, **setup) as alice:
+            shot = alice.wait()
+            counters = shot.counters
+            assert counters["done"] == 400, (shot.failures, counters)
+            assert counters["strays"] == counters["malformed"] == counters["again_in"] == 0
+            found = bob.until(lambda c: c["dialogs"] == 0 and c["answered"] == c["ended"])
+            assert found["refused_busy"] == counters["busy"] and found["again_answer"] == 0
+
+
+@pytest.mark.parametrize("wrong", ["name", "authority"])
+def test_calls_fail_at_once_where_the_peer_is_another(authority: Authority, tmp_path: Path, wrong: str) -> None:
+    other = Authority(tmp_path) if wrong == "authority" else authority
+    own = TlsSetup(certificates=[other.sign("bob.example.com" if wrong == "name" else "127.0.0.1")])
+    with callee(transport="tls", tls=own) as bob:
+        begun = time.monotonic()
+        with caller(
+            bob.address, count=20, transport="tls", connections=3, tls=TlsSetup(ca_file=authority.file)
+        ) as alice:
+            shot = alice.wait()
+        assert shot.failures == {"transport": 20} and time.monotonic() - begun < 2
+        assert bob.counters()["requests_in"] == 0
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_one_command_calls_through_fastsip_by_tls(authority: Authority, secure: Server, name: str) -> None:
+    shape = ("--reinvite", "10%", "--cancel", "5%", "--busy", "5%", "--ring", "20ms", "--hold", "50ms..150ms")
+    target = f"tls:{name}:{secure.port}"
+    trust = ("--ca", authority.file)
+    found = document("call", target, "--answer", *AS_USERS, "--rate", "200", "--duration", "1", *shape, *trust)
+    assert found["exit"] == 0 and found["done"] == found["offered"] > 100 and found["failed"] == 0, found
+    assert found["target"] == f"tls:127.0.0.1:{secure.port}"
+    assert found["answering"]["answered"] and found["answering"]["registers_done"] == 20
+    assert secure.ctl("contacts", f"user0@{DOMAIN}") == []
+
+
+def test_callees_elsewhere_are_called_by_tls(authority: Authority, secure: Server) -> None:
+    chain, key = authority.sign("127.0.0.1")
+    port = free_port()
+    callees = Background("answer", "--listen", f"tls:127.0.0.1:{port}", "--cert", chain, "--key", key, "--json")
+    callees.until(f"answering at tls:127.0.0.1:{port}")
+    words = ("--contact", f"127.0.0.1:{port};transport=tls", "--count", "20", "--rate", "500")
+    found = document("register", secure.hostport, *AS_USERS, *words)  # by UDP: the server opens a connection to them
+    assert found["done"] == 20, found
+    words = ("--ca", authority.file, "--cert", chain, "--key", key, "--count", "50", "--rate", "200")
+    found = document("call", f"tls:{secure.hostport}", *AS_USERS, *words)
+    assert found["done"] == 50, found
+    callees.signal()
+    _, output = callees.wait()
+    assert orjson.loads(output)["counters"]["ended"] == 50
+
+
+@pytest.mark.parametrize(
+    ("trust", "said"),
+    [((), "(--ca FILE says whom to believe, --insecure everyone)"), (("--insecure",), "")],
+)
+def test_why_there_is_no_tls_is_told(secure: Server, trust: tuple[str, ...], said: str) -> None:
+    result = load("options", f"tls:{secure.hostport}", "--count", "5", "--rate", "500", *AS_USERS, *trust)
+    assert (result.exit_code, said in result.stderr) == (1 if said else 0, True), result.output
+
+
+def test_no_tls_at_the_other_end_is_told(server: Server) -> None:
+    result = load("options", f"tls:{server.hostport}", "--count", "5", "--insecure")
+    assert result.exit_code == 1 and "no TLS handshake with tls:127.0.0.1" in result.stderr, result.output
+
+
 @requires_peer("sipp")
 @pytest.mark.parametrize("connections", ["1", "5"])
 def test_sipp_answers(connections: str) -> None:
@@ -199,16 +291,19 @@ def test_sipp_calls(mode: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("options", "tls:127.0.0.1"), "TLS is not there yet"),
-        (("options", "sips:127.0.0.1"), "TLS is not there yet"),
-        (("options", "127.0.0.1", "--transport", "tls"), "TLS is not there yet"),
-        (("options", "127.0.0.1", "--ca", "ca.pem"), "TLS is not there yet"),
-        (("answer", "--listen", "tls:127.0.0.1:5061"), "TLS is not there yet"),
-        (("answer", "--listen", "127.0.0.1:5061", "--cert", "me.pem"), "TLS is not there yet"),
-        (("options", "sip:127.0.0.1;transport=sctp"), "only udp and tcp"),
-        (("options", "ws:127.0.0.1"), "only udp and tcp"),
+        (("options", "127.0.0.1", "--ca", "ca.pem"), "--ca is for TLS"),
+        (("options", "tcp:127.0.0.1", "--insecure"), "--insecure is for TLS"),
+        (("options", "tls:127.0.0.1", "--ca", "no.pem"), "no.pem"),
+        (("options", "tls:127.0.0.1", "--ca", "ca.pem", "--insecure"), "goes without --ca"),
+        (("options", "tls:127.0.0.1", "--key", "me.key"), "--key goes with --cert"),
+        (("answer", "--listen", "tls:127.0.0.1:5061"), "by TLS it needs a certificate"),
+        (("answer", "--listen", "127.0.0.1:5061", "--cert", "me.pem"), "--cert is for TLS"),
+        (("call", "tls:127.0.0.1", "--answer", "--no-register"), "the callees need a certificate"),
+        (("call", "tls:127.0.0.1", "--answer", "--search"), "the baseline needs a certificate"),
+        (("options", "sip:127.0.0.1;transport=sctp"), "only udp, tcp and tls"),
+        (("options", "ws:127.0.0.1"), "only udp, tcp and tls"),
         (("options", "tcp:127.0.0.1", "--transport", "udp"), "the target is tcp:127.0.0.1:5060"),
-        (("options", "127.0.0.1", "--connections", "4"), "--connections is for TCP"),
+        (("options", "127.0.0.1", "--connections", "4"), "--connections is for TCP and TLS"),
         (("call", "tcp:127.0.0.1", "--answer", "--listen", "udp:127.0.0.1:5090"), "not the transport of the target"),
     ],
 )

@@ -22,6 +22,9 @@ cdef class Engine:
     cdef Load* l
     cdef void* slots
     cdef uint8_t* arena
+    cdef TlsContexts contexts
+    cdef DoorState* door
+    cdef bytes peer
     cdef int wake
     cdef bint running
     cdef bint stopped
@@ -49,6 +52,8 @@ cdef class Engine:
         transport.pool = &self.l.pool
         transport.slots = self.slots
         transport.wake = self.wake
+        if setup.tls is not None:
+            self.open_door(setup, &transport)
         self.l.transport = transport_new(&transport)
         if self.l.transport == NULL or transport_watch(self.l.transport, self.wake) < 0:
             raise OSError(errno, "cannot set up the transport")
@@ -89,6 +94,22 @@ cdef class Engine:
         if self.l.wheel == NULL:
             raise MemoryError
 
+    cdef int open_door(self, setup, TransportSetup* transport) except -1:
+        # A load comes from few addresses, which may shake as many hands at once as they like.
+        cdef DoorSetup door
+        self.contexts = TlsContexts(setup.tls)
+        memset(&door, 0, sizeof(door))
+        door.store = self.contexts.store
+        door.connect_ms = DOOR_PATIENCE
+        door.unfinished = door.per_source = DOOR_ROOM
+        self.door = transport.door = door_new(&door)
+        if self.door == NULL:
+            raise OSError(errno, "cannot set up the door for TLS")
+        if setup.peer:
+            self.peer = setup.peer.encode()
+            transport.peer, transport.peer_length = self.peer, <uint32_t>len(self.peer)
+        return 0
+
     cdef int read(self, setup, list texts, list numbers) except -1:
         cdef Load* l = self.l
         read_places(l, setup, numbers)
@@ -120,13 +141,26 @@ cdef class Engine:
         self.cpu_started = load_clock_ns(CLOCK_THREAD_CPUTIME_ID)
         arrivals_start(&l.arrivals, &l.random)
         self.running = True
+        shaking = None
+        if self.door != NULL:
+            shaking = threading.Thread(target=self.shake_hands, name="door", daemon=True)
+            shaking.start()
         with nogil:
             while not self.stopped and turn(l):
                 if l.now >= self.cpu_next:
                     self.cpu_next = l.now + CPU_EVERY
                     self.note_cpu()
             self.note_cpu()
+        if shaking is not None:
+            door_stop(self.door)
+            shaking.join()
         self.running = False
+
+    def shake_hands(self):
+        # TLS connections are accepted and opened in a thread of their own, which `run` begins and ends.
+        if self.door != NULL:
+            with nogil:
+                door_run(self.door)
 
     cdef void note_cpu(self) noexcept nogil:
         store_word(&self.l.counters[<int>LOAD_cpu_us],
@@ -207,6 +241,10 @@ cdef class Engine:
         hash_close(&l.hashes.md5)
         hash_close(&l.hashes.sha256)
         transport_free(l.transport)
+        if self.door != NULL:
+            door_free(self.door)
+            self.door = NULL
+        self.contexts = None
         pool_trim(&l.pool)
         wheel_free(l.wheel)
         for memory in (<size_t>l.control, <size_t>l.place, <size_t>l.person, <size_t>l.callee, <size_t>l.job,

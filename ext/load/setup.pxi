@@ -71,7 +71,7 @@ cdef void* table_of(Py_ssize_t entries, size_t size) except NULL:
     return memory
 
 
-cdef dict TRANSPORTS = {"udp": TRANSPORT_UDP, "tcp": TRANSPORT_TCP}
+cdef dict TRANSPORTS = {"udp": TRANSPORT_UDP, "tcp": TRANSPORT_TCP, "tls": TRANSPORT_TLS}
 
 
 cdef int read_places(Load* l, setup, list numbers) except -1:

@@ -63,6 +63,8 @@ cdef inline void put_via(Writer* w, const Load* l, const Call* c, uint32_t seque
     cdef const Place* p = &l.place[c.place]
     if p.flow.transport == TRANSPORT_TCP:
         put_text(w, b"\r\nVia: SIP/2.0/TCP ")
+    elif p.flow.transport == TRANSPORT_TLS:
+        put_text(w, b"\r\nVia: SIP/2.0/TLS ")
     else:
         put_text(w, b"\r\nVia: SIP/2.0/UDP ")
     put(w, p.name, p.name_length)
@@ -136,6 +138,8 @@ cdef inline void put_transport(Writer* w, int transport) noexcept nogil:
     # Of a URI of ours.
     if transport == TRANSPORT_TCP:
         put_text(w, b";transport=tcp")
+    elif transport == TRANSPORT_TLS:
+        put_text(w, b";transport=tls")
 
 
 cdef inline void put_body(Writer* w, Load* l, const Text* body) noexcept nogil:
@@ -302,9 +306,10 @@ cdef bint read_dialog(const Message* m, Dialog* d) noexcept nogil:
 cdef void next_hop(Load* l, const Message* m, const Dialog* d, const Flow* like, Flow* out) noexcept nogil:
     # Where a URI says, if it says so in numbers; a name is the target's business. To the same place by the same connection.
     cdef Uri uri
+    cdef uint32_t usual = 5061 if like.transport == TRANSPORT_TLS else 5060
     out[0] = like[0]
     if parse_uri(m.data, d.next_uri, &uri):
-        address_parse(&out.remote, m.data + uri.host.start, slice_length(uri.host), uri.port if uri.port else 5060)
+        address_parse(&out.remote, m.data + uri.host.start, slice_length(uri.host), uri.port if uri.port else usual)
     if out.remote.family == 0:
         out.remote = like.remote
     if not address_equal(&out.remote, &like.remote):

@@ -549,18 +549,21 @@ cdef Connection* connection_open(TransportState* t, const Flow* flow) noexcept n
 
 
 cdef Connection* open_at_door(TransportState* t, const Flow* flow, const Address* local) noexcept nogil:
-    # The same with TLS. The name its certificate has to be for is, without DNS, the address.
+    # The same with TLS. The name its certificate has to be for is, without DNS, the address, unless one was given.
     cdef Address source = local[0]
     cdef char name[ADDRESS_TEXT]
     cdef uint32_t length = address_host(&flow.remote, name, False)
+    cdef const uint8_t* peer = <const uint8_t*>name
     cdef Connection* c
+    if t.peer != NULL:
+        peer, length = t.peer, t.peer_length
     if flow.transport != TRANSPORT_TLS or t.door == NULL:
         return NULL
     c = connection_new(t, AT_DOOR, flow.listener, &flow.remote)
     if c == NULL:
         return NULL
     source.port = 0
-    if door_connect(t.door, &flow.remote, NULL if is_unspecified(local) else &source, <const uint8_t*>name, length,
+    if door_connect(t.door, &flow.remote, NULL if is_unspecified(local) else &source, peer, length,
                     connection_name(t, c)) < 0:
         c.fd = FREE
         c.next = t.streams.free

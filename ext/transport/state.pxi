@@ -64,6 +64,8 @@ cdef struct TransportState:
     DoorState* door          # NULL: no TLS
     Remarks remarks
     int fd_most              # descriptors from this one on are left to others in the process
+    const uint8_t* peer      # see TransportSetup
+    uint32_t peer_length
     uint8_t record[16384]    # the next TLS record
     RingWriter writers[64]   # by target worker
     RingReader readers[64]   # by source worker
@@ -105,6 +107,7 @@ cdef TransportState* transport_new(const TransportSetup* setup) noexcept nogil:
     t.slots = <uint8_t*>setup.slots
     t.wakes = setup.wakes
     t.door = setup.door
+    t.peer, t.peer_length = setup.peer, setup.peer_length
     t.watched = -1
     t.alarm = -1
     t.fd_most = descriptors() - FD_SPARE

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from fastsip.config.values import DEFAULT_PORT, TRANSPORTS, bracketed, split_host
 
 TARGET = (
-    'an address such as "192.0.2.1", "udp:192.0.2.1:5060", "tcp:192.0.2.1:5060", "[::1]:5060", "example.com:5060" or '
+    'an address such as "192.0.2.1", "tcp:192.0.2.1:5060", "tls:sip.example.com", "[::1]:5060", "example.com:5060" or '
     '"sip:example.com;transport=tcp"'
 )
 SOURCE = 'an address such as "127.0.0.1", "127.0.0.1:5080", or ranges such as "127.0.0.1..100:5080..5089"'
@@ -27,12 +27,14 @@ class Target(NamedTuple):
     name: str
     transport: str = ""
     """Empty where the text leaves it open: that means udp."""
+    usual: bool = False
+    """The text says no port."""
 
     @property
     def domain(self) -> str:
-        """What stands in URIs: the name, and the port unless it is 5060."""
+        """What stands in URIs: the name, and the port unless it is the usual one."""
         host = bracketed(self.name)
-        return host if self.port == 5060 else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORT.get(self.transport, 5060) else f"{host}:{self.port}"
 
     @property
     def address(self) -> tuple[str, int]:
@@ -42,17 +44,15 @@ class Target(NamedTuple):
         return f"{self.transport or 'udp'}:{bracketed(self.host)}:{self.port}"
 
 
-NO_TLS = "TLS is not there yet, only udp and tcp"
+TRANSPORTS_OF_LOAD = ("udp", "tcp", "tls")
 _PARAMETER = re.compile(r";\s*transport\s*=\s*([^;?\s]+)", re.IGNORECASE)
 
 
 def read_transport(name: str) -> str:
     """A transport the generator has. Raises ValueError."""
     lower = name.lower()
-    if lower in ("tls", "sips"):
-        raise ValueError(NO_TLS)
-    if lower not in ("udp", "tcp"):
-        raise ValueError(f'"{name}": only udp and tcp')
+    if lower not in TRANSPORTS_OF_LOAD:
+        raise ValueError(f'"{name}": only udp, tcp and tls')
     return lower
 
 
@@ -60,12 +60,14 @@ def read_target(text: str) -> Target:
     """Read and resolve a target. Raises ValueError with a text for a person."""
     bare = text.strip()
     lower, transport = bare.lower(), ""
-    if lower.startswith("sips:"):
-        transport = read_transport("sips")
-    if lower.startswith("sip:"):
+    if lower.startswith(("sip:", "sips:")):
         if asked := _PARAMETER.search(bare):
             transport = read_transport(asked[1])
-        bare = bare[4:].partition(";")[0].rpartition("@")[2]
+        if lower.startswith("sips:"):
+            if transport not in ("", "tcp", "tls"):
+                raise ValueError(f"sips goes by TLS, not by {transport}")
+            transport = "tls"
+        bare = bare.partition(":")[2].partition(";")[0].rpartition("@")[2]
     else:
         scheme, colon, rest = bare.partition(":")
         if colon and scheme.lower() in TRANSPORTS:
@@ -76,9 +78,8 @@ def read_target(text: str) -> Target:
         raise ValueError(f"expected {TARGET}") from None
     if not host or port == 0:
         raise ValueError(f"expected {TARGET}")
-    if port is None:
-        port = DEFAULT_PORT.get(transport, 5060)
-    return Target(_numeric(host, port), port, host, transport)
+    known = DEFAULT_PORT.get(transport, 5060) if port is None else port
+    return Target(_numeric(host, known), known, host, transport, usual=port is None)
 
 
 def _numeric(host: str, port: int) -> str:
@@ -112,7 +113,7 @@ class SourceRange(NamedTuple):
 
 def read_source(text: str) -> SourceRange:
     """From "127.0.0.1..9:5080..5089". Raises ValueError."""
-    host, ports = text.strip().removeprefix("udp:").removeprefix("tcp:"), [0]
+    host, ports = text.strip().removeprefix("udp:").removeprefix("tcp:").removeprefix("tls:"), [0]
     bare, colon, after = host.rpartition(":")
     if colon and (bare.endswith("]") or ":" not in bare) and not after.endswith("]"):
         host, ports = bare, _ports(after)

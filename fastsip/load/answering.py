@@ -7,12 +7,12 @@ from typing import Any
 from rich.table import Table
 
 from . import sources
-from .addresses import NO_TLS
 from .asked import read_listen
 from .console import Consoles
 from .course import Interrupts, answer
 from .live import View
 from .numbers import Numbers
+from .security import read_tls
 from .setup import Answer, EngineSetup
 from .wrong import Wrong
 
@@ -32,14 +32,15 @@ ROWS = {
 
 def main(given: dict[str, Any]) -> int:
     """Listen, answer, print what came. Raises Wrong, OSError."""
-    if given["cert"] or given["key"]:
-        raise Wrong(f"--cert and --key: {NO_TLS}")
     listen = read_listen(given["listen"])
+    tls = read_tls(given, listen.transport)
+    if tls is not None and not tls.certificates:
+        raise Wrong(f"--listen {listen}: by TLS it needs a certificate, --cert and --key")
     listening = sources.open_listeners(listen.host, listen.port, given["threads"], listen.transport)
     where = f"{listen.transport}:{listening.hostports[0]}"
     told = Answer(ring=given["ring"], busy=given["busy"], silent=given["silent"], body=given["body"])
     setups = [
-        EngineSetup(sources=own, answer=told, gather=given["gather"], seed=given["seed"] * 1000 + index)
+        EngineSetup(sources=own, answer=told, gather=given["gather"], seed=given["seed"] * 1000 + index, tls=tls)
         for index, own in enumerate(listening.per_engine)
     ]
     consoles = Consoles(given["as_json"])

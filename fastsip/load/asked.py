@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastsip.config.values import Listen
+from fastsip.config.values import DEFAULT_PORT, Listen
+from fastsip.launch import TlsSetup
 
 from . import rates
-from .addresses import NO_TLS, Target, read_transport
+from .addresses import Target, read_transport
+from .security import read_tls
 from .setup import Answer, Scenario, User
 from .sources import room_for
 from .users import WrongUsers, read_users
@@ -16,7 +18,7 @@ from .wrong import Wrong
 
 DEFAULT_USERS = "user0..99"
 CONNECTIONS = 8
-"""By TCP, unless it is said, or users register."""
+"""By TCP or TLS, unless it is said, or users register."""
 CONNECTIONS_OF_USERS = 1000
 """At most, unless it is said, where each user that registers has his own."""
 
@@ -45,6 +47,8 @@ class Asked:
         self._note_wrap(users, plan)
         prepare = (answering is not None and given["register"] is not False) or needs_bindings
         registers = prepare or any(scenario.kind == "register" for scenario in scenarios)
+        tls = read_tls(given, self.target.transport)
+        self._check_certificate(answering, tls)
         return Work(
             name=self.name,
             target=self.target,
@@ -64,7 +68,17 @@ class Asked:
             connections=self.connections(len(users) if registers else 0),
             contact=given.get("contact") or "",
             expires=given.get("expires", 3600),
+            tls=tls,
         )
+
+    def _check_certificate(self, answering: Answering | None, tls: TlsSetup | None) -> None:
+        """Raises Wrong where somebody may want to connect to callees who have none."""
+        if answering is None or tls is None or tls.certificates:
+            return
+        if self.given["register"] is False:
+            raise Wrong("--no-register: by TLS the callees need a certificate of theirs then, --cert and --key")
+        if self.given.get("search") and not self.given["no_baseline"]:
+            raise Wrong("--search: by TLS the baseline needs a certificate, --cert and --key; or --no-baseline")
 
     def users(self) -> list[User]:
         given = self.given
@@ -76,11 +90,13 @@ class Asked:
             raise Wrong(f"--users {error}") from None
 
     def connections(self, registering: int) -> int:
-        """By TCP: how many to the target, where so many users register."""
+        """By TCP or TLS: how many to the target, where so many users register."""
         asked: int | None = self.given["connections"]
-        if self.target.transport != "tcp":
+        if self.target.transport == "udp":
             if asked:
-                raise Wrong("--connections is for TCP: it goes with --transport tcp, or a target such as tcp:127.0.0.1")
+                raise Wrong(
+                    "--connections is for TCP and TLS: it goes with --transport tcp, or a target such as tcp:127.0.0.1"
+                )
             return 0
         number = asked or (min(registering, CONNECTIONS_OF_USERS) if registering else CONNECTIONS)
         room_for(2 * number if self.given.get("answers") else number)
@@ -172,11 +188,11 @@ def _transported(given: dict[str, Any]) -> Target:
     """The target, reached as --transport says. Raises Wrong."""
     target: Target = given["target"]
     asked = given["transport"]
-    if asked == "tls" or given["ca"]:
-        raise Wrong(f"{'--ca' if given['ca'] else '--transport tls'}: {NO_TLS}")
     if asked and target.transport and asked != target.transport:
         raise Wrong(f"--transport {asked}: the target is {target}")
-    return target._replace(transport=asked or target.transport or "udp")
+    transport = asked or target.transport or "udp"
+    port = DEFAULT_PORT.get(transport, 5060) if target.usual else target.port
+    return target._replace(transport=transport, port=port)
 
 
 def read_listen(text: str, transport: str = "udp") -> Listen:

@@ -161,9 +161,9 @@ def mix(**given: Any) -> None:
     default="udp:127.0.0.1:5090",
     metavar="ADDRESS",
     show_default=True,
-    help="Where to listen; tcp:127.0.0.1:5090 for TCP.",
+    help="Where to listen; tcp:127.0.0.1:5090 for TCP, tls: with --cert and --key.",
 )
-@options.server_tls
+@options.certificate
 @options.answer_shape
 @option("--busy", type=options.SHARE, default=0.0, metavar="SHARE", help="Calls answered with 486.")
 @option("--body", type=click.IntRange(0, 60000), default=0, metavar="BYTES", help="Size of SDP in the 200.")

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import structs
 
-from . import sources
+from . import security, sources
 from .addresses import SourceRange
 from .fleet import CannotRun, Fleet
 from .live import ANSWERING, View
@@ -99,6 +99,8 @@ class Course:
     """
 
     def __init__(self, work: Work, view: View, interrupts: Interrupts, without_server: bool = False) -> None:
+        if without_server and work.tls is not None:  # its own certificate need not be for where it happens to be
+            work = structs.replace(work, tls=structs.replace(work.tls, verify_server=False))
         self.work = work
         self.view = view
         self.interrupts = interrupts
@@ -122,6 +124,8 @@ class Course:
                     self._targets = [(own[0].host, own[0].port) for own in listening.per_engine]
             if work.contact and work.answering is None:
                 self._contacts = [work.contact] * work.threads
+            if work.tls is not None and not self._alone:
+                security.check(work.target, work.tls)
             if work.prepare and not self._alone:
                 self._register(stack)
             self._stack = stack.pop_all()

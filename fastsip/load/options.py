@@ -96,26 +96,28 @@ gather = option(
     help="A busy thread turns only so often (200us): much less CPU, and everything is up to so much later.",
 )
 
+certificate = together(
+    option("--cert", metavar="FILE", help="TLS: the certificate to show, with its chain, in PEM."),
+    option("--key", metavar="FILE", help="TLS: its key."),
+)
+
 connections = together(
     option(
         "--transport",
         type=click.Choice(["udp", "tcp", "tls"]),
-        metavar="udp|tcp",
-        help="How the target is reached. Default: what TARGET says, tcp:127.0.0.1:5060 or sip:...;transport=tcp; udp.",
+        metavar="udp|tcp|tls",
+        help="How the target is reached. Default: what TARGET says, tls:127.0.0.1:5061 or sip:...;transport=tcp; udp.",
     ),
     option(
         "--connections",
         type=click.IntRange(1, 1_000_000),
         metavar="N",
-        help="By TCP: how many connections callers share, which stay open. Default: 8; where users register, one for "
-        "each of them, at most 1,000.",
+        help="By TCP or TLS: how many connections callers share, which stay open. Default: 8; where users register, "
+        "one for each of them, at most 1,000.",
     ),
-    option("--ca", metavar="FILE", help="For TLS, which is not there yet: whose certificates are believed."),
-)
-
-server_tls = together(
-    option("--cert", metavar="FILE", help="For TLS, which is not there yet: the certificate, in PEM."),
-    option("--key", metavar="FILE", help="And its key."),
+    option("--ca", metavar="FILE", help="TLS: whose certificates are believed, in PEM. Default: the system's."),
+    option("--insecure", is_flag=True, help="TLS: believe everyone."),
+    certificate,
 )
 
 who = together(

@@ -6,10 +6,12 @@ from typing import Literal
 
 import msgspec
 
+from fastsip.launch import TlsSetup
+
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A bound, non-blocking socket that the engine sends from and receives at: UDP (`fastsip.sockets.bind_udp`), or
-    listening for TCP (`bind_stream`); connections are opened from its address."""
+    listening for TCP or TLS (`bind_stream`); connections are opened from its address."""
 
     fd: int
     host: str
@@ -17,7 +19,7 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int
     addresses: list[str] = []
     """Of a wildcard socket: the local addresses work is spread over, in turn. One socket can be a thousand peers."""
-    transport: Literal["udp", "tcp"] = "udp"
+    transport: Literal["udp", "tcp", "tls"] = "udp"
     """The same for all sources of an engine that generates."""
     advertise: tuple[str, int] | None = None
     """Numeric address and port for Via and Contact instead, where a forwarder that knows no SIP sends on what comes."""
@@ -99,8 +101,13 @@ class EngineSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: tuple[str, int] | None = None
     """Numeric address and port everything new is sent to; needed to generate."""
     connections: int = 0
-    """By TCP, to the target: so many, and at least one from each source address. They are opened when they are first
-    needed, stay, and are opened anew when they are gone. Each caller keeps to one where there are callers enough."""
+    """By TCP or TLS, to the target: so many, and at least one from each source address. They are opened when they are
+    first needed, stay, and are opened anew when they are gone. Each caller keeps to one where there are callers
+    enough."""
+    tls: TlsSetup | None = None
+    """For sources by TLS: whom to believe, and the certificate to show, without which nobody is let in."""
+    peer: str = ""
+    """Who everyone has to be, by his certificate, to whom a TLS connection is opened; empty: his address."""
     scenarios: list[Scenario] = []
     callers: list[User] = []
     """From of all work, and the users that register. Needed to generate."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 from fastsip.config.values import bracketed
 from fastsip.sockets import bind_group, bind_stream, bind_udp
@@ -65,7 +65,7 @@ def open_listeners(host: str, port: int, threads: int, transport: str = "udp") -
     """Bind one address for each thread; the kernel shares datagrams, or connections, out by where they come from.
     Raises OSError."""
     sockets = bind_group(transport, host, port, threads)
-    return Sources([[_source(sock)] for sock in sockets], sockets)
+    return Sources([[_source(sock, transport)] for sock in sockets], sockets)
 
 
 def room_for(connections: int) -> None:
@@ -87,12 +87,12 @@ def close(sockets: Sequence[socket.socket]) -> None:
 def _bound(hosts: list[str], port: int, transport: str, sockets: list[socket.socket]) -> Source:
     wildcard = len(hosts) > 1
     host = ("::" if ":" in hosts[0] else "0.0.0.0") if wildcard else hosts[0]
-    sock = bind_stream(host, port, False) if transport == "tcp" else bind_udp(host, port, False)
+    sock = bind_udp(host, port, False) if transport == "udp" else bind_stream(host, port, False, transport)
     sockets.append(sock)
-    return _source(sock, hosts if wildcard else [])
+    return _source(sock, transport, hosts if wildcard else [])
 
 
-def _source(sock: socket.socket, addresses: Sequence[str] = ()) -> Source:
+def _source(sock: socket.socket, transport: str, addresses: Sequence[str] = ()) -> Source:
     name = sock.getsockname()
-    transport: Literal["udp", "tcp"] = "tcp" if sock.type == socket.SOCK_STREAM else "udp"
-    return Source(fd=sock.fileno(), host=name[0], port=name[1], addresses=list(addresses), transport=transport)
+    known = cast(Literal["udp", "tcp", "tls"], transport)
+    return Source(fd=sock.fileno(), host=name[0], port=name[1], addresses=list(addresses), transport=known)

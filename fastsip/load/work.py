@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from fastsip.launch import TlsSetup
+
 from . import rates
 from .addresses import SourceRange, Target
 from .numbers import MAIN
@@ -40,7 +42,7 @@ class Work(msgspec.Struct, frozen=True):
     in_flight: int = 100_000
     sources: list[SourceRange] = []
     connections: int = 0
-    """To the target, by TCP; of all threads."""
+    """To the target, by TCP or TLS; of all threads."""
     threads: int = 1
     poisson: bool = True
     gather: int = 0
@@ -51,6 +53,12 @@ class Work(msgspec.Struct, frozen=True):
     contact: str = ""
     """host:port of all bindings; empty: where the callees are, or each engine's first source."""
     expires: int = 3600
+    tls: TlsSetup | None = None
+
+    @property
+    def peer(self) -> str:
+        """Who servers have to be by their certificates."""
+        return self.target.name if self.tls is not None and self.target.name != self.target.host else ""
 
     @property
     def main(self) -> list[str]:
@@ -82,12 +90,14 @@ class Work(msgspec.Struct, frozen=True):
                 stay=answer is not None,
                 gather=self.gather,
                 seed=self.seed * 1000 + index,
+                tls=self.tls,
+                peer=self.peer,
             )
             for index, own in enumerate(sources.per_engine)
         ]
 
     def _answer_of_registering(self) -> Answer | None:
-        """By TCP calls come to where a user registered last; in a mix that may be where work is begun."""
+        """By TCP and TLS calls come to where a user registered last; in a mix that may be where work is begun."""
         registers = any(scenario.kind == "register" for scenario in self.scenarios)
         return self.answering.answer if self.answering is not None and self.by_answering and registers else None
 
@@ -96,10 +106,17 @@ class Work(msgspec.Struct, frozen=True):
         return max(1, parts(self.connections, self.threads)[index]) if self.connections else 0
 
     def answering_setups(self, answer: Answer, sources: Sources, contacts: Sequence[str]) -> list[EngineSetup]:
-        """For the engines that answer. By TCP they are also those that register the users, who are reached through
-        the very connection by which they registered."""
+        """For the engines that answer. By TCP and TLS they are also those that register the users, who are reached
+        through the very connection by which they registered."""
         setups = [
-            EngineSetup(sources=own, answer=answer, gather=self.gather, seed=self.seed * 1000 + 500 + index)
+            EngineSetup(
+                sources=own,
+                answer=answer,
+                gather=self.gather,
+                seed=self.seed * 1000 + 500 + index,
+                tls=self.tls,
+                peer=self.peer,
+            )
             for index, own in enumerate(sources.per_engine)
         ]
         if not self.by_answering:
@@ -116,7 +133,7 @@ class Work(msgspec.Struct, frozen=True):
     @property
     def by_answering(self) -> bool:
         """Whether users are registered by the engines that answer their calls."""
-        return self.prepare and self.answering is not None and self.target.transport == "tcp"
+        return self.prepare and self.answering is not None and self.target.transport != "udp"
 
     def registering(self, sources: Sources, contacts: Sequence[str], remove: bool) -> list[EngineSetup]:
         """For the engines that register every user once before the work, or remove what was registered: as fast as
@@ -137,9 +154,11 @@ class Work(msgspec.Struct, frozen=True):
                         plan=rates.constant(REGISTERING / len(contacts)).steps,
                         poisson=False,
                         count=len(users),
-                        in_flight=max(1, REGISTERING_AT_ONCE // len(contacts)),
+                        in_flight=max(1, (SHAKING_AT_ONCE if self.tls else REGISTERING_AT_ONCE) // len(contacts)),
                         connections=self.connections_of(index % self.threads),
                         seed=random.Random(self.seed).randrange(1 << 32) + index,
+                        tls=self.tls,
+                        peer=self.peer,
                     )
                 )
         return setups
@@ -148,6 +167,8 @@ class Work(msgspec.Struct, frozen=True):
 REGISTERING = 5000.0
 """A second, at most, while users are prepared: the server's speed decides below that."""
 REGISTERING_AT_ONCE = 100
+SHAKING_AT_ONCE = 32
+"""By TLS, where each may be a handshake: servers have a limit for those of one address."""
 
 
 def _bound_to(scenario: Scenario, contacts: Sequence[str], index: int) -> Scenario:
