@@ -23,6 +23,7 @@ cdef enum:
     ACCEPTS_PER_TURN = 64
     OUT_MOST = 1 << 20           # bytes that may wait for a peer that does not read
     PARTIAL_MOST = 64 << 20      # bytes of unfinished messages, of all connections of a worker
+    SHORT = 2048                 # bytes of an unfinished message that are copied rather than read around
     NEWS_PER_TURN = 64           # connections taken from the door
     FREE = -1                    # Connection.fd of a slot nobody has
     AT_DOOR = -2                 # and of a connection that is being opened with TLS

@@ -97,14 +97,19 @@ cdef Buffer* enlarge_partial(TransportState* t, Connection* c, uint32_t size) no
 
 
 cdef uint32_t read_connection(TransportState* t, Connection* c, uint32_t slot, uint32_t kept) noexcept nogil:
-    # One read, then every message that is whole by now; returns how many packets there are.
+    # One read, then every message that is whole by now; returns how many packets there are. The beginning of a message
+    # goes in front of what is read, so that all of it is framed in the slot; a long one stays where it is.
     cdef uint8_t* target = <uint8_t*>t.pieces[slot].iov_base
     cdef Buffer* partial = c.partial
-    cdef uint32_t room = 65535
+    cdef uint32_t room = 65535, before = 0
     cdef ssize_t got = 0
     if partial != NULL and (partial.length == 65535 or (c.needed and partial.length >= c.needed)):
         return frame_all(t, c, partial.data, partial.length, slot, kept, True)
-    if partial != NULL:
+    if partial != NULL and 0 < partial.length <= SHORT:
+        before = partial.length
+        target += before
+        room -= before
+    elif partial != NULL:
         partial = enlarge_partial(t, c, c.needed if c.needed else min(2 * partial.length + 512, 65535))
         if partial == NULL:
             count_add(t.block, COUNT_stream_errors, 1)
@@ -122,8 +127,10 @@ cdef uint32_t read_connection(TransportState* t, Connection* c, uint32_t slot, u
             return frame_all(t, c, partial.data, partial.length, slot, kept, True)
         return kept
     count_add(t.block, COUNT_bytes_in, <uint64_t>got)
-    if partial == NULL:
-        return frame_all(t, c, target, <uint32_t>got, slot, kept, False)
+    if partial == NULL or before:
+        if before:
+            memcpy(target - before, partial.data, before)
+        return frame_all(t, c, target - before, before + <uint32_t>got, slot, kept, False)
     partial.length += <uint32_t>got
     return frame_all(t, c, partial.data, partial.length, slot, kept, True)
 
@@ -206,6 +213,8 @@ cdef uint32_t keep_rest(TransportState* t, Connection* c, uint8_t* data, uint32_
             return kept
         memcpy(rest.data, data + at, length - at)
         rest.length = length - at
+    elif c.partial != NULL:
+        drop_partial(t, c)
     if spoke or (c.partial != NULL and c.queue != QUEUE_PARTIAL):
         queue_move(t.streams, c, QUEUE_PARTIAL if c.partial != NULL else QUEUE_OPEN)
     if at < length and kept == STREAM_PACKETS:
