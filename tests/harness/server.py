@@ -295,13 +295,26 @@ class Kamailio(Server):
         ]
         for transport in self.transports:
             command += ["-l", f"{transport}:{self.hostport}"]
-        if "tcp" in self.transports:
+        if {"tcp", "tls"} & set(self.transports):
             command += ["-N", str(self.processes), "-A", "WITH_TCP=1"]
+        if "tls" in self.transports:
+            command += ["-A", "WITH_TLS=1", "-A", f'TLS_FILE="{self._tls_file()}"']
         command += ["-m", "1024", "-M", "32", *(["-x", self.allocator] if self.allocator else [])]
         command += ["-Y", str(self.folder), "-w", str(self.folder), "-P", str(self.folder / "kamailio.pid")]
         for name, value in defines.items():
             command += ["-A", f"{name}={value}"]
         return command
+
+    def _tls_file(self) -> Path:
+        """Its own configuration of what is in the table `tls`."""
+        tls = self.extra["tls"]
+        mine = f"method = TLSv1.2+\nprivate_key = {tls['key']}\ncertificate = {tls['certificate']}\n"
+        path = self.folder / "tls.cfg"
+        path.write_text(
+            f"[server:default]\n{mine}verify_certificate = no\nrequire_certificate = no\n"
+            f"[client:default]\n{mine}verify_certificate = yes\nca_list = {tls['ca_file']}\n"
+        )
+        return path
 
     def children(self) -> dict[int, str]:
         return dict.fromkeys(children(self.pid), "process")
