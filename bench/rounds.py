@@ -14,7 +14,7 @@ from typing import Any
 
 from measure import NotBuilt, busy, compiled, cpu, drops, ticks, tree
 from rows import Bench, Row, missing
-from servers import NOT_INSTALLED, Floor, Job, Target, make
+from servers import NOT_INSTALLED, Floor, Job, Target, certificates, make
 from traffic import Outcome, Phones, running
 
 from fastsip.load.setup import Answer, Scenario
@@ -90,7 +90,11 @@ def once(
             job = replace(job, store=str(Path(folder) / "store.db"))
         floor = Floor(job.workers, extra) if name == "floor" else None
         behind = floor.address if floor else None
-        with Phones(users, peers, spread, behind, job.transport, connections) as phones:
+        trust = certificates(Path(folder)) if job.transport == "tls" else None
+        if trust:
+            job = replace(job, tls=trust.server)
+        phones_tls = trust.phones if trust else None
+        with Phones(users, peers, spread, behind, job.transport, connections, phones_tls) as phones:
             if floor:
                 floor.sides = phones.sides
             target: Any = floor or (make(name, job) if name != "none" else None)
@@ -181,9 +185,16 @@ def _note(outcome: Outcome, others: float) -> str:
 
 
 def alternate(
-    bench: Bench, names: Sequence[str], number: int, rate: float, seconds: float, **options: Any
+    bench: Bench,
+    names: Sequence[str],
+    number: int,
+    rate: float,
+    seconds: float,
+    until: Callable[[Round], bool] | None = None,
+    **options: Any,
 ) -> dict[str, list[Round]]:
-    """`number` rounds of each server in turn. What cannot be run is left out; Ctrl-C keeps the rounds there are."""
+    """`number` rounds of each server in turn, or up to one that `until` is true of. What cannot be run is left out;
+    Ctrl-C keeps the rounds there are."""
     found: dict[str, list[Round]] = {name: [] for name in names}
     jobs: dict[str, Job] = options.pop("jobs", {})
     for turn in range(number):
@@ -192,6 +203,8 @@ def alternate(
             kind = name.split()[0]
             round = once(kind, rate, seconds, jobs.get(name) or Job(bench.workers), seed=turn + 1, **options)
             found[name].append(round)
+            if until and until(round):
+                return found
     return found
 
 

@@ -9,22 +9,29 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from measure import ROOT, compiled
 
 sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "tests")) if path not in sys.path]
 
+from certificates import Authority  # noqa: E402
 from harness import Kamailio, Server, Sipp  # noqa: E402
 from harness.ports import free_port  # noqa: E402
+
+from fastsip.launch import TlsSetup  # noqa: E402
 
 HOST, CALLER, CALLEE = "127.0.0.6", "127.0.0.7", "127.0.0.8"
 """The server, which is responsible for all of its host, and the phones, which therefore live elsewhere."""
 PASSWORD = "secret"
 NOT_INSTALLED = "Kamailio is not installed: apt-get install kamailio"
+NO_TLS_MODULE = "Kamailio has no TLS here: apt-get install kamailio-tls-modules"
 
 
-__all__ = ["CALLEE", "CALLER", "HOST", "Floor", "Job", "Sipp", "Target", "make", "memory"]
+__all__ = [
+    "CALLEE", "CALLER", "HOST", "Floor", "Job", "Sipp", "Target", "Trust", "certificates", "kamailio_has_tls", "make",
+    "memory",
+]  # fmt: skip
 
 
 class Target(Protocol):
@@ -53,6 +60,8 @@ class Job:
     transport: str = "udp"
     """Of the calls. The server always listens on UDP too, where it is asked whether it is there."""
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tls: Mapping[str, str] = field(default_factory=dict)
+    """The server's own table, for TLS."""
     allocator: str = ""
     """Kamailio's, where not the one of the distribution."""
 
@@ -72,12 +81,27 @@ def make(name: str, job: Job) -> Server:
         timers={},
         drain_timeout=0,
         transports=("udp",) if job.transport == "udp" else ("udp", job.transport),
-        extra={"limits": {"transactions": 2_000_000}, **job.extra},
+        extra={"limits": {"transactions": 2_000_000}, **({"tls": job.tls} if job.tls else {}), **job.extra},
     )
     if isinstance(server, Kamailio):
         server.processes = job.workers
         server.allocator = job.allocator
     return server
+
+
+class Trust(NamedTuple):
+    """Certificates of a server and of its phones, by one authority: the server's table `tls`, the phones' setup."""
+
+    server: dict[str, str]
+    phones: TlsSetup
+
+
+def certificates(folder: Path) -> Trust:
+    """P-256, each for the addresses of its side; files in the folder."""
+    authority = Authority(folder)
+    chain, key = authority.sign(HOST)
+    phones = TlsSetup(certificates=[authority.sign(CALLER, CALLEE)], ca_file=authority.file)
+    return Trust({"certificate": chain, "key": key, "ca_file": authority.file}, phones)
 
 
 class Floor:
@@ -123,6 +147,11 @@ class Floor:
         said, _ = process.communicate(timeout=10)
         if words := said.split():
             self.received, self.sent, _failed, self.wakeups = map(int, words)
+
+
+def kamailio_has_tls() -> bool:
+    """Its module is a package of its own."""
+    return any(Path("/usr").glob("lib*/**/kamailio/modules/tls.so"))
 
 
 def memory(pids: list[int]) -> int:

@@ -40,7 +40,7 @@ PARTS = {
     "state": (2, 8),
     "calls": (32, 260),
     "jobs": (32, 150),
-    "transports": (40, 420),
+    "transports": (70, 700),
     "peers": (22, 70),
     "balance": (10, 18),
     "latency": (17, 90),

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from measure import ROOT
 from msgspec import structs
@@ -22,6 +22,7 @@ from servers import CALLEE, CALLER, HOST, PASSWORD, Target
 sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
 
 from fastsip import _load  # noqa: E402
+from fastsip.launch import TlsSetup  # noqa: E402
 from fastsip.load.histogram import Histogram  # noqa: E402
 from fastsip.load.setup import Answer, EngineSetup, Scenario, Source, Step, User  # noqa: E402
 from fastsip.sockets import bind_stream, bind_udp  # noqa: E402
@@ -81,8 +82,9 @@ class Phones:
         behind: tuple[str, int] | None = None,
         transport: str = "udp",
         connections: int = 0,
+        tls: TlsSetup | None = None,
     ) -> None:
-        self.transport, self.connections = transport, connections
+        self.transport, self.connections, self.tls = transport, connections, tls
         self.users = [f"user{number}" for number in range(users)]
         self.behind = behind
         self._sockets: list[socket.socket] = []
@@ -95,7 +97,7 @@ class Phones:
             network = host.rpartition(".")[2]
             addresses = [f"127.{network}.{number // 250}.{number % 250 + 1}" for number in range(peers)]
             return [Source(sock.fileno(), "0.0.0.0", sock.getsockname()[1], addresses)]
-        transport: Literal["udp", "tcp"] = "tcp" if self.transport == "tcp" else "udp"
+        transport = cast(Literal["udp", "tcp", "tls"], self.transport)
         return [
             Source(sock.fileno(), host, sock.getsockname()[1], advertise=self.behind, transport=transport)
             for sock in self._consecutive(host, peers)
@@ -195,9 +197,11 @@ class Phones:
                 connections=self.connections,
                 seed=seed,
                 gather=gather,
+                tls=self.tls,
             )
         )
-        callee = _load.Engine(EngineSetup(sources=self.callees, answer=answer or Answer(body=BODY), gather=gather))
+        answers = answer or Answer(body=BODY)
+        callee = _load.Engine(EngineSetup(sources=self.callees, answer=answers, gather=gather, tls=self.tls))
         threads = [threading.Thread(target=engine.run, daemon=True) for engine in (callee, caller)]
         begun = time.monotonic()
         for thread in threads:
