@@ -69,6 +69,20 @@ def test_a_message_in_two_pieces(server: StreamServer, phone: Maker, cut: int) -
         alice.expect("200")
 
 
+def test_a_burst_behind_half_a_message_takes_few_reads(server: StreamServer, phone: Maker) -> None:
+    with phone(server) as alice:
+        alice.socket.settimeout(5)
+        data = b"".join(options(alice) for _ in range(500))
+        alice.send(data[:100])
+        time.sleep(0.05)
+        before = server.stats()["total"]["waits"]
+        alice.send(data[100:])
+        for _ in range(500):
+            alice.expect("200")
+        # Two workers, the hand-overs between them, and what the question itself costs.
+        assert server.stats()["total"]["waits"] - before < 150
+
+
 def test_a_large_message(server: StreamServer, phone: Maker) -> None:
     with phone(server) as alice:
         alice.send(options(alice, body=b"y" * 60000))
