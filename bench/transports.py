@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import websocket
-from rounds import Round, alternate, highest, median, row, runnable
+from rounds import DISTURBED, Round, alternate, highest, median, row, runnable
 from rows import Bench, Row, alone, missing
 from servers import NO_TLS_MODULE, Job, kamailio_has_tls
 
@@ -35,7 +35,8 @@ LEAST, MOST = 800, 6_000
 SUPPOSED = {"tcp": 1_500, "tls": 1_000}
 """Its rate where there is no time to look for it."""
 TRIES, LOWER = 5, 0.85
-"""How often a comparison in which calls were lost is made again, each time at so much of the rate."""
+"""How often a comparison in which calls were lost is made, and at how much of the rate it is made again: the same where
+others used the CPUs."""
 BOTH = ["kamailio", "fastsip"]
 
 
@@ -86,13 +87,16 @@ def _compared(
     asked = rate
     for _ in range(TRIES):
         found = alternate(bench, list(jobs), number, rate, seconds, _lost, jobs=jobs, connections=connections)
-        losers = [name for name, rounds in found.items() if any(map(_lost, rounds))]
-        if not losers:
+        losses = [(name, round) for name, rounds in found.items() for round in rounds if round.lost]
+        if not losses:
             break
-        rate *= LOWER
+        (loser, lost), tried = losses[0], rate
+        if lost.note != DISTURBED:
+            rate *= LOWER
     else:
         what = f"{', '.join(jobs)}, {by}, {connections:,} connections"
-        yield missing(what, f"{losers[0]} loses calls down to {rate / LOWER:,.0f} calls/s")
+        why = f", while {DISTURBED}" if lost.note == DISTURBED else ""
+        yield missing(what, f"{loser} loses calls down to {tried:,.0f} calls/s{why}")
         return rate
     over = f"{connections:,} connections, {rate:,.0f} calls/s"
     lowered = f"; calls were lost at {asked:,.0f} calls/s" if rate < asked else ""
