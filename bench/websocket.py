@@ -38,7 +38,7 @@ ANSWER = b"SIP/2.0 200 "
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    count, number = bench.pick((200, 1), (BATCH, 3), (BATCH * 5, 5))
+    count, number = bench.pick((200, 1), (BATCH * 5, 3), (BATCH * 20, 5))
     found: dict[str, list[float]] = {name: [] for name in KINDS}
     for turn in range(number):
         for name, transport in KINDS.items():
