@@ -22,6 +22,9 @@ cdef enum:
     CONNECTION_BUCKETS = 4096    # of those we opened, by peer
     ACCEPTS_PER_TURN = 64
     OUT_MOST = 1 << 20           # bytes that may wait for a peer that does not read
+    OUT_EVER = 8 << 20           # and for one that does: what neighbours have answered comes by ring, all at once
+    OUT_PATIENCE = 1000          # ms without reading
+    OUT_PAUSE = OUT_MOST // 4    # while so many wait, nothing more is read from it
     PARTIAL_MOST = 64 << 20      # bytes of unfinished messages, of all connections of a worker
     SHORT = 2048                 # bytes of an unfinished message that are copied rather than read around
     NEWS_PER_TURN = 64           # connections taken from the door
@@ -52,6 +55,7 @@ cdef struct Connection:
     uint8_t listed               # in `readable`
     uint8_t dirty                # in `writable`
     uint8_t blocked              # epoll tells when it can be written to
+    uint8_t paused               # not read from, until its peer has read
     uint8_t crlf                 # CR and LF seen in a row between messages
     uint8_t finishing            # nothing more is read; it ends when everything is sent
     uint8_t leaving
@@ -61,6 +65,7 @@ cdef struct Connection:
     Address remote
     Address local
     uint64_t since               # ms: entered its queue, or was last heard
+    uint64_t moved               # ms: something was sent to it
     uint64_t kept                # ms: may be silent until then, whatever the limit
     Tls* tls                     # NULL: none
     FrameReader frames           # of WebSocket
@@ -241,6 +246,8 @@ cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, co
     c.local = t.listeners[listener].address
     c.kept = 0
     c.tls = NULL
+    c.paused = 0
+    c.moved = s.now
     if fd != AT_DOOR and not connection_has(t, c, fd):
         c.next = s.free
         s.free = c.slot + 1
@@ -264,7 +271,7 @@ cdef bint connection_has(TransportState* t, Connection* c, int fd) noexcept nogi
 
 cdef void connection_watch(TransportState* t, Connection* c, bint writing) noexcept nogil:
     cdef epoll_event event
-    event.events = (0 if c.leaving else EPOLLIN) | (EPOLLOUT if writing else 0)
+    event.events = (0 if c.leaving or c.paused else EPOLLIN) | (EPOLLOUT if writing else 0)
     event.data.u32 = EVENT_CONNECTION + c.slot
     c.blocked = writing
     epoll_ctl(t.epoll, EPOLL_CTL_MOD, c.fd, &event)

@@ -35,6 +35,9 @@ cdef int receive_streams(TransportState* t) noexcept nogil:
         elif c.finishing:
             if events & (EPOLLIN | EPOLLHUP | EPOLLERR):
                 discard(t, c)
+        elif c.out_bytes > OUT_PAUSE and c.blocked and not events & (EPOLLHUP | EPOLLERR):
+            c.paused = 1                     # who asks for more than he takes waits for himself
+            connection_watch(t, c, True)
         elif events & (EPOLLIN | EPOLLHUP | EPOLLERR):
             kept = read_connection(t, c, slot, kept)
             slot += 1
@@ -345,7 +348,9 @@ cdef int send_out(TransportState* t, Connection* c, Buffer* buffer) noexcept nog
 cdef int queue_out(TransportState* t, Connection* c, Buffer* buffer) noexcept nogil:
     cdef Buffer** out
     cdef uint32_t room, i
-    if c.out_bytes + buffer.length > OUT_MOST:
+    if c.finishing and c.out_bytes >= OUT_EVER:
+        return -1                            # it was given up already
+    if c.out_bytes + buffer.length > OUT_EVER or (c.out_bytes > OUT_MOST and t.streams.now > c.moved + OUT_PATIENCE):
         count_add(t.block, COUNT_connections_slow, 1)
         says(t, c.transport, REMARK_FROM, &c.remote, b"does not read what it is sent")
         give_back_all(t, c)
@@ -374,7 +379,7 @@ cdef int queue_out(TransportState* t, Connection* c, Buffer* buffer) noexcept no
 cdef void give_back_all(TransportState* t, Connection* c) noexcept nogil:
     # A peer that does not read. Not closed here, where somebody may be in the midst of it, but by the next flush.
     c.finishing = 1
-    c.out_bytes = OUT_MOST
+    c.out_bytes = OUT_EVER
     queue_move(t.streams, c, QUEUE_ENDING)
     c.since = 0
     soon(t, c)
@@ -491,6 +496,7 @@ cdef void took(TransportState* t, Connection* c, uint32_t sent) noexcept nogil:
     cdef Buffer* buffer
     cdef uint64_t messages = 0
     c.out_bytes -= sent
+    c.moved = t.streams.now
     sent += c.out_sent
     while c.out_count:
         buffer = c.out[c.out_first]
@@ -505,6 +511,10 @@ cdef void took(TransportState* t, Connection* c, uint32_t sent) noexcept nogil:
         c.out_count -= 1
     c.out_sent = sent
     count_add(t.block, COUNT_messages_out, messages)
+    if c.paused and c.out_bytes <= OUT_PAUSE // 2:
+        c.paused = 0
+        connection_watch(t, c, c.blocked)
+        note_event(t, c.slot, EPOLLIN)       # TLS may have something that epoll does not know of
 
 
 # What could not be delivered comes back like a packet, to the owner of its call: a request's client transaction has failed
