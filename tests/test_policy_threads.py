@@ -7,12 +7,16 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from policy_engine import FakeEngine, policy, terms
 
-from fastsip.policy import reject
+from fastsip.policy import Plan, Request, Target, fork, reject
+from fastsip.policy.desk import Deciders
+from fastsip.policy.here import Surroundings
 from fastsip.policy.threads import LEFT_BEHIND_AT_MOST, Policy
 
 HEAD = "import asyncio, time\nfrom fastsip.policy import *\n"
@@ -97,10 +101,10 @@ def test_busy_thread_is_not_blocked(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert "has not come back" not in caplog.text
 
 
-def follow(made: Policy, name: str, folder: Path) -> str | None:
+def follow(made: Policy, name: str, folder: Path, **more: Any) -> str | None:
     said: list[str | None] = []
     done = threading.Event()
-    made.reload(terms(name, folder), lambda problem: (said.append(problem), done.set()))  # type: ignore[func-returns-value]
+    made.reload(terms(name, folder, **more), lambda problem: (said.append(problem), done.set()))  # type: ignore[func-returns-value]
     assert done.wait(5)
     return said[0]
 
@@ -179,9 +183,52 @@ def test_reload_that_fails_keeps_the_old_module(tmp_path: Path, caplog: pytest.L
         assert engine.wait(engine.route()) == [reject(410)]
 
 
+def test_reload_whose_setup_fails_keeps_the_old_module_and_follows_all_else(tmp_path: Path) -> None:
+    """Users and trust are new at once, so dial plan, services and gateways are too."""
+    code = f"""{HEAD}
+async def route(request):
+    if request.user == "bob":
+        return None
+    if request.user == "slow":
+        await asyncio.sleep(0.3)
+    return fork(next_gateway())
+"""
+
+    class Fixed:
+        def __init__(self, status: int) -> None:
+            self.status = status
+
+        def route(self, request: Request) -> Plan:
+            return reject(self.status)
+
+    def by(status: int) -> Callable[[], Deciders]:
+        gateway = Surroundings(choose=lambda *_: Target(f"sip:192.0.2.{status - 400}"))
+        return lambda: Deciders((Fixed(status),), surroundings=gateway)
+
+    with policy(tmp_path, code) as (engine, made):
+        name = made._terms.module
+        assert name
+        assert follow(made, name, tmp_path, deciders=by(404)) is None
+        assert engine.wait(engine.route(), engine.route("gw")) == [reject(404), fork("sip:192.0.2.4")]
+        slow = engine.route("slow")
+        bad = tmp_path / "bad_one.py"
+        bad.write_text("def route(request): return None\ndef setup(): raise OSError('no database')\n")
+        for status in (410, 413):
+            problem = follow(made, "bad_one", tmp_path, deciders=by(status), timeout=status)
+            assert problem is not None and "no database" in problem
+            assert engine.wait(engine.route()) == [reject(status)]
+            assert engine.wait(engine.route("gw")) == [fork(f"sip:192.0.2.{status - 400}")]
+        assert made._terms.module == name and made._terms.timeout == 413
+        assert engine.wait(slow) == [fork("sip:192.0.2.13")]
+        bad.write_text("from fastsip.policy import reject\ndef route(request): return reject(486)\n")
+        assert follow(made, "bad_one", tmp_path, deciders=by(410)) is None
+        assert engine.wait(engine.route()) == [reject(486)]
+
+
 def test_setup_and_teardown(tmp_path: Path) -> None:
     code = f"""{HEAD}
 from pathlib import Path
+from typing import Any
 log = Path(__file__).with_suffix(".log").open("a", buffering=1)
 async def background():
     await asyncio.sleep(60)

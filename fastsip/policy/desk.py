@@ -86,19 +86,23 @@ class Desk:
         self._unstarted: dict[int, Any] = {}
         """What is to be awaited and was not begun with: Python complains of a coroutine that nobody ever closes."""
         self._loop = loop
-        self._encode = encode
         self._complaints = complaints
-        self._timeout = timeout
-        self._locator = locator
-        self._transports = locator.transports if locator is not None else UDP
         self._folder = module.folder if module else ""
         self._route = module.route if module else None
         methods = module.methods if module else None
         self._methods = {each.encode() for each in methods} if methods is not None else None
+        self._sweeping = False
+        self.follow(encode, deciders, timeout, locator)
+
+    def follow(self, encode: Encode, deciders: Deciders, timeout: float, locator: Locator | None) -> None:
+        """Decide by these from now on."""
+        self._encode = encode
+        self._timeout = timeout
+        self._locator = locator
+        self._transports = locator.transports if locator is not None else UDP
         self._rest = tuple(each.route for each in deciders.deciders)
         self._expander = deciders.expander
         self._refusal = encode(Plan(answer=Answer(500)))
-        self._sweeping = False
 
     def ask(self, question: Question, times: int = 0, deadline: float | None = None) -> None:
         """Decide one question. Raises nothing."""

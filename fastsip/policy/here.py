@@ -33,17 +33,26 @@ class Surroundings:
     domain: str = ""
 
 
-_here: ContextVar[Surroundings] = ContextVar("fastsip.policy")
+@dataclass
+class Place:
+    """Where a policy runs. A reload gives it other surroundings, which all that run there see."""
+
+    surroundings: Surroundings
 
 
-def enter(surroundings: Surroundings) -> None:
+_here: ContextVar[Place] = ContextVar("fastsip.policy")
+
+
+def enter(surroundings: Surroundings) -> Place:
     """Make these what the functions below ask, in this context and those copied from it."""
-    _here.set(surroundings)
+    place = Place(surroundings)
+    _here.set(place)
+    return place
 
 
 def _around() -> Surroundings:
     try:
-        return _here.get()
+        return _here.get().surroundings
     except LookupError:
         raise UsageError("no policy runs here: this works where fastsip or fastsip.testing calls a policy") from None
 

@@ -2,8 +2,8 @@
 
 A thread whose code does not come back (`time.sleep(60)` in a route) is left behind with the request that did it. Its
 successor loads the module anew, goes on with the questions that wait, and is asked again what waited in the blocked
-thread's tasks. A reload is a succession too, but the old thread finishes what it has begun. An answer that comes late
-from anywhere is thrown away by its token.
+thread's tasks. A reload is a succession too, but the old thread finishes what it has begun, and goes on, by all that is
+new but the module, if that cannot be set up. An answer that comes late from anywhere is thrown away by its token.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from fastsip.policy.addresses import Locator
 from fastsip.policy.complaints import Complaints
 from fastsip.policy.desk import ASKED_AGAIN_AT_MOST, Deciders, Desk, Encode
-from fastsip.policy.here import enter
+from fastsip.policy.here import Place, enter
 from fastsip.policy.loop import LAPS, PolicyLoop, handled
 from fastsip.policy.module import Module, ModuleProblem, load
 from fastsip.policy.request import CANCELLED, Question
@@ -80,6 +80,7 @@ class PolicyThread:
         self.thread = threading.Thread(target=self._run, name="fastsip policy", daemon=True)
         self._policy = policy
         self._retired = False
+        self._place: Place
 
     def start(self) -> None:
         self.thread.start()
@@ -91,7 +92,7 @@ class PolicyThread:
         try:
             loop.set_exception_handler(handled(policy.complaints))
             deciders = self.terms.deciders()
-            enter(deciders.surroundings)
+            self._place = enter(deciders.surroundings)
             problem = loop.run_until_complete(self._begin(deciders))
             if policy.begun(self, problem):
                 self._serve()
@@ -214,6 +215,17 @@ class PolicyThread:
                 self.desk.ask(each.question, each.times + 1, each.deadline)
         self.desk.current = None
 
+    def follow(self, terms: Terms) -> None:
+        """Go on with the module there is, by other terms. From any thread."""
+        self.terms = terms
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._follow)
+
+    def _follow(self) -> None:
+        deciders = self.terms.deciders()
+        self._place.surroundings = deciders.surroundings
+        self.desk.follow(self.terms.encode, deciders, self.terms.timeout, self.terms.locator)
+
     def retire(self) -> None:
         """Take no more questions; finish what was begun; end. From any thread."""
         with contextlib.suppress(RuntimeError):
@@ -262,7 +274,7 @@ class Policy:
 
     def reload(self, terms: Terms, followed: Callable[[str | None], None]) -> None:
         """Follow other terms. `followed` is called, from some thread, with None when they are followed, or with what is
-        wrong, and then nothing has changed."""
+        wrong: then the old module goes on, and all else is followed."""
         with self.gate:
             superseded, self._followed = self._followed, followed
             self._terms = terms
@@ -317,8 +329,8 @@ class Policy:
             serve = problem is None or before is None
             if serve:
                 self.active = thread
-            else:
-                self._terms = before.terms if before else self._terms
+            elif before is not None:
+                self._stay(before, thread.terms)
         if problem is not None:
             log.error("policy: %s", problem)
         if serve and before is not None:
@@ -328,6 +340,11 @@ class Policy:
         if followed is not None:
             followed(problem)
         return serve
+
+    def _stay(self, active: PolicyThread, terms: Terms) -> None:
+        """The module of other terms cannot be used. With the gate."""
+        self._terms = replace(terms, module=active.terms.module, folder=active.terms.folder)
+        active.follow(self._terms)
 
     def ended(self, thread: PolicyThread) -> None:
         with self.gate, contextlib.suppress(ValueError):
@@ -360,7 +377,7 @@ class Policy:
             self._coming = None
             followed, self._followed = self._followed, None
             if self.active is not None:
-                self._terms = self.active.terms
+                self._stay(self.active, coming.terms)
         problem = f"{coming.terms.module} does not load in {START_LIMIT:g} s"
         log.error("policy: %s", problem)
         if followed is not None:
