@@ -84,7 +84,9 @@ def test_contexts_of_local_numbers() -> None:
     ]
     assert sent("sip:7042@example.com;phone-context=p1234") == ["sip:7042;phone-context=p1234@b.example.com;user=phone"]
     assert sent("tel:7042;phone-context=+1-972") == ["sip:7042;phone-context=+1972@c.example.com;user=phone"]
-    assert status(plan.route(request("tel:7042;phone-context=other.example"))) == 404, "not a number of this plan"
+    assert status(plan.route(request("tel:7042;phone-context=other.example"))) == 604, "not a number of this plan"
+    assert status(plan.route(request("sip:7042;phone-context=+44@example.com;user=phone"))) == 604
+    assert plan.route(request("sip:7042;phone-context=+44@example.com")) is None, "it may be a name"
 
 
 def test_no_route() -> None:

@@ -209,7 +209,7 @@ class DialPlan:
                 return reject(484)
             if not number.declared and not number.is_global:
                 return None  # it may have been a name
-            return reject(604 if here else 404)
+            return reject(604)
         if number.length < route.shortest or len(route.add) + len(number.digits) <= route.strip:
             return reject(484)
         return self._way_by(route, uri, number)
