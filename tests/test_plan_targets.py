@@ -155,6 +155,33 @@ def test_contacts_nobody_can_be_reached_at() -> None:
         assert alice.seen == ["100", "302"] and "far.invalid" in alice.got("302")[0]
 
 
+@pytest.mark.parametrize("by_setting", [False, True])
+def test_contacts_of_ours_are_for_the_caller(by_setting: bool) -> None:
+    """Who calls an address of this server's has services and rights decide anew: he does so himself."""
+    with scene(None if by_setting else lambda _: plan, asks=[] if by_setting else REQUESTS, recurse=by_setting) as s:
+        alice, one, two, carol = s.phones("alice", "one", "two", "carol")
+        s.engine.bind("carol@example.com", carol.contact)
+        s.engine.bind("bob@example.com", one.contact)
+        plan = fork(one.contact, recurse=True)
+        ours = ["<sip:carol@example.com>", f"<sip:carol@{s.engine.address}>", "<sip:+1972@example.com;user=phone>"]
+        one.does(moved(*ours))
+        alice.calls(BOB)
+        s.engine.advance(5)
+        assert alice.seen == ["100", "302"] and len(one.invites) == 1 and not carol.seen
+        assert headers(alice.got("302")[0], "Contact") == [", ".join(ours)]
+
+
+def test_contacts_of_ours_beside_others() -> None:
+    with scene(lambda _: plan, asks=REQUESTS) as s:
+        alice, one, two = s.phones("alice", "one", "two")
+        plan = fork(one.contact, recurse=True)
+        one.does(moved("<sip:carol@example.com>", f"<{two.contact}>"))
+        two.does((0.1, "200 OK"))
+        alice.calls(BOB)
+        s.engine.advance(5)
+        assert alice.seen == ["100", "200"]
+
+
 def test_redirected_goes_on() -> None:
     with scene(lambda _: plan, asks=REQUESTS) as s:
         alice, one, two = s.phones("alice", "one", "two")

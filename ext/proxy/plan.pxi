@@ -336,6 +336,8 @@ cdef int recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogi
             left -= 1
             tried += 1
             continue
+        if own_host(p, m.data, &uri, &ctx.source):
+            continue             # the caller himself shall: services, dial plan and his rights then have a say
         if length >= MAX_URI or ctx.plan.target_count >= ctx.plan.target_room:
             continue
         p.missed = False

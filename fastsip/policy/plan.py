@@ -103,7 +103,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     steps: tuple[Step, ...] = ()
     answer: Answer | None = None
     recurse: bool = False
-    """Follow a 3xx here (RFC 3261 16.5): its contacts become targets."""
+    """Follow a 3xx here (RFC 3261 16.5): its contacts become targets, but those at this server's own domains and
+    addresses and numbers, which are for the caller: whoever calls them has his rights and others' services asked."""
     on_failure: bool = False
     """Ask the policy's `on_failure` before a failure is told to the caller."""
 
