@@ -22,7 +22,7 @@ from fastsip._plan import encode_plan
 from fastsip.location import Binding, BindingSet
 from fastsip.policy import ANY, BUSY, NO_ANSWER, Plan, Step, Target, fork, hunt, reject, step
 from fastsip.policy.plan import STEPS_AT_MOST, TARGETS_AT_MOST
-from fastsip.policy.request import KNOWN, OWN, ROUTE, Question, Request
+from fastsip.policy.request import AUTHENTICATED, KNOWN, OWN, ROUTE, TRUSTED, Question, Request
 from fastsip.services import Record, Services
 from fastsip.services.globs import compile_globs, forms
 from fastsip.services.record import decode, encode
@@ -69,10 +69,12 @@ DEVICES = {
 }
 
 
-def asked(user: str = "bob", method: str = "INVITE", caller: str = "sip:alice@atlanta.example") -> Request:
+def asked(
+    user: str = "bob", method: str = "INVITE", caller: str = "sip:alice@atlanta.example", flags: int = OWN | KNOWN
+) -> Request:
     text = request(method, f"sip:{user}@example.com", caller, "192.0.2.9:5060")
     aor = f"{user}@example.com".encode()
-    return Request(Question(ROUTE, 1, OWN | KNOWN, aor, b"", ("192.0.2.9", 5060), text.encode()))
+    return Request(Question(ROUTE, 1, flags, aor, b"", ("192.0.2.9", 5060), text.encode()))
 
 
 def services(records: dict[str, Record] | None = None, **more: Any) -> Services:
@@ -226,6 +228,42 @@ def test_numbers_go_by_the_dial_plan() -> None:
         "sip:1@gw2.example 7s busy>2 no_answer>2",
         f"{AMY} 7s",
     ]
+
+
+def test_numbers_of_plans_go_by_the_dial_plan_for_callers_with_rights() -> None:
+    """A target of a policy that is a number of this server's, or a tel URI."""
+    one, two = Target("sip:1@gw1.example", gateway=0), Target("sip:1@gw2.example", gateway=1)
+
+    def dial(uri: str) -> tuple[Step, ...] | None:
+        if "+1973" in uri:
+            return fork("sip:amy@example.com").steps  # her number
+        if "+44" in uri:
+            return ()
+        return hunt(one, two, onward=ANY - {BUSY, NO_ANSWER}).steps if "+1972" in uri else None
+
+    mine = services({"+19721": Record(forward_always="sip:mail@y.example")}, outside=dial)
+
+    def led(plan: Plan, flags: int = TRUSTED) -> list[str]:
+        return told(mine.expand(plan, asked("x", flags=OWN | flags)))
+
+    for uri in ("sip:+19725551@example.com", "tel:+19725551"):
+        for flags in (TRUSTED, AUTHENTICATED):
+            assert led(fork(uri), flags) == [one.uri, two.uri]
+        assert led(hunt(uri, "sip:x@y.example", onward={BUSY})) == [
+            f"{one.uri} busy>2", f"{two.uri} busy>2", "sip:x@y.example",
+        ]  # fmt: skip
+        assert led(fork(uri, "sip:amy@example.com")) == [f"{one.uri} {AMY}"]
+    assert led(fork("sip:+19725551@example.com"), 0) == ["480"], "on nobody's behalf"
+    assert led(fork("tel:+19725551"), 0) == ["tel:+19725551"]
+    assert led(fork("tel:+19735551")) == led(fork("sip:amy@example.com")) == [AMY]
+    assert led(fork("tel:+445")) == led(fork("sip:nobody@example.com")) == ["480"]
+    assert led(fork("sip:+19721@example.com")) == ["sip:mail@y.example;cause=302"], "somebody lives under this number"
+    plan = Plan((Step((Target("tel:+1972", headers=(("X-A", "1"),)),), ring_time=7),))
+    expanded = mine.expand(plan, asked("x", flags=TRUSTED))
+    assert [(s.ring_time, s.targets[0].headers, s.targets[0].gateway) for s in expanded.steps] == [
+        (7, (("X-A", "1"),), 0), (7, (("X-A", "1"),), 1),
+    ]  # fmt: skip
+    assert dict(expanded.steps[0].onward) == dict.fromkeys(ANY - {BUSY, NO_ANSWER}, 1)
 
 
 GLOBS = [

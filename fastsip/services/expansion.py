@@ -1,12 +1,13 @@
-"""Other people's plans, with devices and services where they name somebody who lives here."""
+"""Other people's plans, with devices and services where they name somebody who lives here, and gateways for numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from fastsip.policy.plan import BUSY, NO_ANSWER, REJECTED, Answer, Outcome, Plan, Step, Target
-from fastsip.services.draft import AWAY, Draft, Refusal, onward
+from fastsip.services.draft import AWAY, Block, Draft, Refusal, onward, together
 from fastsip.services.layout import Layout
+from fastsip.services.people import Destination
 
 ENDS = {480: NO_ANSWER, 486: BUSY}
 """The outcome of a step nobody of which could be tried."""
@@ -16,8 +17,8 @@ class Expansion:
     """One plan. A step that names one person becomes his steps, and ends as these end; in a step of several each is
     what rings of him."""
 
-    def __init__(self, plan: Plan, layout: Layout, who: Callable[[Target], str | None]) -> None:
-        """`who` gives the address-of-record a target is to be replaced for."""
+    def __init__(self, plan: Plan, layout: Layout, who: Callable[[Target], Destination | None]) -> None:
+        """`who` gives the person or number a target is to be replaced for."""
         self._plan = plan
         self._layout = layout
         self._who = who
@@ -62,23 +63,29 @@ class Expansion:
         """Lay out one step; why that cannot be."""
         layout = self._layout
         first = len(layout.steps)
-        aors = [self._who(target) for target in step.targets]
-        if len(aors) == 1 and aors[0] is not None:
-            refusal = layout.whole(aors[0])
+        found = [layout.dialled(who) if (who := self._who(target)) is not None else None for target in step.targets]
+        if len(found) == 1 and found[0] is not None:
+            if isinstance(found[0], str):
+                refusal = layout.whole(found[0])
+            else:
+                refusal = AWAY if not found[0] or layout.add(found[0]) is None else None
             for draft in layout.steps[first:]:
                 draft.targets = [_merged(step.targets[0], target) for target in draft.targets]
                 draft.ring_time = _shorter(draft.ring_time, step.ring_time)
         else:
             targets: list[Target] = []
             seen: set[str] = set()
-            for aor, target in zip(aors, step.targets, strict=True):
-                found = [target] if aor is None else [_merged(target, one) for one in layout.several(aor)]
-                targets += [one for one in found if one.uri not in seen]
-                seen.update(one.uri for one in found)
+            for one, target in zip(found, step.targets, strict=True):
+                rings = [target] if one is None else [_merged(target, each) for each in self._together(one)]
+                targets += [each for each in rings if each.uri not in seen]
+                seen.update(each.uri for each in rings)
             refusal = AWAY if not targets or layout.add([Draft(targets, step.ring_time)]) is None else None
         if len(layout.steps) > first and layout.steps[first].notify is None:
             layout.steps[first].notify = step.notify
         return refusal
+
+    def _together(self, found: Block | str) -> list[Target]:
+        return self._layout.several(found) if isinstance(found, str) else together([found] if found else [])
 
 
 def _merged(named: Target, found: Target) -> Target:

@@ -56,7 +56,6 @@ class Jump(NamedTuple):
     rang: Rang
 
 
-
 class Layout(Reach):
     """The steps of one plan in the making."""
 

@@ -25,7 +25,7 @@ from fastsip.services.expansion import Expansion
 from fastsip.services.globs import forms
 from fastsip.services.history import TOLD
 from fastsip.services.layout import Layout
-from fastsip.services.people import People, Person, devices
+from fastsip.services.people import Destination, People, Person, devices
 from fastsip.services.reach import Outside, Read, screen
 from fastsip.services.record import RING_TIME, Record
 
@@ -109,8 +109,9 @@ class Services:
         return made
 
     def expand(self, plan: Plan, request: Request) -> Plan:
-        """The plan with the devices and services of people in place of their addresses-of-record. Where nobody is left
-        to call it is an answer. The same object if it names nobody who lives here."""
+        """The plan with the devices and services of people in place of their addresses-of-record, and for callers with
+        rights gateways in place of numbers. Where nobody is left to call it is an answer. The same object if it names
+        neither."""
         if plan is self._made or not self._names_people(plan):
             return plan
         return Expansion(plan, self._layout(Caller(request)), self._who).plan()
@@ -148,15 +149,19 @@ class Services:
         destination = self._people.destination
         for step in plan.steps:
             for target in step.targets:
-                if destination(target.uri).aor is not None and self._who(target) is not None:
+                if (destination(target.uri).aor is not None or self._dialled(target)) and self._who(target) is not None:
                     return True
         return False
 
-    def _who(self, target: Target) -> str | None:
-        """Whose address-of-record a target is, if nothing else says where it goes."""
+    def _dialled(self, target: Target) -> bool:
+        return self._outside is not None and target.uri[:4].lower() == "tel:"
+
+    def _who(self, target: Target) -> Destination | None:
+        """Whom a target names, a person or a number, if nothing else says where it goes."""
         if target.hop is not None or target.routes or target.gateway is not None:
             return None
-        return self._people.destination(target.uri).aor
+        found = self._people.destination(target.uri)
+        return found if found.aor is not None or self._dialled(target) else None
 
     def _layout(self, who: Caller) -> Layout:
         now = int(self._now() * 1000)

@@ -156,10 +156,8 @@ class Reach:
             return to.aor
         steps = self._outside(to.uri) if self._outside is not None else None
         self.fixed &= steps is None
-        if steps is not None and len(steps) == 1 and len(steps[0].targets) == 1 and steps[0].targets[0].gateway is None:
-            resident = self.people.aor(steps[0].targets[0].uri)
-            if resident is not None:
-                return resident  # a number that is somebody's here
+        if steps is not None and (resident := self._resident(steps)):
+            return resident
         if steps is None:
             if to.aor is not None:
                 return to.aor
@@ -178,6 +176,32 @@ class Reach:
             draft.onward = onward(step, index, len(steps))
             block.append(draft)
         return block
+
+    def dialled(self, to: Destination) -> Block | str | None:
+        """The steps to a number of a plan, none if there is no way, for callers who may dial; the address-of-record it
+        is; None if it is nothing for the dial plan."""
+        request = self.who.request
+        if self._outside is None or not (request.trusted or request.authenticated):
+            return to.aor
+        if to.aor is not None and (self._bound(to.aor) or self.person(to.aor)):
+            return to.aor
+        steps = self._outside(to.uri)
+        if steps is None:
+            return to.aor
+        if resident := self._resident(steps):
+            return resident
+        block = []
+        for index, step in enumerate(steps):
+            draft = Draft([*step.targets], step.ring_time)
+            draft.onward = onward(step, index, len(steps))
+            block.append(draft)
+        return block
+
+    def _resident(self, steps: Sequence[Step]) -> str | None:
+        """Whose number it is, if it is somebody's here."""
+        if len(steps) == 1 and len(steps[0].targets) == 1 and steps[0].targets[0].gateway is None:
+            return self.people.aor(steps[0].targets[0].uri)
+        return None
 
     def person(self, aor: str) -> Person | None:
         """Somebody's services, remembered as read."""
