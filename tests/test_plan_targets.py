@@ -159,7 +159,7 @@ def test_contacts_nobody_can_be_reached_at() -> None:
 def test_contacts_of_ours_are_for_the_caller(by_setting: bool) -> None:
     """Who calls an address of this server's has services and rights decide anew: he does so himself."""
     with scene(None if by_setting else lambda _: plan, asks=[] if by_setting else REQUESTS, recurse=by_setting) as s:
-        alice, one, two, carol = s.phones("alice", "one", "two", "carol")
+        alice, one, carol = s.phones("alice", "one", "carol")
         s.engine.bind("carol@example.com", carol.contact)
         s.engine.bind("bob@example.com", one.contact)
         plan = fork(one.contact, recurse=True)

@@ -23,7 +23,7 @@ from fastsip.location import Binding, BindingSet
 from fastsip.policy import ANY, BUSY, NO_ANSWER, Plan, Step, Target, fork, hunt, reject, step
 from fastsip.policy.plan import STEPS_AT_MOST, TARGETS_AT_MOST
 from fastsip.policy.request import AUTHENTICATED, KNOWN, OWN, ROUTE, TRUSTED, Question, Request
-from fastsip.services import Record, Services
+from fastsip.services import Record, Screened, Services
 from fastsip.services.globs import compile_globs, forms
 from fastsip.services.record import decode, encode
 from fastsip.services.source import Published
@@ -74,7 +74,8 @@ def asked(
 ) -> Request:
     text = request(method, f"sip:{user}@example.com", caller, "192.0.2.9:5060")
     aor = f"{user}@example.com".encode()
-    return Request(Question(ROUTE, 1, flags, aor, b"", ("192.0.2.9", 5060), text.encode()))
+    sender = caller.removeprefix("sip:").encode() if caller.endswith("@example.com") else b""
+    return Request(Question(ROUTE, 1, flags, aor, sender, ("192.0.2.9", 5060), text.encode()))
 
 
 def services(records: dict[str, Record] | None = None, **more: Any) -> Services:
@@ -266,6 +267,40 @@ def test_numbers_of_plans_go_by_the_dial_plan_for_callers_with_rights() -> None:
     assert dict(expanded.steps[0].onward) == dict.fromkeys(ANY - {BUSY, NO_ANSWER}, 1)
 
 
+def test_numbers_that_a_route_makes_meet_block_lists() -> None:
+    """strip and add: 0 1900... becomes +1900..."""
+
+    class Dial:
+        def route(self, request: Request) -> Plan | None:
+            return Plan(self.steps(str(request.uri)) or ())
+
+        def steps(self, uri: str) -> tuple[Step, ...] | None:
+            number = "+" + uri.partition(":")[2].partition("@")[0].lstrip("0")
+            gateways = [Target(f"sip:{number}@gw{slot}.example;user=phone", gateway=slot) for slot in range(2)]
+            return hunt(*gateways).steps
+
+    blocks = ("tel:+1900*",)
+    records = {
+        "amy": Record(block_outgoing=blocks),
+        "ann": Record(block_outgoing=("sip:+1900*@*",)),
+        "bob": Record(forward_always="tel:01900555", block_outgoing=blocks),
+        "dan": Record(forward_always="tel:01901555", block_outgoing=blocks),
+        "eve": Record(find_me=(("sip:amy@example.com", "sip:bob@example.com", "sip:dan@example.com"),)),
+    }
+    dial = Dial()
+    mine = services(records, outside=dial.steps)
+    screened = Screened(dial, mine)
+    for sender, barred in (("amy", True), ("ann", True), ("eve", False), ("old", False)):
+        request = asked("01900555", caller=f"sip:{sender}@example.com", flags=TRUSTED | OWN)
+        assert (told(screened.route(request)) == ["403 Screening Failure (Originating)"]) is barred
+        request = asked("01901555", caller=f"sip:{sender}@example.com", flags=TRUSTED | OWN)
+        assert told(screened.route(request))[0] == "sip:+1901555@gw0.example;user=phone"
+    assert told(mine.route(asked("bob"))) == ["403 Screening Failure (Terminating)"]
+    assert told(mine.route(asked("dan")))[0].startswith("sip:+1901555@gw0")
+    (line,) = told(mine.route(asked("eve")))
+    assert AMY in line and "+1901555@gw0" in line and "1900" not in line
+
+
 GLOBS = [
     ("sip:spammer@*", "sip:spammer@x.example", True),
     ("sip:spammer@*", "sips:SPAMMER@X.example:5061;transport=tls?Subject=x", True),
@@ -278,6 +313,8 @@ GLOBS = [
     ("sip:+1900*", "tel:+1-900-555-1234;isub=1", True),
     ("tel:+1900*", "sip:+1(900)555.1234@gw.example", True),
     ("tel:+1-900-*", "sip:+19005551234@gw.example", True),
+    ("sip:+19005551234", "sip:+1-900-5551234;isub=1@gw.example", True),
+    ("sip:7042@*", "sip:7042;phone-context=example.com@gw.example;user=phone", True),
     ("sip:+1900???????@*", "tel:+19005551234", True),
     ("sip:+1900*", "sip:+1901555@gw.example", False),
     ("sip:a?c@*", "sip:abc@x", True),

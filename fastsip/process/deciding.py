@@ -150,7 +150,7 @@ def _deciders(policy: PolicySetup, settings: Settings, segment: SegmentReader, t
     from fastsip.policy.desk import Deciders
     from fastsip.policy.here import Surroundings
     from fastsip.routes import DialPlan
-    from fastsip.services import Services
+    from fastsip.services import Screened, Services
     from fastsip.services.people import devices
     from fastsip.services.source import Published
 
@@ -182,4 +182,5 @@ def _deciders(policy: PolicySetup, settings: Settings, segment: SegmentReader, t
         addresses=addresses,
         domain=domain,
     )
-    return Deciders((services,) if dial_plan is None else (services, dial_plan), services, surroundings)
+    deciders = (services,) if dial_plan is None else (services, Screened(dial_plan, services))
+    return Deciders(deciders, services, surroundings)

@@ -3,7 +3,7 @@
 `record` is the data, `Services` makes route plans of it, `source` reads it where the state process publishes it.
 """
 
-from fastsip.services.planner import Services
+from fastsip.services.planner import Screened, Services
 from fastsip.services.record import Record
 
-__all__ = ["Record", "Services"]
+__all__ = ["Record", "Screened", "Services"]

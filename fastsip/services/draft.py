@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from fastsip.policy.plan import Outcome, Step, Target
@@ -37,6 +37,10 @@ class Draft:
 
 Block = list[Draft]
 """Steps that belong together; their `onward` counts from the first of them until they have their places."""
+
+
+def targets_of(block: Block) -> Iterator[Target]:
+    return (target for draft in block for target in draft.targets)
 
 
 def onward(step: Step, index: int, count: int) -> dict[Outcome, int]:

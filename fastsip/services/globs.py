@@ -1,7 +1,8 @@
 """Block lists: globs over identities, such as "sip:spammer@*" or "sip:+1900*", as one compiled pattern.
 
 An identity is matched without case, without parameters, password, port and headers, escapes undone; sips is sip. A
-number matches with and without its separators, as a tel URI, as a SIP user at its host, and as a SIP user alone.
+number matches with and without its separators, as a tel URI, as a SIP user at its host, and as a SIP user alone, its
+own parameters such as ;isub left out.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ def forms(uri: Uri, host: str | None = None) -> list[str]:
     if not user:
         return [f"sip:{host}"]
     found = [f"sip:{user}@{host}", f"sip:{user}"]
-    if _NUMBER.fullmatch(user):
-        number = user.translate(_SEPARATORS)
+    subscriber = user.partition(";")[0]
+    if _NUMBER.fullmatch(subscriber):
+        number = subscriber.translate(_SEPARATORS)
         found += [f"sip:{number}@{host}", f"sip:{number}", f"tel:{number}"]
     return found
 

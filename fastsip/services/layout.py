@@ -29,10 +29,10 @@ from fastsip.policy.plan import (
 )  # fmt: skip
 from fastsip.services import history
 from fastsip.services.caller import Caller
-from fastsip.services.draft import AWAY, LOOP, NOBODY, Block, Draft, Refusal
+from fastsip.services.draft import AWAY, LOOP, NOBODY, Block, Draft, Refusal, targets_of
 from fastsip.services.history import NOTHING, Cause, Rang, Trail
 from fastsip.services.people import Destination, People, Person
-from fastsip.services.reach import Outside, Reach
+from fastsip.services.reach import SCREENED_IN, Outside, Reach, barred
 
 TEXT_AT_MOST, TEXT_RESERVED = 29_000, 6_000
 """Bytes of URIs and headers of a plan, and those of it that are left for forwards."""
@@ -202,6 +202,8 @@ class Layout(Reach):
         block = self.abroad(to, sent, cause)
         if isinstance(block, str):
             first = self._person(block, sent, visited)
+        elif barred(person, targets_of(block)):
+            return Refusal(403, SCREENED_IN)
         else:
             added = self.add(block) if block else None
             first = AWAY if added is None else added

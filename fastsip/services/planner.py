@@ -13,7 +13,7 @@ import contextlib
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fastsip._message import Uri
 from fastsip.errors import ParseError
@@ -26,7 +26,7 @@ from fastsip.services.globs import forms
 from fastsip.services.history import TOLD
 from fastsip.services.layout import Layout
 from fastsip.services.people import Destination, People, Person, devices
-from fastsip.services.reach import Outside, Read, screen
+from fastsip.services.reach import Outside, Read, barred, screen
 from fastsip.services.record import RING_TIME, Record
 
 _IN_BRACKETS = re.compile(r"<([^<>]*)>")
@@ -42,6 +42,26 @@ class Kept(NamedTuple):
     plan: Plan
     read: Read
     until: int
+
+
+class Dialling(Protocol):
+    """A dial plan."""
+
+    def route(self, request: Request) -> Plan | None: ...
+
+
+class Screened:
+    """A dial plan, but for the numbers it makes that senders may not call."""
+
+    def __init__(self, dial_plan: Dialling, services: Services) -> None:
+        self._dial = dial_plan.route
+        self._services = services
+
+    def route(self, request: Request) -> Plan | None:
+        plan = self._dial(request)
+        if plan is not None and plan.steps and self._services.barred(plan, request):
+            return reject(403, SCREENED_OUT)
+        return plan
 
 
 class Services:
@@ -107,6 +127,11 @@ class Services:
                 self._plans.clear()
             self._plans[key] = Kept(made, layout.read, layout.until)
         return made
+
+    def barred(self, plan: Plan, request: Request) -> bool:
+        """Whether a plan's gateways get a number that the sender may not call."""
+        person = self._people.person(request.caller) if request.caller is not None else None
+        return person is not None and any(barred(person, step.targets) for step in plan.steps)
 
     def expand(self, plan: Plan, request: Request) -> Plan:
         """The plan with the devices and services of people in place of their addresses-of-record, and for callers with

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -13,7 +13,7 @@ from fastsip.location import Binding
 from fastsip.policy.plan import TARGETS_AT_MOST, Step, Target
 from fastsip.services import history
 from fastsip.services.caller import Caller
-from fastsip.services.draft import TOO_MANY, Block, Draft, Refusal, onward, together, told
+from fastsip.services.draft import TOO_MANY, Block, Draft, Refusal, onward, targets_of, together, told
 from fastsip.services.globs import forms
 from fastsip.services.history import NOTHING, Cause, History, Rang, Trail
 from fastsip.services.people import Destination, People, Person, devices
@@ -35,6 +35,12 @@ def screen(person: Person, who: Caller) -> Refusal | None:
     if person.record.refuse_anonymous and who.anonymous:
         return Refusal(433)
     return None
+
+
+def barred(person: Person, targets: Iterable[Target]) -> bool:
+    """Whether somebody may not call, or have called, what the dial plan makes of a number."""
+    blocks = person.blocks_outgoing
+    return blocks is not None and any(blocks(_forms(one.uri)) for one in targets if one.gateway is not None)
 
 
 class Read(NamedTuple):
@@ -127,7 +133,7 @@ class Reach:
                 block = self.abroad(person.always, sent, history.ALWAYS)
                 if isinstance(block, str):
                     return self._reach(block, sent, visited)
-                return [block] if block else []
+                return [block] if block and not barred(person, targets_of(block)) else []
             if self.calls and person.record.do_not_disturb:
                 return []
         return self.groups(aor, person, trail, visited)
