@@ -233,6 +233,8 @@ class StateSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default_domain: str
     max_contacts: int
     workers: int
+    domains: list[str] = []
+    """Whose services mean something; none: anybody's."""
     targets_fd: int = -1
     """The target table, where open calls are told; -1: nowhere."""
     longest_call: int = 14_400_000

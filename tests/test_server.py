@@ -171,7 +171,16 @@ def test_services_are_set_listed_imported_and_taken_away(server):
     assert said("unset", "bob", "find_me") == "bob@example.com  forward_busy=sip:amy@example.com  (store)\n"
     for words in (("show", "u00007"), ("u00007",)):
         assert said(*words) == "u00007@example.com  ring_time=9  do_not_disturb=yes  (store)\n"
-    assert said("set", "bob", "forward_busy=") == "bob@example.com  forward_busy=  (store)\n"
+    for aor, warned in (
+        ("bob", "bob@example.com is no user and is not registered: these services wait for who registers so"),
+        ("bob@other.org", "bob@other.org does not live here (example.com): nothing asks for these services"),
+        ("alice", ""),
+    ):
+        one = ctl(server, "services", "set", aor, "forward_busy=")
+        whole = aor if "@" in aor else f"{aor}@example.com"
+        assert (one.returncode, one.stdout) == (0, f"{whole}  forward_busy=  (store)\n")
+        assert one.stderr == (f"warning: {warned}\n" if warned else "")
+    said("unset", "bob@other.org")
     nobody = ctl(server, "services", "nobody")
     assert (nobody.returncode, nobody.stderr) == (1, "nobody has no services\n")
     wrong = ctl(server, "services", "unset", "bob", "zz")

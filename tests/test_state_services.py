@@ -43,6 +43,7 @@ def services(server: Server, aor: bytes = b"bob@example.com") -> Record | None:
 def test_set_unset_and_list(server: Server) -> None:
     assert server.control.services == 0
     answer = server.ask("services_set", aor="bob", services={"forward_busy": VOICEMAIL, "ring_time": 15})
+    assert answer.pop("warning").startswith("bob@example.com is no user and is not registered")
     assert answer == {
         "aor": "bob@example.com",
         "from": {"forward_busy": "store", "ring_time": "store"},

@@ -10,7 +10,7 @@ answer is any number of lines `{"item": {...}}` and then one line `{"ok": true, 
     users_add   username and password, or ha1 and ha1_sha256; domain
     users_remove username, domain
     services    [aor]           items: aor from ("configuration" or "store") and the services that are set, by name
-    services_set aor, services (by name; null for the default)         result: aor services
+    services_set aor, services (by name; null for the default)         result: aor services, warning if nobody has them
     services_unset aor, names (none for all)                           result: aor services
     services_replace records (services by address-of-record): all of them or none is changed
     gateways                    items: see `fastsip.admin.gateways`

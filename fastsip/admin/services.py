@@ -102,6 +102,8 @@ def services_set(target: Target, aor: str, settings: tuple[str, ...], as_json: b
         changes[key] = value_of(key, text) if text else text
     with target.client() as client:
         result = client.ask("services_set", aor=aor, services=changes)
+    if warning := result.get("warning"):
+        click.echo(f"warning: {warning}", err=True)
     done(result, as_json, _told(result))
 
 

@@ -84,7 +84,7 @@ def astray(
 ) -> list[Problem]:
     """Services of people who do not live here, and forwards to nobody who does. `places` says where each person's
     stand, in a table or as file:line; `accounts` are None where anybody may register."""
-    domains = {str(domain) for domain in tables.server.domains} or {default_domain, *_listening(tables)}
+    domains = homes(tables, default_domain)
     known = {aor.encode() for aor, _ in served}
     known |= {canonical_aor(f"sip:{one.username}@{one.domain}".encode()) or b"" for one in accounts or ()}
     found: list[Problem] = []
@@ -121,6 +121,11 @@ def _routed(uri: Uri, tables: Tables) -> bool:
     return bool(tables.routes) and (
         number_of(uri) is not None or any(re.fullmatch(pattern, uri.user or "") for pattern in patterns)
     )
+
+
+def homes(tables: Tables, default_domain: str) -> set[str]:
+    """Domains of people who live here."""
+    return {str(domain) for domain in tables.server.domains} or {default_domain, *_listening(tables)}
 
 
 def _listening(tables: Tables) -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 from fastsip.launch import DnsSetup, PolicySetup, Settings, TlsSetup
 from fastsip.services.record import plain
 
-from . import Configuration, Domain, Listen, folder, gateways
+from . import Configuration, Domain, Listen, checks, folder, gateways
 from .tls import tls_setup
 from .values import bracketed
 
@@ -81,6 +81,11 @@ def policy(configuration: Configuration, bound: Sequence[Listen], slots: Sequenc
         routes=gateways.route_setups(tables),
         dns=dns(configuration),
     )
+
+
+def homes(configuration: Configuration) -> list[str]:
+    """Domains of people who live here."""
+    return sorted(checks.homes(configuration.tables, configuration.default_domain))
 
 
 def dns(configuration: Configuration) -> DnsSetup:

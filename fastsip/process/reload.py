@@ -48,6 +48,7 @@ class Reload:
                     "services": conversion.services(wanted),
                     "realm": wanted.tables.auth.realm,
                     "default_domain": wanted.default_domain,
+                    "domains": conversion.homes(wanted),
                     "max_contacts": wanted.tables.registrar.max_contacts,
                 },
             }

@@ -76,6 +76,7 @@ def state_setup(configuration: Configuration, shared: Shared, endpoint: str, inc
         services=conversion.services(configuration),
         realm=tables.auth.realm,
         default_domain=configuration.default_domain,
+        domains=conversion.homes(configuration),
         max_contacts=tables.registrar.max_contacts,
         workers=tables.server.workers,
         targets_fd=shared.targets_fd,

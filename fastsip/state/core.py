@@ -46,6 +46,7 @@ class Reload(msgspec.Struct, frozen=True):
     default_domain: str
     max_contacts: int
     services: list[tuple[str, dict[str, Any]]] = []
+    domains: list[str] = []
 
 
 class Core:
@@ -72,6 +73,7 @@ class Core:
         self._store_read = self._store is None
         self._bindings = Bindings(table, self._journal, setup.max_contacts, setup.require_store)
         self._users = Users(table, self._store, setup.realm, setup.default_domain)
+        self._users.domains = setup.domains
         self._services = ServiceRecords(table, self._store, tell_services)
         self._dialogs = Dialogs(lifetime=setup.longest_call)
         self._open_calls = OpenCalls(TargetTable(setup.targets_fd), self._dialogs) if setup.targets_fd >= 0 else None
@@ -157,6 +159,7 @@ class Core:
         except Conflict:
             self._users.realm, self._users.default_domain = realm, domain
             raise
+        self._users.domains = reload.domains
         self._services.configure(reload.services)
         self._bindings.max_contacts = reload.max_contacts
         log.info("reloaded: %d users, services of %d", self._users.count, self._services.count)

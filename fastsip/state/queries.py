@@ -51,6 +51,10 @@ class _Records(msgspec.Struct, frozen=True):
     records: dict[str, dict[str, Any]]
 
 
+ELSEWHERE = ("forward_always", "forward_unavailable", "forward_no_answer", "find_me")
+"""Services that lead calls to others though nobody is there."""
+
+
 class Queries:
     """Commands by name. `stats` gives what the process itself counts."""
 
@@ -113,8 +117,26 @@ class Queries:
         change = _convert(query.arguments, _Change)
         aor = self._aor(change.aor)
         if query.command == "services_set":
-            return self._services.change(aor, change.services, domain, answer)
+            return self._services.change(aor, change.services, domain, self._warned(aor, answer))
         self._services.unset(aor, change.names, answer)
+
+    def _warned(self, aor: str, answer: Answer) -> Answer:
+        """An answer that says, too, why these services may be nobody's."""
+
+        def tell(good: bool, result: object) -> None:
+            if good and isinstance(result, dict) and (warning := self._astray(aor, result)):
+                result = {**result, "warning": warning}
+            answer(good, result)
+
+        return tell
+
+    def _astray(self, aor: str, services: dict[str, Any]) -> str | None:
+        domains, key = self._users.domains, aor.encode()
+        if domains and aor.rpartition("@")[2] not in domains:
+            return f"{aor} does not live here ({', '.join(domains)}): nothing asks for these services"
+        if self._users.known(key) or self._bindings.get(key) or any(services.get(name) for name in ELSEWHERE):
+            return None
+        return f"{aor} is no user and is not registered: these services wait for who registers so"
 
     def _aor(self, text: str) -> str:
         """Raises ValueError if it is no name."""

@@ -41,6 +41,8 @@ class Users:
         self._store = store
         self.realm = realm
         self.default_domain = default_domain
+        self.domains: list[str] = []
+        """Of people who live here; none: not known."""
         self.count = 0
 
     def configure(self, configured: Configured, stored: set[bytes] | None = None) -> None:
@@ -143,6 +145,9 @@ class Users:
             source = "store" if decode_user(value)[2] & ADDED else "configuration"
             users.append({"username": name, "domain": domain, "from": source})
         return after, users
+
+    def known(self, key: bytes) -> bool:
+        return self._source(key) is not None
 
     def canonical(self, aor: str) -> bytes:
         """An address-of-record as a person may write it, as the key it is bound under."""
