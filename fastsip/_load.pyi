@@ -66,6 +66,8 @@ class Engine:
         GIL only to enter and leave. The sockets stay the caller's. With `stay` it goes on answering until `finish`."""
 
     # All of the following may be called from other threads while it runs.
+    def shake_hands(self) -> None:
+        """Accept and open TLS connections; `run` begins and ends it in a thread of its own."""
     def set_rate(self, rate: float, slope: float = 0.0) -> None:
         """From now on `rate` per second, growing by `slope` a second each second; overrides the plan."""
 
