@@ -322,10 +322,11 @@ class Policy:
         with self.gate:
             if self.stopped or (self._coming is not thread and self.active is not None):
                 return False  # another one came first
-            if self._coming is thread:
-                self._coming = None
             before = self.active
-            followed, self._followed = self._followed, None
+            followed = None
+            if self._coming is thread:  # else it serves until the one of a reload has loaded, whose answer that is
+                self._coming = None
+                followed, self._followed = self._followed, None
             serve = problem is None or before is None
             if serve:
                 self.active = thread
