@@ -124,14 +124,22 @@ def bind_stream(host: str, port: int, reuseport: bool = True, transport: str = "
 
 
 def bind_group(transport: str, host: str, port: int, count: int) -> list[socket.socket]:
-    """`bind_udp_group` for the sockets of any transport."""
-    if transport == "udp":
-        return bind_udp_group(host, port, count)
-    bind_stream(host, port, False, transport).close()
+    """Return `count` sockets on one address, one for each worker, in the order in which the kernel numbers them.
+
+    Raises OSError if anybody else has the address, even with SO_REUSEPORT: two servers on one port would each get half
+    of every call.
+    """
+
+    def bound(reuseport: bool) -> socket.socket:
+        if transport == "udp":
+            return bind_udp(host, port, reuseport)
+        return bind_stream(host, port, reuseport, transport)
+
+    bound(False).close()
     group: list[socket.socket] = []
     try:
         for _ in range(count):
-            group.append(bind_stream(host, port, True, transport))
+            group.append(bound(True))
             port = group[0].getsockname()[1]
     except OSError:
         for sock in group:
@@ -141,22 +149,8 @@ def bind_group(transport: str, host: str, port: int, count: int) -> list[socket.
 
 
 def bind_udp_group(host: str, port: int, count: int) -> list[socket.socket]:
-    """Return `count` sockets on one address, one for each worker, in the order in which the kernel numbers them.
-
-    Raises OSError if anybody else has the address, even with SO_REUSEPORT: two servers on one port would each get half
-    of every call.
-    """
-    bind_udp(host, port, reuseport=False).close()
-    group: list[socket.socket] = []
-    try:
-        for _ in range(count):
-            group.append(bind_udp(host, port))
-            port = group[0].getsockname()[1]
-    except OSError:
-        for sock in group:
-            sock.close()
-        raise
-    return group
+    """`bind_group` of UDP."""
+    return bind_group("udp", host, port, count)
 
 
 def adopt(fd: int) -> socket.socket:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from certificates import Authority
 from harness import Server
@@ -11,6 +11,8 @@ from harness.ports import free_port
 from harness.stream import SecurePhone, StreamPhone
 
 DOMAIN = "example.com"
+Maker = Callable[..., StreamPhone]
+"""Makes phones of a transport."""
 
 
 class StreamServer(Server):

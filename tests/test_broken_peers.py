@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,7 @@ from certificates import Authority
 from harness import Message, Phone, Server
 from harness.ports import free_port
 from harness.stream import SecurePhone, StreamPhone, call
-from stream_kit import DOMAIN, StreamServer, options, plain, secure, trusting
-
-Maker = Callable[..., StreamPhone]
+from stream_kit import DOMAIN, Maker, StreamServer, options, plain, secure, trusting
 
 
 @pytest.fixture(scope="module")

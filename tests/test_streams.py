@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,7 @@ from certificates import Authority
 from harness import Message, Phone
 from harness.ports import free_port
 from harness.stream import StreamPhone, call
-from stream_kit import DOMAIN, StreamServer, options, plain, secure
-
-Maker = Callable[..., StreamPhone]
+from stream_kit import DOMAIN, Maker, StreamServer, options, plain, secure
 
 
 @pytest.fixture(scope="module")
