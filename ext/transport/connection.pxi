@@ -218,6 +218,13 @@ cdef void copy_ring(uint32_t* out, const Streams* s) noexcept nogil:
         out[i] = s.readable[(s.readable_first + i) % s.room]
 
 
+cdef void give_slot(Streams* s, Connection* c) noexcept nogil:
+    # For the next connection.
+    c.fd = FREE
+    c.next = s.free
+    s.free = c.slot + 1
+
+
 cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, const Address* remote) noexcept nogil:
     # With a descriptor or AT_DOOR. NULL when there is no room for it; then the descriptor is still the caller's.
     cdef Streams* s = t.streams
@@ -249,8 +256,7 @@ cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, co
     c.paused = 0
     c.moved = s.now
     if fd != AT_DOOR and not connection_has(t, c, fd):
-        c.next = s.free
-        s.free = c.slot + 1
+        give_slot(s, c)
         return NULL
     c.fd = fd
     s.live += 1
@@ -341,8 +347,7 @@ cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
     if is_framed(c):
         frame_reader_free(&c.frames)
     c.generation = c.generation + 1 if c.generation < 1023 else 1
-    c.next = s.free
-    s.free = c.slot + 1
+    give_slot(s, c)
     s.live -= 1
     count_set(t.block, COUNT_connections, s.live)
     if s.deaf:
@@ -573,10 +578,9 @@ cdef Connection* open_at_door(TransportState* t, const Flow* flow, const Address
     source.port = 0
     if door_connect(t.door, &flow.remote, NULL if is_unspecified(local) else &source, peer, length,
                     connection_name(t, c)) < 0:
-        c.fd = FREE
-        c.next = t.streams.free
-        t.streams.free = c.slot + 1
+        give_slot(t.streams, c)
         t.streams.live -= 1
+        count_set(t.block, COUNT_connections, t.streams.live)
         return NULL
     if flow.local.family == flow.remote.family:
         c.local = flow.local
