@@ -173,6 +173,13 @@ static inline int ring_write(RingWriter *w, uint32_t kind, const Flow *flow, con
     return 1;
 }
 
+/* Whether more than half of it is taken, as far as the reader has said. */
+static inline int ring_crowded(RingWriter *w) {
+    if (w->tail - w->head <= w->capacity / 2) return 0;
+    w->head = atomic_load_explicit(&w->ring->head, memory_order_acquire);
+    return w->tail - w->head > w->capacity / 2;
+}
+
 static inline void ring_publish(RingWriter *w) { atomic_store_explicit(&w->ring->tail, w->tail, memory_order_release); }
 
 /* Copy the next record out; `out` holds RING_MESSAGE bytes. 1, 0 if there is none, -1 if the ring made no sense and was

@@ -37,7 +37,7 @@ cdef enum:
     LINGER = 500                 # ms for answers that are on their way from other workers, and for the peer to read them
 
 cdef enum ConnectionQueue:
-    QUEUE_OPENING, QUEUE_SILENT, QUEUE_ENDING, QUEUE_LEAVING, QUEUE_PARTIAL, QUEUE_OPEN, QUEUES
+    QUEUE_OPENING, QUEUE_SILENT, QUEUE_ENDING, QUEUE_LEAVING, QUEUE_PARTIAL, QUEUE_OPEN, QUEUE_STUCK, QUEUES
 
 cdef enum:
     IS_LEAVING = 1               # Connection.leaving: the peer will say no more
@@ -65,7 +65,6 @@ cdef struct Connection:
     Address remote
     Address local
     uint64_t since               # ms: entered its queue, or was last heard
-    uint64_t moved               # ms: something was sent to it
     uint64_t kept                # ms: may be silent until then, whatever the limit
     Tls* tls                     # NULL: none
     FrameReader frames           # of WebSocket
@@ -121,6 +120,7 @@ cdef void streams_init(Streams* s) noexcept nogil:
     s.limits[<int>QUEUE_SILENT] = 10000
     s.limits[<int>QUEUE_PARTIAL] = 10000
     s.limits[<int>QUEUE_OPEN] = 600000
+    s.limits[<int>QUEUE_STUCK] = OUT_PATIENCE
     s.limits[<int>QUEUE_LEAVING] = 32000
     s.limits[<int>QUEUE_ENDING] = LINGER
 
@@ -254,7 +254,6 @@ cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, co
     c.kept = 0
     c.tls = NULL
     c.paused = 0
-    c.moved = s.now
     if fd != AT_DOOR and not connection_has(t, c, fd):
         give_slot(s, c)
         return NULL
@@ -693,6 +692,9 @@ cdef void expire_connections(TransportState* t) noexcept nogil:
                 queue_move(s, c, QUEUE_OPEN)
                 if s.first[queue] == c.slot + 1:
                     break
+                continue
+            if queue == QUEUE_STUCK:
+                cut_off(t, c)
                 continue
             if queue == QUEUE_OPENING:
                 count_add(t.block, COUNT_connections_failed, 1)

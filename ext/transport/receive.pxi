@@ -24,6 +24,20 @@ cdef bint rings_pending(TransportState* t) noexcept nogil:
     return False
 
 
+cdef bint rings_crowded(TransportState* t) noexcept nogil:
+    # A neighbour is behind with what it was handed. A datagram that finds no room comes again, what a stream brought does
+    # not: so nothing more is read from streams until there is room, and the answers to what was read have the other half.
+    # For a while only: the neighbour may be dead, and its calls another's by now.
+    cdef uint32_t i
+    for i in range(t.workers):
+        if i != t.worker and ring_crowded(&t.writers[i]):
+            if t.crowded_since == 0:
+                t.crowded_since = t.streams.now
+            return t.streams.now < t.crowded_since + CROWDED_MOST
+    t.crowded_since = 0
+    return False
+
+
 cdef void set_alarm(TransportState* t, uint64_t now, uint64_t due) noexcept nogil:
     # One timer that stays armed through many waits, where a timeout would be armed and disarmed with each. It may go off
     # a little late rather than be moved all the time: the timer wheel is ten times as coarse.
@@ -327,7 +341,7 @@ cdef int transport_receive(TransportState* t, Packet** packets) noexcept nogil:
                 if t.streams.accepting >> i & 1:
                     t.streams.accepting &= ~(1u << i)
                     accept_from(t, i)
-        while t.streams.readable_count:
+        while t.streams.readable_count and not rings_crowded(t):
             kept = receive_streams(t)
             if kept:
                 return kept

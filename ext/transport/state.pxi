@@ -11,6 +11,7 @@ cdef enum:
     EVENT_DOOR = 67
     EVENT_CONNECTION = 128   # and above: slots of connections
     EVENTS = 256             # of one wait
+    CROWDED_MOST = 500       # ms that streams wait for a neighbour
     STREAM_PACKETS = 256     # of one batch; one read may bring many
     WRITE_PIECES = 32
     ALARM_SLACK = 1000000    # ns
@@ -61,6 +62,7 @@ cdef struct TransportState:
     SendQueue* queues[MAX_LISTENERS]
     SendPacks* packs         # NULL: every datagram leaves by itself
     Streams* streams         # NULL: nothing but datagrams
+    uint64_t crowded_since   # ms: a ring was more than half full ever since; 0: none is
     DoorState* door          # NULL: no TLS
     Remarks remarks
     int fd_most              # descriptors from this one on are left to others in the process

@@ -350,10 +350,8 @@ cdef int queue_out(TransportState* t, Connection* c, Buffer* buffer) noexcept no
     cdef uint32_t room, i
     if c.finishing and c.out_bytes >= OUT_EVER:
         return -1                            # it was given up already
-    if c.out_bytes + buffer.length > OUT_EVER or (c.out_bytes > OUT_MOST and t.streams.now > c.moved + OUT_PATIENCE):
-        count_add(t.block, COUNT_connections_slow, 1)
-        says(t, c.transport, REMARK_FROM, &c.remote, b"does not read what it is sent")
-        give_back_all(t, c)
+    if c.out_bytes + buffer.length > OUT_EVER:
+        cut_off(t, c)
         return -1
     if c.out_count == c.out_room:
         room = max(2 * c.out_room, 4u)
@@ -369,6 +367,8 @@ cdef int queue_out(TransportState* t, Connection* c, Buffer* buffer) noexcept no
     c.out[(c.out_first + c.out_count) % c.out_room] = buffer_hold(buffer)
     c.out_count += 1
     c.out_bytes += buffer.length
+    if c.out_bytes > OUT_MOST and (c.queue == QUEUE_OPEN or c.queue == QUEUE_PARTIAL or c.queue == QUEUE_SILENT):
+        queue_move(t.streams, c, QUEUE_STUCK)        # it has so long to read some of it
     if c.owed and is_final(buffer.data, buffer.length):
         c.owed -= 1
     if c.queue != QUEUE_OPENING and not c.blocked:
@@ -376,8 +376,10 @@ cdef int queue_out(TransportState* t, Connection* c, Buffer* buffer) noexcept no
     return 0
 
 
-cdef void give_back_all(TransportState* t, Connection* c) noexcept nogil:
+cdef void cut_off(TransportState* t, Connection* c) noexcept nogil:
     # A peer that does not read. Not closed here, where somebody may be in the midst of it, but by the next flush.
+    count_add(t.block, COUNT_connections_slow, 1)
+    says(t, c.transport, REMARK_FROM, &c.remote, b"does not read what it is sent")
     c.finishing = 1
     c.out_bytes = OUT_EVER
     queue_move(t.streams, c, QUEUE_ENDING)
@@ -496,7 +498,8 @@ cdef void took(TransportState* t, Connection* c, uint32_t sent) noexcept nogil:
     cdef Buffer* buffer
     cdef uint64_t messages = 0
     c.out_bytes -= sent
-    c.moved = t.streams.now
+    if c.queue == QUEUE_STUCK:
+        queue_move(t.streams, c, QUEUE_STUCK if c.out_bytes > OUT_MOST else QUEUE_OPEN)
     sent += c.out_sent
     while c.out_count:
         buffer = c.out[c.out_first]

@@ -185,6 +185,7 @@ cdef extern from "ring.h" nogil:
     void ring_reader(RingReader* reader, Ring* ring, uint64_t capacity) noexcept
     bint ring_write(RingWriter* writer, uint32_t kind, const Flow* flow, const void* data, uint32_t length) noexcept
     void ring_publish(RingWriter* writer) noexcept
+    bint ring_crowded(RingWriter* writer) noexcept
     int ring_read(RingReader* reader, uint32_t* kind, Flow* flow, void* out, uint32_t* length) noexcept
     void ring_release(RingReader* reader) noexcept
     bint ring_pending(RingReader* reader) noexcept
