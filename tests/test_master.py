@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from doubles.server import ENVIRONMENT, ROOT, Server, alive, until
+from harness import free_port
 
 from fastsip.admin.client import Client, NoServer
 from fastsip.config import Listen
@@ -178,7 +179,7 @@ def test_reload_follows_users_and_refuses_what_needs_a_restart(server):
     until(lambda: "configuration read again" in server.log)
     assert server.ctl("users").stdout == "bob@example.com  double\n"
 
-    server.configure('[users.carol]\npassword = "x"\n', port=server.port + 1)
+    server.configure('[users.carol]\npassword = "x"\n', port=free_port())
     done = server.ctl("reload")
     assert (done.returncode, done.stderr) == (
         1,

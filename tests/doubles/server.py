@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import re
 import signal
 import socket
@@ -15,18 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from harness import free_port
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 _RUNTIME = tempfile.TemporaryDirectory(prefix="fastsip-tests-")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}", "XDG_RUNTIME_DIR": _RUNTIME.name}
-
-
-def free_port() -> int:
-    while True:
-        port = random.randrange(20000, 60000)
-        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind(("127.0.0.1", port))
-            return port
 
 
 def until(condition, seconds: float = 10, what: str = "") -> float:
