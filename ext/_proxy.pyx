@@ -201,6 +201,8 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
     if m.method == METHOD_CANCEL:
         on_cancel(p, m, &r)
         return
+    if packet.flow.transport == TRANSPORT_TLS:
+        note_alias(p, m, &packet.flow)
     status = validate(p, m, &r)
     if status == 0:
         status = read_routes(p, m, &r)

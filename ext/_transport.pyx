@@ -7,7 +7,7 @@ thread. Sockets, rings and slots belong to the master and outlive the worker.
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastsip._address cimport (
-    ADDRESS_TEXT, FLOW_REGISTERED, FLOW_RELIABLE, Address, Flow, address_equal, address_from_sockaddr, address_host, address_is_loopback,
+    ADDRESS_TEXT, FLOW_CONNECTIONS, FLOW_REGISTERED, FLOW_RELIABLE, Address, Flow, address_equal, address_from_sockaddr, address_host, address_is_loopback,
     address_is_sendable, address_same_ip, address_to_sockaddr, sockaddr_storage)
 from fastsip._control cimport (
     COUNT_bytes_in, COUNT_bytes_out, COUNT_connections, COUNT_connections_failed, COUNT_connections_idle, COUNT_connections_in,
@@ -22,14 +22,17 @@ from fastsip._message cimport TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_UDP, TRANS
 from fastsip._remark cimport REMARK_FROM, REMARK_TO, Remarks, remark, remark_error, remarks_close, remarks_open
 from fastsip._tls cimport (
     DOOR_ACCEPTED, DOOR_CONNECTED, DOOR_FAILED, TLS_FAILED, TLS_WANT_READ, TLS_WANT_WRITE, DoorNews, DoorState, Tls,
-    door_connect, door_fd, door_forget, door_listen, door_take, tls_free, tls_pending, tls_read, tls_shutdown, tls_write)
+    door_connect, door_fd, door_forget, door_listen, door_take, tls_free, tls_peer_is, tls_peer_verified, tls_pending, tls_read, tls_shutdown, tls_write)
 from fastsip._websocket cimport (
     FRAME_BINARY, FRAME_CLOSE, FRAME_CLOSED, FRAME_CONTROL_MAX, FRAME_FAILED, FRAME_HEAD_MAX, FRAME_MESSAGE, FRAME_PINGED,
     FRAME_PONG, FRAME_TEXT, FRAME_WAIT, FrameReader, FrameSpan, frame_close, frame_head, frame_next, frame_reader_free,
     utf8_valid)
 
 include "transport/system.pxi"
+include "transport/peers.pxi"
 include "transport/connection.pxi"
+include "transport/incoming.pxi"
+include "transport/outgoing.pxi"
 include "transport/framing.pxi"
 include "transport/stream.pxi"
 include "transport/websocket.pxi"

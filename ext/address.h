@@ -182,8 +182,9 @@ enum {
     FLOW_NAMED = 4           /* a token named it, not the location service */
 };
 
-/* `connection` of datagrams to somebody who is found nowhere but where his came from: no connection has that name. */
-enum { FLOW_DATAGRAM = 1 };
+/* Connections have names from here on. Below is who stands where no connection does: datagrams to somebody who is found
+ * nowhere but where his came from; with TLS, the number of who has to be found where one is to be opened. */
+enum { FLOW_CONNECTIONS = 0x10000, FLOW_DATAGRAM = 1 };
 
 /* Where a message came from and how an answer or a request gets there. UDP uses `listener` (which of the server's
  * sockets) with `local` (the address it came to, from IP_PKTINFO on wildcard listeners); stream transports add a
@@ -194,8 +195,13 @@ typedef struct Flow {
     uint16_t listener;
     uint8_t transport;       /* TRANSPORT_* of _message */
     uint8_t reliable;        /* FLOW_*; 0 for datagrams, which have retransmission timers */
-    uint32_t connection;     /* 0 or FLOW_DATAGRAM for datagrams */
+    uint32_t connection;     /* its name, or what stands there; 0: none */
 } Flow;
+
+/* This way and no other: a connection that is there, or the place somebody's datagrams came from. */
+static inline int flow_is_fixed(const Flow *flow) {
+    return flow->connection >= FLOW_CONNECTIONS || (flow->connection && !flow->reliable);
+}
 
 /* An address block, as in `trusted = ["192.0.2.0/24"]`. */
 typedef struct Network {

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 cdef extern from "address.h" nogil:
-    enum: ADDRESS_TEXT, FLOW_RELIABLE, FLOW_REGISTERED, FLOW_NAMED, FLOW_DATAGRAM
+    enum: ADDRESS_TEXT, FLOW_RELIABLE, FLOW_REGISTERED, FLOW_NAMED, FLOW_DATAGRAM, FLOW_CONNECTIONS
 
     ctypedef struct Address:
         uint8_t ip[16]
@@ -26,6 +26,7 @@ cdef extern from "address.h" nogil:
     struct sockaddr_storage:
         pass
 
+    bint flow_is_fixed(const Flow* flow) noexcept
     bint address_equal(const Address* a, const Address* b) noexcept
     bint address_same_ip(const Address* a, const Address* b) noexcept
     void address_from_sockaddr(Address* out, const void* sockaddr) noexcept

@@ -34,6 +34,8 @@ cdef struct Settings:            # what SIGHUP may change; immutable once publis
     uint32_t domain_count
     Endpoint* listen
     uint32_t listen_count
+    Text* listen_names           # by listen address: what it is called, with its port; empty: its address
+    uint32_t listen_name_count
     Network* trusted             # neighbours, then gateways
     uint32_t trusted_count       # neighbours
     uint32_t believed_count      # both
@@ -45,6 +47,7 @@ cdef struct Settings:            # what SIGHUP may change; immutable once publis
     bint record_route
     uint32_t min_expires, max_expires, max_contacts
     uint32_t udp_max             # bytes of a request that may be a datagram where TCP would do too
+    bint tls_alias               # peers may send requests by connections opened here
     uint32_t timer_c             # ms
     uint32_t t1
     uint32_t trying              # ms until a 100 is sent where no other answer was; 0: at the end of the turn
@@ -274,9 +277,10 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
 
 cdef struct SentBy:              # how this server writes itself: in Via "host:port", in Record-Route the transport behind it
     Address address
+    uint8_t transport
     uint32_t length
     uint32_t route_length
-    uint8_t text[96]
+    uint8_t text[288]
 
 cdef struct Refusal:             # a peer that did not take a large request by TCP
     Address remote

@@ -105,6 +105,11 @@ cdef void transport_flush(TransportState* t) noexcept nogil
 # The listener through which to reach `remote` by a transport: the one `like` came by if it fits, else the first that does.
 # Fills `out` (remote, local, listener, transport); 0 if none fits.
 cdef int transport_route(TransportState* t, const Flow* like, const Address* remote, int transport, Flow* out) noexcept nogil
+# Who has to be at the other end of a connection that is opened by this flow, if that is by TLS (RFC 5922 4): a domain, at
+# most 253 bytes. 0 when memory is out, or it is none.
+cdef bint transport_expect(TransportState* t, Flow* flow, const uint8_t* name, uint32_t length) noexcept nogil
+# From now on requests to this port of a connection's peer may take it (RFC 5923), where he has shown a certificate.
+cdef void transport_alias(TransportState* t, const Flow* flow, uint16_t port) noexcept nogil
 # A connection, any worker's, may be silent for so long from now, whatever the limit: somebody is reached through it.
 cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms) noexcept nogil
 # The host to write in Via and Record-Route for messages leaving by `flow`: advertised, else local, else bound.

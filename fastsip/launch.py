@@ -64,6 +64,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_timeout: int
     nonce_lifetime: int = 300
     server: str = ""
+    listen_names: list[str] = []
+    """What is written in Via and Record-Route, by listen address: "sip.example.com:5061"; "" for its address."""
+    tls_alias: bool = False
+    """Whether peers may send requests by the TLS connections opened to them (RFC 5923)."""
     trying: int = 0
     """What an INVITE may wait for another answer before it is sent a 100; 0: to the end of the turn."""
     asks: list[str] = []

@@ -116,6 +116,13 @@ cdef inline bint uri_address(const uint8_t* data, const Uri* uri, Address* out) 
     return address_parse(out, data + host.start, slice_length(host), port)
 
 
+cdef bint expect_host(Proxy* p, const uint8_t* data, const Uri* uri, Flow* flow) noexcept nogil:
+    # At the address of a `maddr` has to be who the URI names; that is also how plans write the servers of a domain.
+    if uri_host(data, uri).start == uri.host.start:
+        return True
+    return transport_expect(p.transport, flow, data + uri.host.start, slice_length(uri.host))
+
+
 cdef bint next_hop(Proxy* p, const uint8_t* data, const Uri* uri, const Flow* like, Flow* out) noexcept nogil:
     # Where a URI leads.
     cdef Address remote
@@ -126,6 +133,8 @@ cdef bint next_hop(Proxy* p, const uint8_t* data, const Uri* uri, const Flow* li
         return named_hop(p, data, uri_host(data, uri), uri, like, out)
     if not address_is_sendable(&remote):
         return False
+    if transport == TRANSPORT_TLS:
+        return transport_route(p.transport, like, &remote, transport, out) and expect_host(p, data, uri, out)
     if transport != TRANSPORT_UNKNOWN:
         return transport_route(p.transport, like, &remote, transport, out)
     return (transport_route(p.transport, like, &remote, TRANSPORT_UDP, out)
@@ -232,6 +241,8 @@ cdef void on_undelivered(Proxy* p, const Message* m, const Packet* packet) noexc
         return                   # that is where it was
     if not transport_route(p.transport, &packet.flow, &remote, packet.flow.transport, &flow):
         return
+    if not address_parse(&remote, m.data + m.via.host.start, slice_length(m.via.host), port):
+        transport_expect(p.transport, &flow, m.data + m.via.host.start, slice_length(m.via.host))
     buffer = buffer_copy(p.pool, m.data, m.size)
     if buffer != NULL:
         transport_send(p.transport, &flow, buffer)

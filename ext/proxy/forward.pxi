@@ -4,19 +4,32 @@ cdef const char** TRANSPORT_NAME = [b"UDP", b"UDP", b"TCP", b"TLS", b"SCTP", b"W
 cdef const char** TRANSPORT_VALUE = [b"udp", b"udp", b"tcp", b"tls", b"sctp", b"ws", b"ws"]
 
 
+cdef const Text* name_of_listener(const Proxy* p, uint32_t number) noexcept nogil:
+    # What is advertised of it, if that is a name.
+    cdef const Listener* listener = transport_listener(p.transport, number)
+    if listener == NULL or listener.index >= p.settings.listen_name_count:
+        return NULL
+    return &p.settings.listen_names[listener.index] if p.settings.listen_names[listener.index].length else NULL
+
+
 cdef const SentBy* sent_by(Proxy* p, const Flow* flow) noexcept nogil:
     # What to write for messages by this flow. A listener's is nearly always the same.
     cdef SentBy* by = &p.sent_by[flow.listener & 31]
     cdef Address address
     cdef Writer w
     cdef char text[ADDRESS_TEXT]
+    cdef const Text* name
     transport_sent_by(p.transport, flow, &address)
-    if not address_equal(&address, &by.address):
-        by.address = address
+    if not address_equal(&address, &by.address) or by.transport != flow.transport:
+        by.address, by.transport = address, flow.transport
         writer_init(&w, by.text, sizeof(by.text))
-        put(&w, text, address_host(&address, text, True))
-        put(&w, b":", 1)
-        put_number(&w, address.port)
+        name = name_of_listener(p, flow.listener)
+        if name != NULL:
+            put(&w, name.data, name.length)
+        else:
+            put(&w, text, address_host(&address, text, True))
+            put(&w, b":", 1)
+            put_number(&w, address.port)
         by.length = by.route_length = <uint32_t>(w.at - w.start)
         if flow.transport > TRANSPORT_UDP:
             put_text(&w, b";transport=")
@@ -133,6 +146,8 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
     put(w, by.text, by.length)
     put(w, b";branch=", 8)
     put(w, branch, branch_length)
+    if out.transport == TRANSPORT_TLS and p.settings.tls_alias and not flow_is_fixed(out):
+        put(w, b";alias", 6)     # its peer may answer with requests (RFC 5923 5)
     put(w, b"\r\n", 2)
     if record_route:
         # Each side is given an address it can reach; where that is not one and the same, both (RFC 5658 3). Of two the

@@ -213,7 +213,8 @@ cdef bint named_hop(Proxy* p, const uint8_t* data, Slice host, const Uri* uri, c
             if dead != (late == 1):
                 continue
             if (address_is_sendable(&server.address)
-                    and transport_route(p.transport, like, &server.address, server.transport, &n.located[found])):
+                    and transport_route(p.transport, like, &server.address, server.transport, &n.located[found])
+                    and transport_expect(p.transport, &n.located[found], sought.host, sought.length)):
                 found += 1
     p.located = found
     if found == 0:

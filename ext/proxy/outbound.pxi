@@ -231,6 +231,20 @@ cdef void note_sender_flow(Proxy* p, const Message* m, Routing* r) noexcept nogi
         r.source.reliable |= FLOW_REGISTERED
 
 
+cdef void note_alias(Proxy* p, const Message* m, const Flow* source) noexcept nogil:
+    # RFC 5923 8: its sender offers this connection for requests to him, and says at which port he would else be found.
+    cdef Slice parameters, found
+    cdef const uint8_t* at
+    if m.to_tag.end or not may_have(m.data, m.via.whole, b"alias", 5):
+        return
+    at = <const uint8_t*>memchr(m.data + m.via.host.end, c';', m.via.whole.end - m.via.host.end)
+    if at == NULL:
+        return
+    parameters.start, parameters.end = <uint16_t>(at + 1 - m.data), m.via.whole.end
+    if find_parameter(m.data, parameters, b"alias", &found):
+        transport_alias(p.transport, source, m.via.port if m.via.port else 5061)
+
+
 cdef void tell_flow_gone(Proxy* p, ResponseContext* ctx, const Flow* flow) noexcept nogil:
     # A connection somebody had registered through is no more (RFC 5626 7): a fact like a REGISTER that removes what was
     # bound to it, and nothing that was registered meanwhile. Nobody waits for what becomes of it.

@@ -387,7 +387,7 @@ cdef void on_refusal(Proxy* p, ResponseContext* ctx, Target* target, const Messa
             end_target(p, ctx, target)
             go_on(p, ctx)
             return
-    if m.status == 430 and ctx.rights & RIGHT_OWN and (target.path_length or target.flow.connection):
+    if m.status == 430 and ctx.rights & RIGHT_OWN and (target.path_length or flow_is_fixed(&target.flow)):
         if ctx.plan.head == NULL and try_next_flow(p, ctx, target):
             return
         consider(p, ctx, target, 480, NULL)          # somebody else's flow, which tells nobody above anything

@@ -63,6 +63,12 @@ cdef Settings* settings_new(object settings) except NULL:
             copy_text(&s.listen[s.listen_count].host, host.lower().strip("[]"))
             s.listen[s.listen_count].port = port
             s.listen_count += 1
+        s.listen_names = <Text*>calloc(len(settings.listen_names) + 1, sizeof(Text))
+        if s.listen_names == NULL:
+            raise MemoryError
+        for text in settings.listen_names:
+            copy_text(&s.listen_names[s.listen_name_count], text)
+            s.listen_name_count += 1
         for text in [*settings.trusted, *(gateway.host for gateway in settings.gateways if gateway.trusted)]:
             network = ipaddress.ip_network(text, strict=False)
             packed = network.network_address.packed
@@ -92,6 +98,7 @@ cdef Settings* settings_new(object settings) except NULL:
         s.ring_time = settings.ring_time
         s.recurse = settings.recurse
         s.udp_max = settings.udp_max or 0xFFFFFFFF
+        s.tls_alias = settings.tls_alias
         read_gateways(s, settings.gateways)
         s.nat_contact = NAT_CONTACTS[settings.nat_contact]
         s.flow_timer = settings.flow_timer
@@ -142,8 +149,11 @@ cdef void settings_free(Settings* s) noexcept nogil:
         free(s.domains[i].data)
     for i in range(s.listen_count):
         free(s.listen[i].host.data)
+    for i in range(s.listen_name_count):
+        free(s.listen_names[i].data)
     free(s.domains)
     free(s.listen)
+    free(s.listen_names)
     free(s.trusted)
     free(s.realm.data)
     free(s.server.data)

@@ -51,7 +51,7 @@ cdef struct Connection:
     uint32_t before, after       # slot + 1: neighbours in the queue
     uint8_t queue
     uint8_t transport
-    uint8_t outgoing             # we opened it: requests to its peer may take it
+    uint8_t offered              # requests to its peer may take it: we opened it, or it has an alias
     uint8_t listed               # in `readable`
     uint8_t dirty                # in `writable`
     uint8_t blocked              # epoll tells when it can be written to
@@ -67,6 +67,8 @@ cdef struct Connection:
     uint64_t since               # ms: entered its queue, or was last heard
     uint64_t kept                # ms: may be silent until then, whatever the limit
     Tls* tls                     # NULL: none
+    uint64_t peer                # of one we opened: who is at its other end, a keyed hash; 0: nothing but its address
+    uint16_t alias               # of one we accepted: the port its peer is found at by others
     FrameReader frames           # of WebSocket
     Buffer* partial              # the beginning of a message
     uint32_t needed              # bytes of the whole message, 0 while unknown
@@ -245,7 +247,7 @@ cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, co
         s.count += 1
     c.next = 0
     c.transport = t.listeners[listener].transport
-    c.outgoing = c.blocked = c.crlf = c.finishing = c.leaving = 0    # listed, dirty: the slot may still stand in those lists
+    c.offered = c.blocked = c.crlf = c.finishing = c.leaving = 0    # listed, dirty: the slot may still stand in those lists
     c.listener = <uint16_t>listener
     c.owed = 0
     c.events = 0
@@ -253,6 +255,8 @@ cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, co
     c.local = t.listeners[listener].address
     c.kept = 0
     c.tls = NULL
+    c.peer = 0
+    c.alias = 0
     c.paused = 0
     if fd != AT_DOOR and not connection_has(t, c, fd):
         give_slot(s, c)
@@ -289,21 +293,33 @@ cdef inline uint32_t bucket_of(const Address* remote, int transport) noexcept no
     return <uint32_t>(word[0] >> 52)
 
 
+cdef inline Address offered_at(const Connection* c) noexcept nogil:
+    cdef Address at = c.remote
+    if c.alias:
+        at.port = c.alias
+    return at
+
+
 cdef void connection_offer(Streams* s, Connection* c) noexcept nogil:
     # Let requests to its peer find it.
-    cdef uint32_t bucket = bucket_of(&c.remote, c.transport)
-    c.outgoing = 1
+    cdef Address at = offered_at(c)
+    cdef uint32_t bucket = bucket_of(&at, c.transport)
+    c.offered = 1
     c.next = s.buckets[bucket]
     s.buckets[bucket] = c.slot + 1
 
 
 cdef Connection* connection_to(TransportState* t, const Flow* flow) noexcept nogil:
-    # One that we opened there before, from the same listen address.
+    # One that we opened there before, from the same listen address, to whom this is for; or one with such an alias.
     cdef Streams* s = t.streams
     cdef Connection* c = connection_in(s, s.buckets[bucket_of(&flow.remote, flow.transport)])
+    cdef uint64_t peer = peer_of(t, flow)
+    cdef Address at
     while c != NULL:
+        at = offered_at(c)
         if (c.transport == flow.transport and c.listener == flow.listener and not c.finishing
-                and address_equal(&c.remote, &flow.remote)):
+                and address_equal(&at, &flow.remote)
+                and (certificate_is_of(t, c, flow) if c.alias else c.peer == peer)):
             return c
         c = connection_in(s, c.next)
     return NULL
@@ -316,9 +332,11 @@ cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
     cdef uint32_t i
     cdef Buffer* buffer
     cdef Buffer* message
+    cdef Address offered
     cdef Flow flow
-    if c.outgoing:
-        at = &s.buckets[bucket_of(&c.remote, c.transport)]
+    if c.offered:
+        offered = offered_at(c)
+        at = &s.buckets[bucket_of(&offered, c.transport)]
         while at[0] != c.slot + 1:
             at = &s.slots[at[0] - 1].next
         at[0] = c.next
@@ -430,249 +448,6 @@ cdef inline void soon(TransportState* t, Connection* c) noexcept nogil:
         c.dirty = 1
         t.streams.writable[t.streams.writable_count] = c.slot
         t.streams.writable_count += 1
-
-
-# Coming in.
-
-cdef void stop_listening(TransportState* t, uint32_t number) noexcept nogil:
-    epoll_ctl(t.epoll, EPOLL_CTL_DEL, t.listeners[number].fd, NULL)
-    t.streams.deaf |= 1u << number
-    t.streams.deaf_until = t.streams.now + DEAF
-    says(t, TRANSPORT_TCP, REMARK_FROM, &t.listeners[number].address, b"no descriptor is free for more connections here")
-
-
-cdef void listen_again(TransportState* t) noexcept nogil:
-    cdef epoll_event event
-    cdef uint32_t i
-    for i in range(t.listener_count):
-        if t.streams.deaf >> i & 1:
-            event.events = EPOLLIN
-            event.data.u32 = i
-            epoll_ctl(t.epoll, EPOLL_CTL_ADD, t.listeners[i].fd, &event)
-    t.streams.deaf = 0
-
-
-cdef bint evict(TransportState* t) noexcept nogil:
-    # Make room: whoever has said nothing for longest goes, or else who is least missed. Nobody who is in use goes, nor who
-    # can be reached by nothing else.
-    cdef Streams* s = t.streams
-    cdef Connection* c = NULL
-    cdef int queue, i
-    for queue in range(<int>QUEUE_SILENT, <int>QUEUE_OPEN):
-        c = connection_in(s, s.first[queue])
-        if c != NULL and (queue != QUEUE_PARTIAL or c.since + 1000 <= s.now):
-            return dispense(t, c)
-    c = connection_in(s, s.first[<int>QUEUE_OPEN])
-    for i in range(16):
-        if c == NULL or c.since + DISPENSABLE > s.now:
-            return False
-        if c.kept <= s.now:
-            return dispense(t, c)
-        c = connection_in(s, c.after)
-    return False
-
-
-cdef bint dispense(TransportState* t, Connection* c) noexcept nogil:
-    count_add(t.block, COUNT_connections_refused, 1)
-    connection_close(t, c)
-    return True
-
-
-cdef void accept_from(TransportState* t, uint32_t number) noexcept nogil:
-    cdef Listener* listener = &t.listeners[number]
-    cdef sockaddr_storage name
-    cdef socklen_t length
-    cdef Address remote
-    cdef Connection* c
-    cdef int fd, i, on = 1
-    for i in range(ACCEPTS_PER_TURN):
-        length = sizeof(name)
-        fd = accept4(listener.fd, <sockaddr*>&name, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
-        if fd < 0:
-            if errno != EMFILE and errno != ENFILE and errno != ENOBUFS and errno != ENOMEM:
-                return
-            if not evict(t):
-                stop_listening(t, number)
-                return
-            continue
-        address_from_sockaddr(&remote, &name)
-        if fd >= t.fd_most and not evict(t):
-            close(fd)
-            count_add(t.block, COUNT_connections_refused, 1)
-            says(t, TRANSPORT_TCP, REMARK_FROM, &remote, b"no descriptor is free")
-            continue
-        c = connection_new(t, fd, number, &remote)
-        if c == NULL and evict(t):
-            c = connection_new(t, fd, number, &remote)
-        if c == NULL:
-            close(fd)
-            count_add(t.block, COUNT_connections_refused, 1)
-            continue
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
-        if listener.wildcard:
-            length = sizeof(name)
-            if getsockname(fd, <sockaddr*>&name, &length) == 0:
-                address_from_sockaddr(&c.local, &name)
-        queue_enter(t.streams, c, QUEUE_SILENT)
-        count_add(t.block, COUNT_connections_in, 1)
-
-
-# Going out.
-
-cdef Connection* connection_open(TransportState* t, const Flow* flow) noexcept nogil:
-    # On its way to flow.remote, from the address a peer knows us by; NULL with errno if it cannot even be tried. Who
-    # sends by its name finds it; others only once it is offered.
-    cdef Listener* listener = &t.listeners[flow.listener]
-    cdef sockaddr_storage name
-    cdef socklen_t length
-    cdef Address local = flow.local if flow.local.family == flow.remote.family else listener.address
-    cdef Connection* c
-    cdef int on = 1, fd
-    if flow.transport != TRANSPORT_TCP:
-        return open_at_door(t, flow, &local)
-    fd = socket(AF_INET if flow.remote.family == 4 else AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
-    if fd < 0:
-        remark_error(&t.remarks, t.streams.now, TRANSPORT_TCP, REMARK_TO, &flow.remote, errno)
-        return NULL
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
-    if not is_unspecified(&local):
-        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on))
-        local.port = 0
-        length = address_to_sockaddr(&local, &name)
-        if bind(fd, <sockaddr*>&name, length) < 0:
-            remark_error(&t.remarks, t.streams.now, TRANSPORT_TCP, REMARK_TO, &flow.remote, errno)
-            close(fd)
-            return NULL
-    length = address_to_sockaddr(&flow.remote, &name)
-    if connect(fd, <sockaddr*>&name, length) < 0 and errno != EINPROGRESS:
-        remark_error(&t.remarks, t.streams.now, TRANSPORT_TCP, REMARK_TO, &flow.remote, errno)
-        close(fd)
-        return NULL
-    c = connection_new(t, fd, flow.listener, &flow.remote)
-    if c == NULL:
-        close(fd)
-        return NULL
-    if flow.local.family == flow.remote.family:
-        c.local = flow.local
-    queue_enter(t.streams, c, QUEUE_OPENING)
-    connection_watch(t, c, True)
-    count_add(t.block, COUNT_connections_out, 1)
-    return c
-
-
-cdef Connection* open_at_door(TransportState* t, const Flow* flow, const Address* local) noexcept nogil:
-    # The same with TLS. The name its certificate has to be for is, without DNS, the address, unless one was given.
-    cdef Address source = local[0]
-    cdef char name[ADDRESS_TEXT]
-    cdef uint32_t length = address_host(&flow.remote, name, False)
-    cdef const uint8_t* peer = <const uint8_t*>name
-    cdef Connection* c
-    if t.peer != NULL:
-        peer, length = t.peer, t.peer_length
-    if flow.transport != TRANSPORT_TLS or t.door == NULL:
-        return NULL
-    c = connection_new(t, AT_DOOR, flow.listener, &flow.remote)
-    if c == NULL:
-        return NULL
-    source.port = 0
-    if door_connect(t.door, &flow.remote, NULL if is_unspecified(local) else &source, peer, length,
-                    connection_name(t, c)) < 0:
-        give_slot(t.streams, c)
-        t.streams.live -= 1
-        count_set(t.block, COUNT_connections, t.streams.live)
-        return NULL
-    if flow.local.family == flow.remote.family:
-        c.local = flow.local
-    queue_enter(t.streams, c, QUEUE_OPENING)
-    count_add(t.block, COUNT_connections_out, 1)
-    return c
-
-
-cdef void take_from_door(TransportState* t) noexcept nogil:
-    # Connections whose handshake is done, either way.
-    cdef DoorNews news
-    cdef int i
-    for i in range(NEWS_PER_TURN):
-        if not door_take(t.door, &news):
-            t.streams.news = 0
-            return
-        if news.kind == DOOR_ACCEPTED:
-            accepted(t, &news)
-        else:
-            opened(t, &news)
-
-
-cdef void turn_away(TransportState* t, const DoorNews* news) noexcept nogil:
-    tls_free(news.tls)
-    close(news.fd)
-    count_add(t.block, COUNT_connections_refused, 1)
-
-
-cdef void accepted(TransportState* t, const DoorNews* news) noexcept nogil:
-    cdef Connection* c = connection_new(t, news.fd, news.listener, &news.remote)
-    if c == NULL and evict(t):
-        c = connection_new(t, news.fd, news.listener, &news.remote)
-    if c == NULL:
-        turn_away(t, news)
-        return
-    c.tls = news.tls
-    if t.listeners[news.listener].wildcard:
-        c.local = news.local
-    queue_enter(t.streams, c, QUEUE_SILENT)
-    count_add(t.block, COUNT_connections_in, 1)
-    note_event(t, c.slot, EPOLLIN)           # its first request may have come with the handshake
-
-
-cdef void opened(TransportState* t, const DoorNews* news) noexcept nogil:
-    # By the name it was ordered under, if that still waits for it.
-    cdef uint32_t slot = <uint32_t>news.tag & 0xFFFF
-    cdef Connection* c = t.streams.slots[slot] if slot < t.streams.count else NULL
-    if c == NULL or c.fd != AT_DOOR or connection_name(t, c) != <uint32_t>news.tag:
-        if news.kind == DOOR_CONNECTED:
-            turn_away(t, news)
-        return
-    if news.kind == DOOR_FAILED or not connection_has(t, c, news.fd):
-        count_add(t.block, COUNT_connections_failed, 1)
-        if news.kind == DOOR_CONNECTED:
-            turn_away(t, news)
-        connection_close(t, c)
-        return
-    c.tls = news.tls
-    queue_move(t.streams, c, QUEUE_OPEN)
-    note_event(t, c.slot, EPOLLIN)
-    soon(t, c)
-
-
-cdef int transport_connect(TransportState* t, Flow* flow) noexcept nogil:
-    cdef Connection* c
-    if t.streams == NULL or flow.listener >= t.listener_count:
-        (&errno)[0] = EINVAL
-        return -1
-    c = connection_named(t, flow) if flow.connection else NULL
-    if c != NULL and not c.finishing:
-        return 0
-    flow.connection = 0
-    c = connection_open(t, flow)
-    if c == NULL:
-        count_add(t.block, COUNT_connections_failed, 1)
-        return -1
-    flow.connection = connection_name(t, c)
-    return 0
-
-
-cdef bint connection_opened(TransportState* t, Connection* c) noexcept nogil:
-    # epoll says that it can be written to, or that something is wrong.
-    cdef int error = 0
-    cdef socklen_t length = sizeof(error)
-    if getsockopt(c.fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 or error:
-        remark_error(&t.remarks, t.streams.now, c.transport, REMARK_TO, &c.remote, error)
-        count_add(t.block, COUNT_connections_failed, 1)
-        connection_close(t, c)
-        return False
-    queue_move(t.streams, c, QUEUE_OPEN)
-    connection_watch(t, c, False)
-    soon(t, c)
-    return True
 
 
 # Time.

@@ -287,6 +287,10 @@ cdef int drain_rings(TransportState* t) noexcept nogil:
                 if length == sizeof(uint32_t) and connection_worker(packet.flow.connection) == t.worker:
                     transport_keep(t, &packet.flow, (<uint32_t*>t.pieces[kept].iov_base)[0])
                 continue
+            if kind == RING_ALIAS:
+                if length == sizeof(uint32_t) and connection_worker(packet.flow.connection) == t.worker:
+                    transport_alias(t, &packet.flow, <uint16_t>(<uint32_t*>t.pieces[kept].iov_base)[0])
+                continue
             packet.kind = PACKET_UNDELIVERED if kind == RING_UNDELIVERED else PACKET_RECEIVED
             packet.data = <uint8_t*>t.pieces[kept].iov_base
             packet.length = length

@@ -66,6 +66,7 @@ cdef struct TransportState:
     DoorState* door          # NULL: no TLS
     Remarks remarks
     int fd_most              # descriptors from this one on are left to others in the process
+    Peers* peers             # NULL: none yet
     const uint8_t* peer      # see TransportSetup
     uint32_t peer_length
     uint8_t record[16384]    # the next TLS record
@@ -159,6 +160,7 @@ cdef void transport_free(TransportState* t) noexcept nogil:
     if t == NULL:
         return
     streams_free(t)
+    peers_free(t)
     for i in range(MAX_LISTENERS):
         if t.queues[i] == NULL:
             continue

@@ -310,7 +310,7 @@ cdef int stream_send(TransportState* t, const Flow* flow, Buffer* buffer) noexce
     if t.streams == NULL or buffer.length > RING_MESSAGE or flow.listener >= t.listener_count:
         count_add(t.block, COUNT_dropped_unsendable, 1)
         return -1
-    if flow.connection == 0:
+    if flow.connection < FLOW_CONNECTIONS:
         c = connection_to(t, flow)
         if c == NULL:
             c = connection_open(t, flow)

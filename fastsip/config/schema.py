@@ -90,6 +90,8 @@ class Tls(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ciphers: str = ""
     suites: str = ""
     tickets: Annotated[bool, _FLAG] = True
+    alias: Annotated[bool, _FLAG] = False
+    """Peers to whom connections are opened may send requests back by them (RFC 5923): `alias` in Via."""
 
 
 class WebSocket(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

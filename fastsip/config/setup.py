@@ -21,6 +21,7 @@ def settings(configuration: Configuration, bound: Sequence[Listen], slots: Seque
     return Settings(
         domains=[str(domain) for domain in tables.server.domains],
         listen=list(names),
+        listen_names=[listen.named for listen in bound],
         realm=tables.auth.realm,
         required=list(configuration.required),
         algorithms=list(tables.auth.algorithms),
@@ -28,6 +29,7 @@ def settings(configuration: Configuration, bound: Sequence[Listen], slots: Seque
         open_relay=configuration.loopback_only and not configuration.required,
         record_route=tables.server.record_route,
         udp_max=tables.server.udp_max,
+        tls_alias=tables.tls.alias,
         min_expires=tables.registrar.min_expires,
         max_expires=tables.registrar.max_expires,
         max_contacts=tables.registrar.max_contacts,

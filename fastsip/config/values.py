@@ -160,13 +160,23 @@ class Username(Value):
 
 class Advertised(Value):
     __slots__ = ()
-    ALLOWED = 'an address others reach this server at, such as "203.0.113.9" or "[2001:db8::9]:5060"'
+    ALLOWED = (
+        'an address or a name others reach this server at, such as "203.0.113.9", "[2001:db8::9]:5060" or '
+        '"sip.example.com"'
+    )
 
     @staticmethod
     def read(raw: str) -> str:
         host, port = split_host(raw)
-        if ipaddress.ip_address(host).is_unspecified or port == 0:
+        if port == 0:
             raise ValueError
+        if _is_address(host):
+            if ipaddress.ip_address(host).is_unspecified:
+                raise ValueError
+        elif raw.startswith("[") or len(host) > 200:
+            raise ValueError
+        else:
+            Domain.of(host)
         return raw
 
 
@@ -234,6 +244,12 @@ class Listen:
         host, port = split_host(self.advertise)
         return host, self.port if port is None else port
 
+    @property
+    def named(self) -> str:
+        """The same as it is written into messages where it is a name; "" where it is an address."""
+        host, port = self.public
+        return "" if _is_address(host) else f"{host}:{port}"
+
     def at(self, port: int) -> Listen:
         """The same with another port: the one the kernel chose."""
         return Listen(self.transport, self.host, port, self.advertise, self.role)
@@ -249,6 +265,14 @@ class Listen:
 
     def __hash__(self) -> int:
         return hash((str(self), self.advertise))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def bracketed(host: str) -> str:

@@ -93,7 +93,7 @@ def spread(plan: Plan, named: Named, found: Found, try_time: float) -> Plan:
         if len(step.targets) == 1 and not plan.on_failure:
             servers = _servers(step.targets[0], named, found)
             room = min(STEPS_AT_MOST - count, TARGETS_AT_MOST - targets)
-            group = [_at(step.targets[0], server) for server in servers[: min(SERVERS_AT_MOST, room + 1)]]
+            group = [_at(step.targets[0], server, named) for server in servers[: min(SERVERS_AT_MOST, room + 1)]]
             group = group or [step.targets[0]]
             count, targets = count + len(group) - 1, targets + len(group) - 1
             # Not a word within this time, and the next server is tried.
@@ -138,12 +138,16 @@ def _servers(target: Target, named: Named, found: Found) -> tuple[Server, ...]:
 
 def _first(target: Target, named: Named, found: Found) -> Target:
     servers = _servers(target, named, found)
-    return _at(target, servers[0]) if servers else target
+    return _at(target, servers[0], named) if servers else target
 
 
-def _at(target: Target, server: Server) -> Target:
+def _at(target: Target, server: Server, named: Named) -> Target:
     host = f"[{server.address}]" if server.v6 else server.address
-    return msgspec.structs.replace(target, hop=f"sip:{host}:{server.port};transport={server.transport}")
+    hop = f"sip:{host}:{server.port};transport={server.transport}"
+    looked_for = named[_next(target)].hop
+    if server.transport == "tls" and looked_for is not None:  # who is there has to be that (RFC 5922 4)
+        hop = f"sip:{looked_for.host}:{server.port};transport=tls;maddr={host}"
+    return msgspec.structs.replace(target, hop=hop)
 
 
 def _patient(target: Target, try_time: float) -> Target:

@@ -48,7 +48,7 @@ class Listeners:
                 transport=listen.transport,
                 host=listen.host,
                 port=listen.port,
-                advertise=listen.advertise,
+                advertise=None if listen.named else listen.advertise,
                 wildcard=listen.wildcard,
             )
             for index, (sock, listen) in enumerate(zip(self._of(worker), self.bound, strict=True))
