@@ -376,8 +376,8 @@ def test_passwords_in_a_users_file_with_quotes_and_a_byte_order_mark(tmp_path):
         ('"udp:192.0.2.1"', "192.0.2.1", ("192.0.2.1", 5060), "192.0.2.1"),
         ('{ bind = "udp:0.0.0.0:5070", advertise = "192.0.2.9" }', "0.0.0.0", ("192.0.2.9", 5070), "192.0.2.9"),
         ('{ bind = "udp:[::]:5070", advertise = "[2001:db8::9]:5060" }', "::", ("2001:db8::9", 5060), "[2001:db8::9]"),
-        ('{ bind = "tcp:0.0.0.0", advertise = "sip.example.com" }', "0.0.0.0", ("sip.example.com", 5060), "sip.example.com"),
-        ('{ bind = "tcp:[::]", advertise = "sip.example.com:5070" }', "::", ("sip.example.com", 5070), "sip.example.com"),
+        ('{ bind = "tcp:0.0.0.0", advertise = "a.example.com" }', "0.0.0.0", ("a.example.com", 5060), "a.example.com"),
+        ('{ bind = "tcp:[::]", advertise = "a.example.com:5070" }', "::", ("a.example.com", 5070), "a.example.com"),
     ],
 )
 def test_listen_addresses(tmp_path, listen, host, public, domain):

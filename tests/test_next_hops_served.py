@@ -12,19 +12,16 @@ import contextlib
 import os
 import signal
 import socket
-import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
 import pytest
 from dns_kit import HOST, NameServer
 from gateway_kit import Caller, Gateway, Routed, until
 from harness import Message, Phone, Server, free_port, requires_peer
+from latency import alone_and_beside
 
 import fastsip
 
@@ -261,38 +258,25 @@ def test_a_silent_name_server_stops_only_those_who_need_it(hole: int) -> None:
         assert answers[0][2] > 1.4 and answers[-1][2] < 2.5
 
 
-def measured(server: Server) -> float:
-    """The p99 of INVITE to 200 in ms, of 1,000 calls/s to registered phones."""
-    users = ["--users", "user0..99", "--domain", server.domains[0]]
-    words = ["call", server.hostport, "--answer", *users, "--rate", "1000", "--duration", "5", "--hold", "100ms"]
-    done = subprocess.run(
-        [sys.executable, "-m", "fastsip", "load", *words, "--json", "-q"], stdout=subprocess.PIPE, timeout=60
-    )
-    found = orjson.loads(done.stdout)
-    assert found["done"] > 4000 and not found["failures"], (found["failures"], found["generator"])
-    return float(found["response_times"]["invite_200"]["p99"])
-
-
 @pytest.mark.long
 def test_calls_at_full_speed_beside_a_silent_name_server(hole: int) -> None:
     """Median of five, in turn: within 1.2 x or 2 ms of what it is without."""
-    alone, beside = [], []
     with Server(domains=["example.com"], extra=dns(hole, timeout=2)) as server, Phone(server.address) as crowd:
-        for _ in range(5):
-            alone.append(measured(server))
-            over = threading.Event()
-            flood = threading.Thread(target=_ask_for_names, args=(crowd, over))
-            flood.start()
-            try:
-                beside.append(measured(server))
-            finally:
-                over.set()
-                flood.join()
-            time.sleep(2.5)
+        before, after = alone_and_beside(server, lambda: asking_for_names(crowd))
         assert server.stats()["total"]["names_asked"] > 1000
-    before, after = statistics.median(alone), statistics.median(beside)
-    print(f"p99 of INVITE to 200: {before:.2f} ms alone, {after:.2f} ms beside")
-    assert after <= max(1.2 * before, before + 2), (alone, beside)
+    assert after <= max(1.2 * before, before + 2)
+
+
+@contextlib.contextmanager
+def asking_for_names(crowd: Phone) -> Iterator[None]:
+    over = threading.Event()
+    flood = threading.Thread(target=_ask_for_names, args=(crowd, over))
+    flood.start()
+    try:
+        yield
+    finally:
+        over.set()
+        flood.join()
 
 
 def _ask_for_names(crowd: Phone, over: threading.Event) -> None:

@@ -1,0 +1,54 @@
+"""New TLS connections at a rate, each closed after its handshake; no session is resumed.
+
+    python tests/handshaker.py HOST PORT AUTHORITY RATE
+
+From 127.0.2.1 and up, until standard input ends; then how many there were, how many failed, and the seconds it took.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import sys
+import threading
+import time
+
+THREADS = 4
+
+
+class Shaker(threading.Thread):
+    def __init__(self, number: int, place: tuple[str, int], context: ssl.SSLContext, every: float) -> None:
+        super().__init__(daemon=True)
+        self.source, self.place, self.context, self.every = f"127.0.2.{number + 1}", place, context, every
+        self.done = self.failed = 0
+        self.over = False
+
+    def run(self) -> None:
+        due = time.monotonic()
+        while not self.over:
+            due += self.every
+            time.sleep(max(0.0, due - time.monotonic()))
+            try:
+                with socket.create_connection(self.place, 5, (self.source, 0)) as raw, self.context.wrap_socket(raw):
+                    self.done += 1
+            except OSError:
+                self.failed += 1
+
+
+def main(host: str, port: str, authority: str, rate: str) -> None:
+    context = ssl.create_default_context(cafile=authority)
+    context.check_hostname = False
+    begun = time.monotonic()
+    shakers = [Shaker(n, (host, int(port)), context, THREADS / float(rate)) for n in range(THREADS)]
+    for one in shakers:
+        one.start()
+    sys.stdin.read()
+    for one in shakers:
+        one.over = True
+    for one in shakers:
+        one.join()
+    print(sum(one.done for one in shakers), sum(one.failed for one in shakers), time.monotonic() - begun)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
