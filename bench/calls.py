@@ -6,6 +6,7 @@ A call is INVITE 100 180 200 ACK BYE 200 through a stateful proxy with Record-Ro
 INVITE and 200 with SDP, one address on each side, Poisson arrivals. CPU is that of all the server's processes, from
 schedstat, for the calls and half a second after them. First it finds the highest rate Kamailio serves without a loss;
 there all three are compared. At 5,000 and 10,000 calls a second, where waking up is less of it, fastsip and the floor.
+Last, Kamailio with `-x fm`, the memory manager it is not started with, again at its highest rate.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 
 from rounds import CALLERS_DATAGRAMS, Round, alternate, highest, median, once, row, runnable
 from rows import Bench, Row, alone, missing
-from servers import Job
+from servers import TUNED, Job
 
 TITLE = "Calls"
 ABOUT = "INVITE 100 180 200 ACK BYE 200, stateful, Record-Route, lookup; CPU of all processes of a server per call"
@@ -22,7 +23,7 @@ PLOT = "CPU per call, µs, by calls per second"
 FLOOR_GATE, FLOOR_AIM = 1.8, 1.25
 KAMAILIO_GATE, KAMAILIO_AIM = 1 / 4, 1 / 7
 ALL = ["floor", "kamailio", "fastsip"]
-LEAST, MOST = 1_800, 6_000
+LEAST, MOST, MOST_TUNED = 1_800, 6_000, 20_000
 """Calls per second between which Kamailio's highest rate is looked for."""
 SUPPOSED = 2_000
 """Its rate where there is no time to look for it."""
@@ -31,7 +32,8 @@ SUPPOSED = 2_000
 def rows(bench: Bench) -> Iterator[Row]:
     names, left_out = runnable(bench.pick(["floor", "fastsip"], ALL, ALL))
     yield from left_out
-    if "kamailio" not in names:
+    rivals = "kamailio" in names
+    if not rivals:
         yield missing("fastsip's share of Kamailio's CPU", "there is no Kamailio here")
     rate = float(bench.pick(300, SUPPOSED, 0))
     if not rate:
@@ -48,6 +50,8 @@ def rows(bench: Bench) -> Iterator[Row]:
     for fast in bench.pick((), (5_000,), (5_000, 10_000)):
         names = [name for name in names if name != "kamailio"]
         yield from _compared(bench, names, fast, bench.pick(1, 1, 3), bench.pick(0.1, 3.0, 5.0), extra)
+    if rivals and bench.size == "full":
+        yield from _tuned(bench, number, seconds)
 
 
 def _datagrams(bench: Bench, rate: float) -> Iterator[Row]:
@@ -81,6 +85,22 @@ def _compared(
         share = median(found["fastsip"]) / median(found["kamailio"])
         note = f"1/{1 / share:.1f}, medians of {number}"
         yield Row(f"fastsip's share of Kamailio's CPU, {at}", share, "", KAMAILIO_GATE, KAMAILIO_AIM, note=note)
+
+
+def _tuned(bench: Bench, number: int, seconds: float) -> Iterator[Row]:
+    job = Job(bench.workers, allocator="fm")
+    rate, failing = highest(bench, TUNED, LEAST, MOST_TUNED, 3, job)
+    why = f"at {failing.asked:,.0f}: {_loss(failing)}" if failing else f"not looked for above {MOST_TUNED:,}"
+    yield Row(f"highest rate without loss, {TUNED}", rate, "calls/s", rival=True, note=why)
+    if not rate:
+        return
+    found = alternate(bench, [TUNED, "fastsip"], number, rate, seconds, jobs={TUNED: job})
+    at = f"{rate:,.0f} calls/s"
+    for name, mine in found.items():
+        yield row(f"{name}, {at}", mine, plot=(PLOT, name, rate))
+    share = median(found["fastsip"]) / median(found[TUNED])
+    note = f"1/{1 / share:.1f}, medians of {number}"
+    yield Row(f"fastsip's share of the CPU of {TUNED}, {at}", share, "", KAMAILIO_GATE, KAMAILIO_AIM, note=note)
 
 
 def _loss(round: Round) -> str:

@@ -22,14 +22,14 @@ from dataclasses import replace
 import websocket
 from rounds import DISTURBED, Round, alternate, highest, median, row, runnable
 from rows import Bench, Row, alone, missing
-from servers import NO_TLS_MODULE, Job, kamailio_has_tls
+from servers import NO_TLS_MODULE, TUNED, Job, kamailio_has_tls
 
 TITLE = "Transports"
 ABOUT = "the same calls over TCP and TLS, connections that stay; CPU of all processes of a server per call"
 PLOT = "CPU per call, µs, by transport"
 CONNECTIONS, MANY = 8, 1000
 GATES = {"tcp": 1 / 4, "tls": 1 / 2}
-SHIPPED, TUNED = "kamailio", "kamailio -x fm"
+SHIPPED = "kamailio"
 LEAST, MOST = 800, 6_000
 """Calls per second between which Kamailio's highest rate is looked for."""
 SUPPOSED = {"tcp": 1_500, "tls": 1_000}
