@@ -241,6 +241,15 @@ def test_vias() -> None:
         _ = parse(INVITE.replace(b"Via: SIP/2.0/UDP 192.0.2.101:5062", b"Via: SIP/2.0/UDP 192.0.2.101:99999")).vias
 
 
+def test_commas_and_brackets_in_comments_of_vias() -> None:
+    """RFC 2543 6.47 had comments."""
+    odd = b"Via: SIP/2.0/UDP a;branch=1 (one, <two, (three) \\) \"), SIP/2.0/UDP b;branch=2 (x)\r\nVia: SIP/2.0/UDP c\r\n"
+    head, _, rest = INVITE.partition(b"\r\n")
+    lines = [line for line in rest.split(b"\r\n") if not line.startswith(b"Via:")]
+    vias = parse(head + b"\r\n" + odd + b"\r\n".join(lines)).vias
+    assert [(via.host, via.branch) for via in vias] == [("a", "1"), ("b", "2"), ("c", None)]
+
+
 def test_views_outlive_their_message() -> None:
     for _ in range(100):  # the free lists hand out the same memory again
         message = parse(bytes(bytearray(INVITE)))

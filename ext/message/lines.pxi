@@ -241,6 +241,19 @@ cdef inline uint32_t skip_value(const uint8_t* data, uint32_t at, uint32_t end) 
         at += 1
     return end + 1
 
+# The same of Vias, which have no brackets but may have comments (RFC 2543 6.47).
+cdef inline uint32_t skip_via(const uint8_t* data, uint32_t at, uint32_t end) noexcept nogil:
+    while at < end:
+        if data[at] == c'"' or data[at] == c'(':
+            at = skip_quoted(data, at, end) if data[at] == c'"' else skip_comment(data, at, end)
+            if at == 0:
+                return 0
+            continue
+        at += 1
+        if data[at - 1] == c',':
+            return at
+    return end + 1
+
 cdef int next_value(const Message* m, int header, uint16_t* line, Slice* rest, Slice* value) noexcept nogil:
     cdef const uint8_t* data = m.data
     cdef uint32_t at, end, stop, behind, index = line[0]
@@ -260,7 +273,7 @@ cdef int next_value(const Message* m, int header, uint16_t* line, Slice* rest, S
         index += 1
         line[0] = <uint16_t>index
     at = skip_blank(data, rest.start, rest.end)
-    behind = skip_value(data, at, rest.end)
+    behind = skip_via(data, at, rest.end) if header == HDR_VIA else skip_value(data, at, rest.end)
     if behind == 0:
         return -1
     stop = behind - 1
