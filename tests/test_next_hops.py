@@ -199,7 +199,7 @@ def test_contacts_nobody_says_anything_about(contacts: list[str], seen: list[str
 
 
 def in_dialog(s: Any, alice: Phone, carol: Phone, method: str, contact: str) -> str:
-    ok = alice.got("200")[0]
+    ok = alice.got("200")[-1]
     route = header(ok, "Record-Route")
     return alice.calls(
         contact,
@@ -227,6 +227,40 @@ def test_requests_of_a_dialog_whose_target_is_a_name() -> None:
         in_dialog(s, alice, carol, "BYE", binding(carol, "carol.example.net"))
         s.engine.advance(0.2)
         assert carol.seen == ["INVITE", "ACK", "BYE"] and alice.seen[-1] == "200 BYE"
+
+
+def test_a_stranger_in_his_dialog_with_a_contact_that_is_a_name() -> None:
+    """His right is the token in his Route. It is for any server the name has, and for those it had while it is looked for
+    again."""
+    name = "bob.example.com"
+    with scene(names={}, open_relay=False) as s:
+        alice, one, two = s.phones("alice", "one", "two")
+        for phone in (one, two):
+            phone.does((0.1, "200 OK", f"Contact: <sip:bob@{name}>"))
+        s.engine.names[name] = (at(one), at(two, 0, 1))
+        s.engine.bind("bob@example.com", f"sip:bob@{name}")
+        for _ in range(8):
+            alice.calls("sip:bob@example.com")
+            s.engine.advance(0.3)
+            in_dialog(s, alice, one, "ACK", f"sip:bob@{name}")
+            in_dialog(s, alice, one, "INFO", f"sip:bob@{name}")
+            s.engine.advance(0.1)
+            assert alice.seen[-1] == "200 INFO"
+        alice.calls("sip:bob@example.com")
+        s.engine.advance(0.3)
+        in_dialog(s, alice, one, "ACK", f"sip:bob@{name}")
+        del s.engine.names[name]
+        s.engine.advance(120)  # what was known of it has had its time
+        before = len(s.engine.sought)
+        in_dialog(s, alice, one, "BYE", f"sip:bob@{name}")
+        s.engine.advance(0.1)
+        assert s.engine.sought[before:] == [name]
+        s.engine.say(name, at(one), at(two, 0, 1))
+        s.engine.advance(0.1)
+        assert alice.seen[-1] == "200 BYE"
+        in_dialog(s, alice, one, "INFO", "sip:bob@other.example.net")
+        s.engine.advance(0.1)
+        assert alice.seen[-1] == "403 INFO" and s.engine.sought[before:] == [name]
 
 
 def test_stateless() -> None:

@@ -223,6 +223,23 @@ cdef bint named_hop(Proxy* p, const uint8_t* data, Slice host, const Uri* uri, c
     return True
 
 
+cdef uint32_t named_addresses(Proxy* p, Address* out) noexcept nogil:
+    # Of the name that was looked for last, up to NAME_SERVERS; where it is known no longer, those it had.
+    cdef Names* n = <Names*>p.names
+    cdef const Name* ways = n.names[(n.missed.hash >> 1) % NAME_SETS]
+    cdef uint32_t i, k
+    if not p.missed:
+        for i in range(p.located):
+            out[i] = n.located[i].remote
+        return p.located
+    for i in range(NAME_WAYS):
+        if ways[i].hash == n.missed.hash:
+            for k in range(ways[i].count):
+                out[k] = ways[i].servers[k].address
+            return ways[i].count
+    return 0
+
+
 # Questions
 
 cdef bint ask_resolver(Proxy* p, NameQuestion* q) noexcept nogil:

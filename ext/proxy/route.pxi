@@ -136,12 +136,26 @@ cdef void check_token(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     if is_token(token, &dialog, TOKEN_CALLER, &r.source.remote):
         r.token_valid = True
         return
-    if not find_hop(p, m, r):
+    if not find_hop(p, m, r) and not p.missed:
         return
-    r.token_valid = is_token(token, &dialog, TOKEN_STRANGER, &r.hop.remote)
+    r.token_valid = token_leads(p, token, &dialog, TOKEN_STRANGER, r)
     if not r.token_valid:
         dialog_hash(p, m, r.call, m.to_tag, &dialog)
-        r.token_valid = is_token(token + TOKEN_HALF, &dialog, TOKEN_CALLEE, &r.hop.remote)
+        r.token_valid = token_leads(p, token + TOKEN_HALF, &dialog, TOKEN_CALLEE, r)
+
+
+cdef bint token_leads(Proxy* p, const uint8_t* half, const HashState* dialog, int kind, const Routing* r) noexcept nogil:
+    # Whether it is for this way: for its hop, or any server of the name that leads there or, while that is looked for,
+    # did when it was last known.
+    cdef Address servers[8]
+    cdef uint32_t i
+    if r.hop_found and is_token(half, dialog, kind, &r.hop.remote):
+        return True
+    if p.located or p.missed:
+        for i in range(named_addresses(p, servers)):
+            if is_token(half, dialog, kind, &servers[i]):
+                return True
+    return False
 
 
 cdef bint route_is_own(Proxy* p, const Message* m, const Uri* uri, Routing* r) noexcept nogil:
