@@ -243,7 +243,7 @@ def test_vias() -> None:
 
 def test_commas_and_brackets_in_comments_of_vias() -> None:
     """RFC 2543 6.47 had comments."""
-    odd = b"Via: SIP/2.0/UDP a;branch=1 (one, <two, (three) \\) \"), SIP/2.0/UDP b;branch=2 (x)\r\nVia: SIP/2.0/UDP c\r\n"
+    odd = b"Via: SIP/2.0/UDP a;branch=1 (o, <t, (3) \\) \"), SIP/2.0/UDP b;branch=2 (x)\r\nv: SIP/2.0/UDP c\r\n"
     head, _, rest = INVITE.partition(b"\r\n")
     lines = [line for line in rest.split(b"\r\n") if not line.startswith(b"Via:")]
     vias = parse(head + b"\r\n" + odd + b"\r\n".join(lines)).vias
