@@ -230,8 +230,8 @@ def test_requests_of_a_dialog_whose_target_is_a_name() -> None:
 
 
 def test_a_stranger_in_his_dialog_with_a_contact_that_is_a_name() -> None:
-    """His right is the token in his Route. It is for any server the name has, and while that is looked for again for those
-    it had."""
+    """His right is the token in his Route. It is for any server the name has, and, while that is looked for again, for
+    those it had."""
     name = "bob.example.com"
     with scene(names={}, open_relay=False) as s:
         alice, one, two = s.phones("alice", "one", "two")
