@@ -227,6 +227,7 @@ cdef struct ResponseContext:     # RFC 3261 16.2
     uint8_t unlocated            # contacts of a 3xx are names that were not looked for yet
     uint8_t rights               # RIGHT_*
     uint8_t initial              # a request without To tag: counts as a call
+    uint8_t secure               # for a sips URI: every hop is to be secure
     uint8_t method
     uint8_t used                 # 0 on the free list
     uint8_t gruu                 # REGISTER: its 200 has GRUUs
@@ -248,6 +249,7 @@ cdef struct Routing:             # what 16.3 to 16.5 found out about one request
     Slice token                  # of our Record-Route URI it came with
     bint token_valid             # which, in its dialog, opens the way it wants to go
     bint path_given              # it came by a Path of ours, which opens its flow
+    bint flow_given              # `hop` is the flow in our Record-Route, for whoever has the token beside it
     bint forged                  # a flow token of ours that is not
     int trusted                  # Trust in the sender
     bint stateless               # there is no transaction that knows a request again

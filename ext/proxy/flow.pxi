@@ -23,7 +23,7 @@ cdef uint64_t flow_mac(const Proxy* p, const uint8_t* text, uint32_t length) noe
 
 
 cdef void put_flow_token(const Proxy* p, Writer* w, const Flow* flow, uint8_t kind) noexcept nogil:
-    # `f` in a Record-Route, `p` in a Path: one is none of the other, for a Path's opens its way to whoever has it.
+    # `f` in a Record-Route, `p` in a Path, `v` in a Via: none is another, for a Path's opens its way to whoever has it.
     cdef uint8_t* start = w.at
     cdef uint32_t i
     put(w, &kind, 1)
@@ -140,6 +140,13 @@ cdef bint next_hop(Proxy* p, const uint8_t* data, const Uri* uri, const Flow* li
     return (transport_route(p.transport, like, &remote, TRANSPORT_UDP, out)
             or (like != NULL and like.transport == TRANSPORT_TCP
                 and transport_route(p.transport, like, &remote, TRANSPORT_TCP, out)))
+
+
+cdef inline bint hop_to(Proxy* p, bint secure, const uint8_t* data, Uri* uri, const Flow* like, Flow* out) noexcept nogil:
+    # The same for a request; where that has a sips URI, whatever leads to it counts as one (16.6 step 7).
+    if secure and uri.scheme == SCHEME_SIP:
+        uri.scheme = SCHEME_SIPS
+    return next_hop(p, data, uri, like, out)
 
 
 cdef bint binding_flow(Proxy* p, const Binding* b, const Uri* contact, const Flow* like, Flow* out) noexcept nogil:

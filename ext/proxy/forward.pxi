@@ -148,6 +148,9 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
     put(w, branch, branch_length)
     if out.transport == TRANSPORT_TLS and p.settings.tls_alias and not flow_is_fixed(out):
         put(w, b";alias", 6)     # its peer may answer with requests (RFC 5923 5)
+    if r.stateless and r.source.reliable:
+        put(w, b";flow=", 6)     # nobody else remembers which connection its answer belongs to
+        put_flow_token(p, w, &r.source, c'v')
     put(w, b"\r\n", 2)
     if record_route:
         # Each side is given an address it can reach; where that is not one and the same, both (RFC 5658 3). Of two the

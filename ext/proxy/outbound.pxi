@@ -231,17 +231,22 @@ cdef void note_sender_flow(Proxy* p, const Message* m, Routing* r) noexcept nogi
         r.source.reliable |= FLOW_REGISTERED
 
 
+cdef Slice via_parameters(const uint8_t* data, const Via* via) noexcept nogil:
+    # Without the first ";".
+    cdef Slice parameters
+    cdef const uint8_t* at = <const uint8_t*>memchr(data + via.host.end, c';', via.whole.end - via.host.end)
+    parameters.start = parameters.end = via.whole.end
+    if at != NULL:
+        parameters.start = <uint16_t>(at + 1 - data)
+    return parameters
+
+
 cdef void note_alias(Proxy* p, const Message* m, const Flow* source) noexcept nogil:
     # RFC 5923 8: its sender offers this connection for requests to him, and says at which port he would else be found.
-    cdef Slice parameters, found
-    cdef const uint8_t* at
+    cdef Slice found
     if m.to_tag.end or not may_have(m.data, m.via.whole, b"alias", 5):
         return
-    at = <const uint8_t*>memchr(m.data + m.via.host.end, c';', m.via.whole.end - m.via.host.end)
-    if at == NULL:
-        return
-    parameters.start, parameters.end = <uint16_t>(at + 1 - m.data), m.via.whole.end
-    if find_parameter(m.data, parameters, b"alias", &found):
+    if find_parameter(m.data, via_parameters(m.data, &m.via), b"alias", &found):
         transport_alias(p.transport, source, m.via.port if m.via.port else 5061)
 
 

@@ -231,6 +231,8 @@ cdef const Message* reopen(Proxy* p, ResponseContext* ctx, Routing* r) noexcept 
     p.missed = False
     if not parse_uri(m.data, m.uri, &r.target) or read_routes(p, m, r):
         return NULL
+    if r.own and not r.token_valid and r.flow_given:
+        forget_flow(r)
     if r.authenticated:
         read_sender_again(p, m, r)
     return m
@@ -305,8 +307,14 @@ cdef bint hop_of(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
         data = target.uri
         text.end = <uint16_t>target.uri_length
     if data[0] == c'f' and text.end > 5 and memcmp(data, b"flow:", 5) == 0:
-        return written_flow(p, data + 5, text.end - 5, &target.flow)
-    return parse_uri(data, text, &uri) and next_hop(p, data, &uri, &ctx.source, &target.flow)
+        if not written_flow(p, data + 5, text.end - 5, &target.flow):
+            return False
+    elif not parse_uri(data, text, &uri) or not hop_to(p, ctx.secure, data, &uri, &ctx.source, &target.flow):
+        return False
+    if ctx.secure and not is_secure(target.flow.transport):
+        memset(&target.flow, 0, sizeof(Flow))
+        return False             # RFC 5630 5.3
+    return True
 
 
 cdef int recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogil:
@@ -341,7 +349,7 @@ cdef int recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogi
         if length >= MAX_URI or ctx.plan.target_count >= ctx.plan.target_room:
             continue
         p.missed = False
-        if not next_hop(p, m.data, &uri, &ctx.source, &flow):
+        if not hop_to(p, ctx.secure, m.data, &uri, &ctx.source, &flow):
             if not p.missed:
                 continue
             memset(&flow, 0, sizeof(Flow))

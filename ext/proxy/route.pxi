@@ -142,6 +142,8 @@ cdef void check_token(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     if not r.token_valid:
         dialog_hash(p, m, r.call, m.to_tag, &dialog)
         r.token_valid = token_leads(p, token + TOKEN_HALF, &dialog, TOKEN_CALLEE, r)
+    if not r.token_valid and r.own and r.flow_given:
+        forget_flow(r)
 
 
 cdef bint token_leads(Proxy* p, const uint8_t* half, const HashState* dialog, int kind, const Routing* r) noexcept nogil:
@@ -172,12 +174,21 @@ cdef bint route_is_own(Proxy* p, const Message* m, const Uri* uri, Routing* r) n
 
 
 cdef bint take_flow(Proxy* p, const Message* m, const Uri* uri, uint8_t kind, Routing* r) noexcept nogil:
-    # The user part of our URI may say by which flow the request goes on; the last one counts.
+    # The user part of our URI may say by which flow the request goes on; the last one counts. That of a Record-Route does
+    # so inside a dialog only.
+    if kind == c'f' and not m.to_tag.end:
+        return False
     if not read_flow_token(p, m.data, uri.user, kind, &r.hop):
         r.forged |= looks_like_flow(m.data + uri.user.start, slice_length(uri.user))
         return False
     r.hop_sought = r.hop_found = True
+    r.flow_given = kind == c'f'
     return True
+
+
+cdef void forget_flow(Routing* r) noexcept nogil:
+    # It was given for a dialog, and for none of our domains has anybody to go around what is decided there.
+    r.hop_sought = r.hop_found = r.flow_given = False
 
 
 cdef bint is_recorded(Proxy* p, const Message* m, const Header* h, Routing* r) noexcept nogil:
@@ -210,7 +221,7 @@ cdef bint is_twin(Proxy* p, const Message* m, Routing* r, const Uri* uri) noexce
             or not bytes_equal(m.data + token.start, slice_length(token), m.data + r.token.start, slice_length(r.token))):
         return False
     if uri.user.end == uri.user.start:
-        r.hop_sought = False     # to the address the next one names
+        r.hop_sought = r.flow_given = False      # to the address the next one names
         return True
     return take_flow(p, m, uri, c'f', r)
 
@@ -225,7 +236,7 @@ cdef int read_routes(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     cdef bint recorded = False
     rest.start = rest.end = 0
     r.route_count = 0
-    r.rewrite_routes = r.strict = r.hop_sought = r.path_given = r.forged = False
+    r.rewrite_routes = r.strict = r.hop_sought = r.path_given = r.flow_given = r.forged = False
     r.path_length = r.gruu = 0
     if not has_header(m, HDR_ROUTE):
         r.own = own_target(p, m, r)

@@ -30,6 +30,7 @@ cdef bint find_stable(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     if best == NULL:
         return False
     memcpy(r.binding, binding_uri(best), r.binding_length)
+    r.path, r.path_length = binding_path(best), best.path_length
     return True
 
 
@@ -171,6 +172,7 @@ cdef bint pass_response(Proxy* p, const Message* m, const Packet* packet) noexce
     cdef Buffer* buffer
     cdef uint64_t call
     cdef uint32_t i
+    cdef Slice text
     cdef Via via
     if not read_stateless_branch(m.data, m.via.branch, &branch) or not second_via(m, &via):
         return False
@@ -188,7 +190,11 @@ cdef bint pass_response(Proxy* p, const Message* m, const Packet* packet) noexce
                 came.listener = <uint16_t>i
                 came.local = listener.address
             break
-    if not transport_route(p.transport, &came, &sender, TRANSPORT_UDP, &flow):
+    if find_parameter(m.data, via_parameters(m.data, &m.via), b"flow", &text):
+        if not read_flow_token(p, m.data, text, c'v', &flow) or not address_same_ip(&flow.remote, &sender):
+            return False
+        flow.reliable = FLOW_RELIABLE
+    elif not transport_route(p.transport, &came, &sender, TRANSPORT_UDP, &flow):
         return False
     buffer = upstream_copy(p, m, &packet.flow.remote, &sender)
     if buffer != NULL and transport_send(p.transport, &flow, buffer) == 0:

@@ -60,9 +60,10 @@ cdef bint find_hop(Proxy* p, const Message* m, Routing* r) noexcept nogil:
             r.binding_length = r.path_length = 0
             r.hop_found = find_binding(p, m, r)
         else:
-            r.hop_found = next_hop(p, m.data, &r.next_hop if r.route_count else &r.target, &r.source, &r.hop)
+            r.hop_found = hop_to(p, r.target.scheme == SCHEME_SIPS, m.data, &r.next_hop if r.route_count else &r.target,
+                                 &r.source, &r.hop)
         r.servers = p.located if r.bindings <= 1 else 0
-    return r.hop_found
+    return r.hop_found and (r.target.scheme != SCHEME_SIPS or is_secure(r.hop.transport))
 
 
 cdef bint is_user(const Proxy* p, const Message* m, const Routing* r) noexcept nogil:
@@ -247,6 +248,7 @@ cdef ResponseContext* open_context(Proxy* p, const Message* m, const Routing* r)
         refuse_full(p, m, r, NULL)
         return NULL
     ctx.source = r.source
+    ctx.secure = r.target.scheme == SCHEME_SIPS
     ctx.call, ctx.loop_hash = r.call, r.loop_hash
     ctx.breadth = <uint16_t>max_breadth(m)
     ctx.rights = ((RIGHT_OWN if r.own else 0) | (RIGHT_TRUSTED if r.trusted else 0)
