@@ -28,6 +28,7 @@ cdef struct Endpoint:            # a name this server answers to, with its port
 cdef struct GatewayAt:
     Address address
     uint32_t gateway             # slot in the target table + 1; 0: an empty place
+    uint8_t transport            # by which it is called
 
 cdef struct Settings:            # what SIGHUP may change; immutable once published, freed after the next is in use
     Text* domains                # lower case; the first one stands for the listen addresses
@@ -39,6 +40,7 @@ cdef struct Settings:            # what SIGHUP may change; immutable once publis
     Network* trusted             # neighbours, then gateways
     uint32_t trusted_count       # neighbours
     uint32_t believed_count      # both
+    uint8_t* believed_by         # of each gateway among them, the transport it is called by
     Text realm                   # empty: the user's domain
     uint32_t required            # bit 1 << MethodId
     int algorithms               # DIGEST_* bits

@@ -35,6 +35,7 @@ class GatewayAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A numeric address, IPv6 without brackets."""
     port: int
     trusted: bool = False
+    transport: str = "udp"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

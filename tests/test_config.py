@@ -183,6 +183,37 @@ MISTAKES = {
         '[gateways.a]\nuri = "sip:127.0.0.1"',
         'gateways.a.uri = "sip:127.0.0.1": expected another address: this server listens there',
     ),
+    "gateway by tcp": (
+        '[gateways.a]\nuri = "sip:192.0.2.7;transport=tcp"',
+        'fastsip.toml:2: gateways.a.uri = "sip:192.0.2.7;transport=tcp": nothing is sent by tcp here: expected '
+        'transport=udp or "tcp:127.0.0.1:5060" in server.listen',
+    ),
+    "gateway by tls": (
+        '[gateways.a]\nuri = "sips:gw.example.net"',
+        'gateways.a.uri = "sips:gw.example.net": nothing is sent by tls here: expected "tls:127.0.0.1:5061" in '
+        "server.listen",
+    ),
+    "gateway by udp": (
+        '[server]\nlisten = "tcp:127.0.0.1:5060"\n[gateways.a]\nuri = "sip:192.0.2.7"',
+        'nothing is sent by udp here: expected transport=tcp or "udp:127.0.0.1:5060" in server.listen',
+    ),
+    "gateway by nothing that is sent": (
+        '[server]\nlisten = "ws:127.0.0.1:8080"\n[gateways.a]\nuri = "sip:gw.example.net"',
+        'nothing is sent by udp or tcp or tls here: expected "udp:127.0.0.1:5060" in server.listen',
+    ),
+    "gateway by websocket": (
+        '[gateways.a]\nuri = "sip:192.0.2.7;transport=WSS"',
+        'gateways.a.uri = "sip:192.0.2.7;transport=WSS": expected transport=udp, tcp or tls: nobody connects to the ',
+    ),
+    "gateway by sctp": ('[gateways.a]\nuri = "sip:192.0.2.7;transport=sctp"', "expected transport=udp, tcp or tls"),
+    "gateway sips by udp": (
+        '[gateways.a]\nuri = "sips:192.0.2.7;transport=udp"',
+        "expected transport=tls, or none: what is asked for by sips does not go by udp",
+    ),
+    "gateway is this server by tcp": (
+        '[server]\nlisten = ["tcp:127.0.0.1:5061"]\n[gateways.a]\nuri = "sip:127.0.0.1:5061;transport=tcp"',
+        "expected another address: this server listens there",
+    ),
     "gateway number": ('[gateways.a]\nuri = "tel:+1972"', "a number is what a gateway is asked for"),
     "gateway calls": (
         '[gateways.a]\nuri = "sip:192.0.2.7"\ncalls = -1',
@@ -215,15 +246,6 @@ MISTAKES = {
     ),
 }
 
-# Valid, and refused as long as this version cannot do it.
-LATER = {
-    "gateway by tcp": (
-        '[gateways.a]\nuri = "sip:192.0.2.7;transport=tcp"',
-        'fastsip.toml:2: gateways.a.uri = "sip:192.0.2.7;transport=tcp": not supported in this version: tcp (only udp',
-    ),
-    "gateway by tls": ('[gateways.a]\nuri = "sips:192.0.2.7"', "not supported in this version: tls (only udp is)"),
-}
-
 ROWS = {
     "header": ("name,password\nbob,x", "users.csv:1: expected the header username,password[,domain] or username,ha1,"),
     "empty file": ("", "users.csv:1: expected the header"),
@@ -248,13 +270,6 @@ def test_mistake_is_named(tmp_path, text, message):
     lines = wrong(tmp_path, text)
     assert [line for line in lines if message in line], lines
     assert all(line.startswith("fastsip.toml") for line in lines)
-
-
-@pytest.mark.parametrize("text, message", LATER.values(), ids=LATER)
-def test_what_is_not_supported_yet_is_refused_and_nothing_else_is_wrong(tmp_path, text, message):
-    lines = wrong(tmp_path, text)
-    assert [line for line in lines if message in line], lines
-    assert all("not supported in this version" in line for line in lines), lines
 
 
 @pytest.mark.parametrize("rows, message", ROWS.values(), ids=ROWS)
@@ -391,9 +406,9 @@ def test_listen_addresses(tmp_path, listen, host, public, domain):
 
 def test_gateways_and_routes_as_processes_are_handed_them(tmp_path):
     (tmp_path / "fastsip.toml").write_text(
-        '[server]\ndomains = "example.com"\n'
+        '[server]\ndomains = "example.com"\nlisten = ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]\n'
         '[gateways.gw1]\nuri = "sip:192.0.2.7:5070"\nweight = 30\ncalls = 5\n'
-        '[gateways.gw2]\nuri = "sip:[2001:db8::7]"\ntrusted = true\nprobe = 0\ntry_time = 1.5\n'
+        '[gateways.gw2]\nuri = "sip:[2001:db8::7];transport=tcp"\ntrusted = true\nprobe = 0\ntry_time = 1.5\n'
         '[[routes]]\nprefix = "+1972"\ngateways = ["gw1", "gw2"]\nstrip = 2\nadd = "9"\nshortest = 11\n'
         '[[routes]]\nregex = "7..."\ngateways = [["gw1"], ["gw2"]]\ncontext = "+1-972"\n'
         '[[routes]]\ndomain = "Example.NET"\ngateways = "gw2"\n'
@@ -403,7 +418,7 @@ def test_gateways_and_routes_as_processes_are_handed_them(tmp_path):
     settings = conversion.settings(configuration, listen, [4, 2])
     assert settings.trusted == []
     assert settings.gateways == [
-        GatewayAddress(4, "192.0.2.7", 5070), GatewayAddress(2, "2001:db8::7", 5060, trusted=True),
+        GatewayAddress(4, "192.0.2.7", 5070), GatewayAddress(2, "2001:db8::7", 5060, True, "tcp"),
     ]  # fmt: skip
     assert settings.asks == ["numbers", "domains"]
     policy = conversion.policy(configuration, listen, [4, 2])

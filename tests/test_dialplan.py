@@ -192,9 +192,15 @@ def test_steps_for_a_call_somebody_here_forwards() -> None:
 
 def test_a_call_forwarded_to_a_gateways_address_is_one_of_its_calls() -> None:
     gateways = {"a": {"uri": "sip:192.0.2.7", "calls": 1}, "b": {"uri": "sip:[2001:db8::7]:5070"}}
+    gateways["c"] = {"uri": "sip:192.0.2.7;transport=tcp"}
+    gateways["d"], gateways["e"] = {"uri": "sip:192.0.2.8;transport=tls"}, {"uri": "sips:192.0.2.9"}
     plan, table = dial_plan(gateways=gateways)
     for uri, slot in (
         ("sip:mail@192.0.2.7", 0),
+        ("sip:mail@192.0.2.7;transport=tcp", 2),
+        ("sip:mail@192.0.2.8:5061;transport=tls", 3),
+        ("sip:mail@192.0.2.8:5061", 3),
+        ("sip:mail@192.0.2.9;transport=tls", 4),
         ("sip:mail@192.0.2.7:5060;transport=udp", 0),
         ("sip:mail@far.invalid;maddr=192.0.2.7", 0),
         ("sip:mail@[2001:DB8:0::7]:5070", 1),

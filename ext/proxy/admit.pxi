@@ -1,15 +1,26 @@
 # Who may do what: trusted neighbours, Digest (RFC 3261 22), and the right to be relayed.
 
-cdef inline int trust_of(const Proxy* p, const Address* address) noexcept nogil:
+cdef inline int trust_of(const Proxy* p, const Flow* flow) noexcept nogil:
+    # Whose address that is. A gateway called by TCP or TLS has none that a datagram could pretend to come from.
     cdef uint32_t i
     for i in range(p.settings.believed_count):
-        if network_contains(&p.settings.trusted[i], address):
-            return TRUST_NEIGHBOUR if i < p.settings.trusted_count else TRUST_GATEWAY
+        if network_contains(&p.settings.trusted[i], &flow.remote):
+            if i < p.settings.trusted_count:
+                return TRUST_NEIGHBOUR
+            if is_as_safe(flow.transport, p.settings.believed_by[i - p.settings.trusted_count]):
+                return TRUST_GATEWAY
     return TRUST_NOBODY
 
 
+cdef inline bint is_as_safe(int transport, int least) noexcept nogil:
+    # Whether a request by this transport may be of a gateway that is called by that one.
+    if least == TRANSPORT_TLS:
+        return is_secure(transport)
+    return least == TRANSPORT_UDP or transport != TRANSPORT_UDP
+
+
 cdef inline int trust_of_sender(const Proxy* p, const Routing* r) noexcept nogil:
-    return TRUST_NEIGHBOUR if p.settings.open_relay else trust_of(p, &r.source.remote)
+    return TRUST_NEIGHBOUR if p.settings.open_relay else trust_of(p, &r.source)
 
 
 cdef inline bint may_relay(const Routing* r) noexcept nogil:

@@ -107,7 +107,7 @@ cdef bint put_added(Proxy* p, Writer* w, const Message* m, const Routing* r, con
     # The lines of a plan, and who the sender is known to be (RFC 3325 5). 1 if that is to be hidden from the next hop: he
     # asked for it, or has no name in From.
     cdef bint hide = (((has_header(m, HDR_PRIVACY) and asks_privacy(m, b"id", 2)) or (r.authenticated and r.anonymous))
-                      and not trust_of(p, &out.remote))
+                      and not trust_of(p, out))
     cdef const PlanHead* head = NULL
     cdef const PlanTarget* order = NULL
     if target != NULL and target.order != NULL:

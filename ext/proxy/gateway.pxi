@@ -17,20 +17,26 @@ cdef inline uint32_t place_of(const Settings* s, const Address* address) noexcep
     return ((word[0] ^ word[1] ^ word[2] ^ word[3] ^ address.port) * <uint32_t>0x9E3779B1 >> 16) & (s.gateway_room - 1)
 
 
-cdef uint32_t gateway_at(const Settings* s, const Address* address) noexcept nogil:
-    # The slot + 1 of the gateway that is there, 0 for none. All of them are reached by UDP.
-    cdef uint32_t at
+cdef uint32_t gateway_at(const Settings* s, const Address* address, int transport) noexcept nogil:
+    # The slot + 1 of the gateway that is there, 0 for none. By whatever transport it is itself; where several share the
+    # address the first of this one.
+    cdef uint32_t at, other = 0
     if s.gateway_room == 0:
         return 0
     at = place_of(s, address)
-    while s.gateways[at].gateway and not address_equal(&s.gateways[at].address, address):
+    while s.gateways[at].gateway:
+        if address_equal(&s.gateways[at].address, address):
+            if s.gateways[at].transport == transport:
+                return s.gateways[at].gateway
+            if other == 0:
+                other = s.gateways[at].gateway
         at = (at + 1) & (s.gateway_room - 1)
-    return s.gateways[at].gateway
+    return other
 
 
 cdef int meet_gateway(Proxy* p, const ResponseContext* ctx, Target* target) noexcept nogil:
     # A branch nobody gave a slot. 0, or the status it failed with, if it leads to a gateway all the same.
-    cdef uint32_t gateway = gateway_at(p.settings, &target.flow.remote)
+    cdef uint32_t gateway = gateway_at(p.settings, &target.flow.remote, target.flow.transport)
     cdef int status = 0
     if gateway == 0 or ctx.rights & RIGHT_TOKEN:
         return 0

@@ -354,7 +354,7 @@ cdef int recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogi
                 continue
             memset(&flow, 0, sizeof(Flow))
             ctx.unlocated = 1
-        elif not ctx.rights & (RIGHT_TRUSTED | RIGHT_AUTHENTICATED) and gateway_at(p.settings, &flow.remote):
+        elif not ctx.rights & (RIGHT_TRUSTED | RIGHT_AUTHENTICATED) and gateway_at(p.settings, &flow.remote, flow.transport):
             continue             # not on a stranger's behalf
         i = ctx.plan.target_count - (ctx.plan.target_room - MAX_RECURSION)
         target = &ctx.plan.targets[ctx.plan.target_count]

@@ -148,7 +148,8 @@ cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const Routing* r, c
     if slice_length(contact.uri) >= MAX_URI:
         return 400               # nobody could be sent there
     if (p.settings.gateway_room and seconds and not r.trusted and parse_uri(m.data, contact.uri, &uri)
-            and uri_address(m.data, &uri, &address) and gateway_at(p.settings, &address)):
+            and uri_address(m.data, &uri, &address)
+            and gateway_at(p.settings, &address, wanted_transport(&uri))):
         return 403               # it would stand for him whoever calls
     pack_array(w, 4)
     pack_slice(w, m, contact.uri)

@@ -65,9 +65,9 @@ cdef void respond_planned(Proxy* p, ResponseContext* ctx, const PlanHead* plan) 
     buffer_release(p.pool, buffer)
 
 
-cdef Buffer* upstream_copy(Proxy* p, const Message* m, const Address* below, const Address* above) noexcept nogil:
-    # A response without its topmost via-parm (16.7 step 3); NULL if that was the only one: it was for us. It came from
-    # `below` and goes to `above`.
+cdef Buffer* upstream_copy(Proxy* p, const Message* m, const Flow* below, const Flow* above) noexcept nogil:
+    # A response without its topmost via-parm (16.7 step 3); NULL if that was the only one: it was for us. It came by
+    # `below` and goes by `above`.
     cdef const Header* top = &m.headers[m.first[<int>HDR_VIA]]
     cdef uint32_t cut, cut_end, i, later = 0
     cdef Buffer* buffer
@@ -92,7 +92,7 @@ cdef Buffer* upstream_copy(Proxy* p, const Message* m, const Address* below, con
     return buffer
 
 
-cdef bint hides_identity(const Proxy* p, const Message* m, const Address* below, const Address* above) noexcept nogil:
+cdef bint hides_identity(const Proxy* p, const Message* m, const Flow* below, const Flow* above) noexcept nogil:
     # RFC 3325 5: of nobody is believed who he says he is unless the sender is trusted, and who wants to be hidden is
     # hidden from whom that is not.
     if p.settings.open_relay:
@@ -155,7 +155,7 @@ cdef void consider(Proxy* p, ResponseContext* ctx, Target* target, int status, c
         status = 408
     ctx.best_status = <uint16_t>status
     buffer_release(p.pool, ctx.best)
-    ctx.best = upstream_copy(p, m, &target.flow.remote, &ctx.source.remote) if m != NULL else NULL
+    ctx.best = upstream_copy(p, m, &target.flow, &ctx.source) if m != NULL else NULL
     if m != NULL and ctx.best == NULL:
         ctx.best_status = 502    # without a Via line for the way up (16.7 step 3)
 
@@ -289,7 +289,7 @@ cdef void proxy_on_response(void* self, Transaction* client, const Message* m) n
 
 cdef void pass_copy(Proxy* p, const Transaction* client, Transaction* server, const Message* m) noexcept nogil:
     # A 2xx that was sent again goes up again (RFC 6026 7.1).
-    cdef Buffer* response = upstream_copy(p, m, &client.flow.remote, &server.flow.remote)
+    cdef Buffer* response = upstream_copy(p, m, &client.flow, &server.flow)
     send_upstream(p, server, response, m.status)
     buffer_release(p.pool, response)
 
@@ -297,7 +297,7 @@ cdef void pass_copy(Proxy* p, const Transaction* client, Transaction* server, co
 cdef void on_success(Proxy* p, ResponseContext* ctx, Target* target, Transaction* client,
                      const Message* m) noexcept nogil:
     # Every 2xx to an INVITE goes up at once; to other requests the first one (16.7 step 5).
-    cdef Buffer* response = upstream_copy(p, m, &target.flow.remote, &ctx.source.remote)
+    cdef Buffer* response = upstream_copy(p, m, &target.flow, &ctx.source)
     cdef bint first = not ctx.final_sent, counted = target.counted, told
     target.counted = 0           # still a call of its gateway, until that is handed over
     end_target(p, ctx, target)
@@ -422,7 +422,7 @@ cdef void on_provisional(Proxy* p, ResponseContext* ctx, Target* target, Transac
         timer_arm(p.layer.wheel, &target.timer_c, p.layer.now, p.settings.timer_c)
     if m.status == 100 or ctx.final_sent or (target.cancel_sent and target.step == NO_STEP):
         return
-    response = upstream_copy(p, m, &target.flow.remote, &ctx.source.remote)
+    response = upstream_copy(p, m, &target.flow, &ctx.source)
     send_upstream(p, ctx.server, response, m.status)
     show_response(p, ctx, response)
     buffer_release(p.pool, response)

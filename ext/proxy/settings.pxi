@@ -42,6 +42,9 @@ cdef dict NAT_CONTACTS = {"off": NAT_OFF, "auto": NAT_AUTO, "always": NAT_ALWAYS
 cdef dict ROLES = {"proxy": ROLE_PROXY, "redirect": ROLE_REDIRECT, "stateless": ROLE_STATELESS}
 
 
+cdef dict GATEWAY_TRANSPORTS = {"udp": TRANSPORT_UDP, "tcp": TRANSPORT_TCP, "tls": TRANSPORT_TLS}
+
+
 cdef Settings* settings_new(object settings) except NULL:
     cdef Settings* s = <Settings*>calloc(1, sizeof(Settings))
     cdef uint32_t i
@@ -77,6 +80,11 @@ cdef Settings* settings_new(object settings) except NULL:
             s.trusted[s.believed_count].bits = network.prefixlen
             s.believed_count += 1
         s.trusted_count = len(settings.trusted)
+        s.believed_by = <uint8_t*>calloc(s.believed_count - s.trusted_count + 1, 1)
+        if s.believed_by == NULL:
+            raise MemoryError
+        for i, gateway in enumerate(gateway for gateway in settings.gateways if gateway.trusted):
+            s.believed_by[i] = <uint8_t>GATEWAY_TRANSPORTS[gateway.transport]
         copy_text(&s.realm, settings.realm or "")
         copy_text(&s.server, settings.server)
         s.required = method_bits(settings.required)
@@ -116,7 +124,7 @@ cdef Settings* settings_new(object settings) except NULL:
 
 
 cdef int read_gateways(Settings* s, list gateways) except -1:
-    # Of several at one address the first.
+    # Of several at one address and transport the first, for it is met first.
     cdef uint32_t room = 2, at
     cdef Address address
     cdef bytes host
@@ -132,12 +140,11 @@ cdef int read_gateways(Settings* s, list gateways) except -1:
         host = gateway.host.encode()
         if not address_parse(&address, <const uint8_t*>host, <uint32_t>len(host), gateway.port):
             raise ValueError(f"gateways: {gateway.host!r} is no address")
-        if gateway_at(s, &address):
-            continue
         at = place_of(s, &address)
         while s.gateways[at].gateway:
             at = (at + 1) & (room - 1)
         s.gateways[at].address, s.gateways[at].gateway = address, <uint32_t>gateway.slot + 1
+        s.gateways[at].transport = <uint8_t>GATEWAY_TRANSPORTS[gateway.transport]
     return 0
 
 
@@ -155,6 +162,7 @@ cdef void settings_free(Settings* s) noexcept nogil:
     free(s.listen)
     free(s.listen_names)
     free(s.trusted)
+    free(s.believed_by)
     free(s.realm.data)
     free(s.server.data)
     free(s.service_route.data)

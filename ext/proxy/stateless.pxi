@@ -73,7 +73,7 @@ cdef int stateless_target(Proxy* p, const Message* m, Routing* r) noexcept nogil
             return 500
     elif not find_stable(p, m, r) and not p.missed:
         return 480 if is_user(p, m, r) else 404
-    if not r.token_valid and r.trusted != TRUST_NEIGHBOUR and gateway_at(p.settings, &r.hop.remote):
+    if not r.token_valid and r.trusted != TRUST_NEIGHBOUR and gateway_at(p.settings, &r.hop.remote, r.hop.transport):
         return 403               # its calls are counted, and nothing is here
     return 483 if m.max_forwards == 0 else 0
 
@@ -196,7 +196,7 @@ cdef bint pass_response(Proxy* p, const Message* m, const Packet* packet) noexce
         flow.reliable = FLOW_RELIABLE
     elif not transport_route(p.transport, &came, &sender, TRANSPORT_UDP, &flow):
         return False
-    buffer = upstream_copy(p, m, &packet.flow.remote, &sender)
+    buffer = upstream_copy(p, m, &packet.flow, &flow)
     if buffer != NULL and transport_send(p.transport, &flow, buffer) == 0:
         count_add(p.block, COUNT_responses_out, 1)
     buffer_release(p.pool, buffer)

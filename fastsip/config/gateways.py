@@ -8,6 +8,7 @@ from typing import Any
 
 from fastsip._message import Uri
 from fastsip._targets import SLOTS
+from fastsip.dns.hop import Hop, address_port, address_transport
 from fastsip.errors import ParseError
 from fastsip.launch import GatewayAddress, GatewaySetup, RouteSetup
 from fastsip.routes.numbers import context_of
@@ -18,7 +19,8 @@ from .reading import Reader
 from .schema import Gateway, Tables
 from .values import bracketed
 
-UDP = ("", "udp")
+SENT = ("udp", "tcp", "tls")
+"""Transports by which a gateway can be reached: nobody connects to the other end of a WebSocket."""
 
 
 def check(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
@@ -26,7 +28,7 @@ def check(reader: Reader, raw: dict[str, Any], tables: Tables) -> None:
     if len(tables.gateways) > SLOTS:
         reader.problem("gateways", f"expected at most {SLOTS} gateways, found {len(tables.gateways)}")
     for name, gateway in tables.gateways.items():
-        if wrong := _unreachable(gateway) or _here(gateway, tables):
+        if wrong := _unreachable(gateway, tables) or _here(gateway, tables):
             reader.problem(f"gateways.{name}.uri", wrong, value=str(gateway.uri))
     given = raw.get("gateways", {})
     seen: dict[tuple[str, str, str | None], str] = {}
@@ -65,10 +67,9 @@ def addresses(tables: Tables, slots: Sequence[int]) -> list[GatewayAddress]:
     """Where those are that are no names. `slots` are those of `in_table`."""
     found = []
     for slot, gateway in zip(slots, tables.gateways.values(), strict=True):
-        uri = Uri(gateway.uri)
-        if not _is_address(uri.host or ""):
-            continue
-        found.append(GatewayAddress(slot, uri.host or "", uri.port or 5060, gateway.trusted))
+        hop = Hop.of(Uri(gateway.uri))
+        if _is_address(hop.host):
+            found.append(GatewayAddress(slot, hop.host, address_port(hop), gateway.trusted, address_transport(hop)))
     return found
 
 
@@ -116,12 +117,13 @@ def _here(gateway: Gateway, tables: Tables) -> str | None:
     host = bracketed(uri.host or "")
     if host in tables.server.domains:
         return "expected another host: this is one of server.domains, and its requests would be taken for our own"
-    if any((uri.host, uri.port or 5060) in ((one.host, one.port), one.public) for one in tables.server.listen):
+    hop = Hop.of(uri)
+    if any((hop.host, address_port(hop)) in ((one.host, one.port), one.public) for one in tables.server.listen):
         return "expected another address: this server listens there"
     return None
 
 
-def _unreachable(gateway: Gateway) -> str | None:
+def _unreachable(gateway: Gateway, tables: Tables) -> str | None:
     """Why nothing could be sent there, None if it can."""
     try:
         uri = Uri(gateway.uri)
@@ -129,15 +131,34 @@ def _unreachable(gateway: Gateway) -> str | None:
         return 'expected a SIP URI such as "sip:192.0.2.7:5060"'
     if uri.scheme == "tel":
         return 'expected a SIP URI such as "sip:192.0.2.7:5060": a number is what a gateway is asked for'
-    transport = uri.parameters.get("transport", "").lower()
-    if uri.scheme == "sips" or transport not in UDP:
-        return f"not supported in this version: {'tls' if uri.scheme == 'sips' else transport} (only udp is)"
-    if gateway.trusted and not _is_address(uri.host or ""):
+    hop = Hop.of(uri)
+    if wrong := _not_sent(hop, tables):
+        return wrong
+    if gateway.trusted and not _is_address(hop.host):
         return (
-            f'expected an address in place of "{uri.host}", such as "sip:192.0.2.7:5060", with trusted = true: whom to '
+            f'expected an address in place of "{hop.host}", such as "sip:192.0.2.7:5060", with trusted = true: whom to '
             "trust has to be known by address (auth.trusted names networks)"
         )
     return None
+
+
+def _not_sent(hop: Hop, tables: Tables) -> str | None:
+    """Why no transport leads there, None if one does; which one that is, of a name only DNS may know."""
+    if hop.transport not in (None, *SENT):
+        why = ": nobody connects to the other end of a WebSocket" if hop.transport in ("ws", "wss") else ""
+        return f"expected transport=udp, tcp or tls{why}"
+    if hop.sips and hop.transport == "udp":
+        return "expected transport=tls, or none: what is asked for by sips does not go by udp"
+    wanted: tuple[str, ...] = (address_transport(hop),)
+    if hop.transport is None and not hop.sips and not _is_address(hop.host):
+        wanted = SENT
+    listening = {one.transport for one in tables.server.listen}
+    if listening.intersection(wanted):
+        return None
+    sent = [f"transport={one}" for one in SENT if one in listening and not hop.sips]
+    port = 5061 if wanted == ("tls",) else 5060
+    listen = f'"{wanted[0]}:{bracketed(tables.server.listen[0].host)}:{port}" in server.listen'
+    return f"nothing is sent by {' or '.join(wanted)} here: expected {' or '.join([*sent, listen])}"
 
 
 def _is_address(host: str) -> bool:

@@ -58,6 +58,16 @@ def plain_host(host: str) -> str:
     return host.lower().removesuffix(".")
 
 
+def address_transport(hop: Hop) -> str:
+    """By which a host that is an address is reached, where the request says nothing of it."""
+    return "tls" if hop.sips else hop.transport or "udp"
+
+
+def address_port(hop: Hop) -> int:
+    """The port of a host that is an address; 5060 for a transport nobody knows."""
+    return hop.port if hop.port is not None else PORTS.get(address_transport(hop), 5060)
+
+
 def named_transport(hop: Hop, sent: frozenset[str]) -> str | None:
     """What the URI names, a SIPS URI's secured; None if it names none. Raises NoServer if that cannot be sent."""
     if hop.transport is None:

@@ -15,7 +15,7 @@ import msgspec
 
 from fastsip._message import Uri
 from fastsip.dns.errors import NoServer
-from fastsip.dns.hop import Hop
+from fastsip.dns.hop import Hop, address_transport
 from fastsip.dns.order import Server
 from fastsip.errors import ParseError
 from fastsip.policy.plan import STEPS_AT_MOST, TARGETS_AT_MOST, TIMEOUT, UNAVAILABLE, Plan, Step, Target
@@ -164,7 +164,7 @@ def _where(uri: str, transports: frozenset[str]) -> Hop | str | None:
         ipaddress.ip_address(hop.host)
     except ValueError:
         return hop
-    transport = "tls" if hop.sips else hop.transport or "udp"
+    transport = address_transport(hop)
     if transport not in transports:
         return f"{transport} is not sent here"
     return None

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 from fastsip._message import Uri
 from fastsip._targets import TargetTable, now_ms
+from fastsip.dns.errors import NoServer
+from fastsip.dns.hop import Hop, address_port, address_transport
 from fastsip.errors import ParseError
 from fastsip.launch import PolicySetup, RouteSetup
 from fastsip.policy.plan import FAILURE, STEPS_AT_MOST, TIMEOUT, UNAVAILABLE, Plan, Step, Target, reject
@@ -28,6 +30,8 @@ from .numbers import Number, number_of
 from .patterns import LONGEST_NAME
 from .prefixes import Prefixes
 
+Address = tuple[str, int, str]
+"""Host, port and transport."""
 OVERFLOW = frozenset({FAILURE, UNAVAILABLE, TIMEOUT})
 """After these the next gateway is tried: 5xx, 503, nothing sent or nothing heard. A 4xx or 6xx is about the callee."""
 
@@ -104,10 +108,11 @@ class DialPlan:
         self._known = known
         self._own = setup.domains
         self.gateways = {gateway.name: Gateway.of(gateway) for gateway in setup.gateways}
-        where = [(_address(Uri(one.uri)), self.gateways[one.name]) for one in reversed(setup.gateways)]
-        self._at: dict[tuple[str, int] | None, Gateway] = {
-            address: gateway for address, gateway in where if address is not None
-        }
+        self._at: dict[Address, Gateway] = {}
+        for one in setup.gateways:
+            if (address := _address(Uri(one.uri))) is not None:
+                self._at.setdefault(address, self.gateways[one.name])
+                self._at.setdefault((*address[:2], ""), self.gateways[one.name])
         entries = [(one, self._route(one)) for one in setup.routes]
         contexts = {one.context for one in setup.routes if one.domain is None}
         self._contexts = {
@@ -135,10 +140,17 @@ class DialPlan:
         found = self._way(parsed, own, own and self._known(f"{parsed.user or ''}@{host}"))
         if isinstance(found, Way):
             found = self._over(found)
-        if found is None and not own and (gateway := self._at.get(_address(parsed))) is not None:
+        if found is None and not own and (gateway := self._gateway_at(parsed)) is not None:
             usable = self._choice.order([[gateway]])
             return tuple(Step((Target(uri, try_time=one.try_time, gateway=one.slot),)) for one in usable)
         return found.steps if found is not None else None
+
+    def _gateway_at(self, uri: Uri) -> Gateway | None:
+        """Whose address this is, as the core sees it: rather that of its transport than another one."""
+        address = _address(uri)
+        if address is None:
+            return None
+        return self._at.get(address) or self._at.get((*address[:2], ""))
 
     def _for_strangers(self, uri: Uri, own: bool, known: bool) -> Plan | None:
         """Whatever may have a route: who are you? The answer says nothing of whether it has one."""
@@ -245,10 +257,11 @@ class DialPlan:
             raise ValueError(f"no gateway is called {error} (there are: {known})") from None
 
 
-def _address(uri: Uri) -> tuple[str, int] | None:
+def _address(uri: Uri) -> Address | None:
     """Where a URI leads without DNS, as the core sees it."""
     try:
-        found = ipaddress.ip_address((uri.parameters.get("maddr") or uri.host or "").strip("[]"))
-    except ValueError:
+        hop = Hop.of(uri)
+        found = ipaddress.ip_address(hop.host)
+    except (NoServer, ValueError):
         return None
-    return str(getattr(found, "ipv4_mapped", None) or found), uri.port or 5060
+    return str(getattr(found, "ipv4_mapped", None) or found), address_port(hop), address_transport(hop)
