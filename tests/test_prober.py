@@ -183,7 +183,7 @@ def test_options_on_the_wire(family: int, host: str, uri: str) -> None:
     answerer = Answerer(family, host, ["100 Trying", "503 Busy\r\nRetry-After: 7 (lunch);duration=60", "200 OK"])
 
     async def ask() -> list[Heard | None]:
-        sender = OptionsSender([host])
+        sender = OptionsSender([("udp", host)])
         target = f"sip:{uri}:{answerer.port}"
         found = [await sender.send(0, target), await sender.send(0, target)]
         sender.close()
@@ -199,7 +199,7 @@ def test_options_on_the_wire(family: int, host: str, uri: str) -> None:
 
 def test_sending_where_nobody_is_and_to_a_name() -> None:
     async def ask() -> None:
-        sender = OptionsSender(["0.0.0.0"])
+        sender = OptionsSender([("udp", "0.0.0.0")])
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(sender.send(0, "sip:127.0.0.1:9"), 0.3)
         with pytest.raises(ValueError, match=r"gw1\.example\.com"):
@@ -220,7 +220,7 @@ def test_the_loop_finds_a_gateway_dead_and_alive_again() -> None:
             await asyncio.sleep(0.01)
 
     async def play(table: TargetTable) -> None:
-        sender = OptionsSender(["127.0.0.1"])
+        sender = OptionsSender([("udp", "127.0.0.1")])
         probing = Probing(table, [setup], sender.send)
         running = asyncio.create_task(probing.run())
         while table.status(0)["probe_status"] != 200:

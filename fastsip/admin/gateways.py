@@ -1,6 +1,7 @@
 """How gateways are: what `ctl gateways` and `ctl stats` say of them. Keys are documented here.
 
 name, uri
+transport: "udp", "tcp" or "tls"; null where the host is a name and DNS says which
 state: "up", "on trial" (was down, one call tries it), "full", "waiting" (its Retry-After is not over), "down"
 weight, limit (calls at the same time, 0 for any number), ringing, open: calls now; ringing counts branches
 calls, failed (5xx), unavailable (503), timeouts (no answer at all): since the server started
@@ -16,6 +17,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastsip._targets import DOWN, FULL, ON_TRIAL, UP, WAITING, TargetTable, now_ms
+from fastsip.dns.hop import Hop, address_transport
+from fastsip.dns.order import numeric
 
 STATES = {UP: "up", ON_TRIAL: "on trial", FULL: "full", WAITING: "waiting", DOWN: "down"}
 COUNTS = ("ringing", "open", "calls", "failed", "unavailable", "timeouts")
@@ -35,6 +38,7 @@ def _one(table: TargetTable, slot: int, name: str, uri: str, now: int) -> dict[s
     return {
         "name": name,
         "uri": uri,
+        "transport": _transport(uri),
         "state": STATES.get(status["state"], "unused"),
         "weight": status["weight"],
         "limit": status["limit"],
@@ -51,20 +55,27 @@ def _one(table: TargetTable, slot: int, name: str, uri: str, now: int) -> dict[s
     }
 
 
+def _transport(uri: str) -> str | None:
+    hop = Hop.of(uri)
+    return address_transport(hop) if hop.transport or hop.sips or numeric(hop.host) is not None else None
+
+
 def show(items: Iterable[Mapping[str, Any]]) -> None:
     """As a table for a person."""
     from rich.console import Console  # a tenth of a second that only who looks needs
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("gateway", "uri", "state", "weight", *COUNTS, "last probe"):
+    for heading in ("gateway", "uri", "by", "state", "weight", *COUNTS, "last probe"):
         table.add_column(heading, justify="right" if heading in ("weight", *COUNTS) else "left", no_wrap=True)
     for item in items:
         calls = [f"{item[key]:,}" for key in COUNTS]
         if item["limit"]:
             calls[1] += f"/{item['limit']:,}"
         state = item["state"] if item["free_in"] is None else f"{item['state']}, {item['free_in']:.0f} s more"
-        table.add_row(item["name"], item["uri"], state, str(item["weight"]), *calls, _probe(item["probe"]))
+        by = item["transport"] or "DNS"
+        row = item["name"], item["uri"], by, state, str(item["weight"]), *calls, _probe(item["probe"])
+        table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from fastsip._location import RECORD_BINDINGS, RECORD_USER, SegmentReader
 from fastsip._targets import TargetTable
 from fastsip._worker import Worker
-from fastsip.launch import PolicySetup, Settings, WorkerSetup
+from fastsip.launch import PolicySetup, Settings, TlsSetup, WorkerSetup
 
 from .naming import Naming
 
@@ -42,7 +42,7 @@ class Deciding:
         self.naming = Naming(worker, setup.policy.dns, setup.listeners)
         self._prober: ProberThread | None = None
         self._pinger: PingerThread | None = None
-        self._policy_setup, self._settings = setup.policy, setup.settings
+        self._policy_setup, self._settings, self._tls = setup.policy, setup.settings, setup.tls
         self._news: deque[str | None] = deque()
 
     @property
@@ -65,9 +65,9 @@ class Deciding:
             self._policy = Policy(self._worker, self._terms())
             self._policy.start(followed)
 
-    def follow(self, policy: PolicySetup, settings: Settings) -> None:
+    def follow(self, policy: PolicySetup, settings: Settings, tls: TlsSetup | None) -> None:
         """A reload; `news` says when it is followed."""
-        self._policy_setup, self._settings = policy, settings
+        self._policy_setup, self._settings, self._tls = policy, settings, tls
         self._probe()
         self._ping()
         if self._policy is not None:
@@ -98,13 +98,12 @@ class Deciding:
         """One prober for all workers, where there are gateways to be asked."""
         gateways = self._policy_setup.gateways
         if self._prober is not None:
-            self._prober.follow(gateways)
+            self._prober.follow(gateways, self._tls)
         elif self._targets is not None and self._setup.index == 0 and any(one.probe for one in gateways):
             from .probing import ProberThread
 
-            self._prober = ProberThread(
-                self._targets, [one.host for one in self._setup.listeners], gateways, self.naming.by_udp
-            )
+            listening = [(one.transport, one.host) for one in self._setup.listeners]
+            self._prober = ProberThread(self._targets, listening, gateways, self.naming.servers, self._tls)
 
     def _ping(self) -> None:
         period = self._settings.ping / 1000

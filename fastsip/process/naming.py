@@ -83,11 +83,9 @@ class Naming:
         """The same, asking. Raises NoServer."""
         return await asyncio.wrap_future(self.begin().locate(hop))
 
-    async def by_udp(self, host: str, port: int | None) -> list[tuple[str, int]]:
-        """Addresses and ports of a host's servers over UDP. Raises NoServer."""
-        from fastsip.dns import Hop
-
-        return [(one.address, one.port) for one in (await self.locate(Hop(host.lower(), port, "udp"))).servers]
+    async def servers(self, hop: Hop) -> Sequence[Server]:
+        """Those of a hop, the best first. Raises NoServer."""
+        return (await self.locate(hop)).servers
 
     def follow(self, setup: DnsSetup | None) -> None:
         """A reload."""

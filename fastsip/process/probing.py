@@ -13,9 +13,9 @@ import threading
 from collections.abc import Sequence
 
 from fastsip._targets import TargetTable
-from fastsip.launch import GatewaySetup
+from fastsip.launch import GatewaySetup, TlsSetup
 from fastsip.routes.prober import Probing
-from fastsip.routes.sender import Locate, OptionsSender
+from fastsip.routes.sender import Listening, Locate, OptionsSender
 
 log = logging.getLogger("fastsip.prober")
 
@@ -28,19 +28,21 @@ class ProberThread:
     def __init__(
         self,
         table: TargetTable,
-        hosts: Sequence[str],
+        listening: Listening,
         gateways: Sequence[GatewaySetup],
         locate: Locate | None = None,
+        tls: TlsSetup | None = None,
     ) -> None:
-        """`hosts` are the addresses the server listens on; `locate` finds gateways that are names."""
+        """`listening` are the server's listen addresses; `locate` finds gateways that are names."""
         self._loop = asyncio.new_event_loop()
-        self._sender = OptionsSender(hosts, locate)
+        self._sender = OptionsSender(listening, locate, tls)
         self._probing = Probing(table, gateways, self._sender.send)
         self._thread = threading.Thread(target=self._run, name="fastsip prober", daemon=True)
         self._thread.start()
 
-    def follow(self, gateways: Sequence[GatewaySetup]) -> None:
+    def follow(self, gateways: Sequence[GatewaySetup], tls: TlsSetup | None) -> None:
         """After a reload."""
+        self._loop.call_soon_threadsafe(self._sender.renew, tls)
         self._loop.call_soon_threadsafe(self._probing.follow, gateways)
 
     def end(self) -> None:

@@ -140,11 +140,12 @@ class ServiceLoop:
                 policy = msgspec.convert(message["policy"], PolicySetup)
                 self.deciding.naming.follow(policy.dns)  # first: the hot thread forgets names when it follows
                 self.engine.reload(self.settings)
+                tls = msgspec.convert(message["tls"], TlsSetup | None)
                 try:
-                    self.engine.renew(msgspec.convert(message["tls"], TlsSetup | None))
+                    self.engine.renew(tls)
                 except ValueError as error:
                     logger.error("the former certificates stay: %s", error)
-                self.deciding.follow(policy, self.settings)
+                self.deciding.follow(policy, self.settings, tls)
             elif order == "drain":
                 self.hot.drain(self.settings.drain_timeout / 1000)
                 self.draining = True

@@ -60,6 +60,8 @@ class Probed(msgspec.Struct):
     again: float = 0.0
     """What was waited after the last silence; 0 while it answers."""
     asking: bool = False
+    why: str = ""
+    """Why nothing came the last time, where that is known; it is told once."""
 
 
 class Prober:
@@ -123,16 +125,19 @@ class Prober:
         self._table.probed(slot, heard.status, took, _ms(now))
         if was_down:
             log.info("gateway %s answers again (%d)", probed.setup.name, heard.status)
-        probed.asking, probed.again = False, 0.0
+        probed.asking, probed.again, probed.why = False, 0.0, ""
         spread = 1 + SPREAD * (2 * self._random.random() - 1)
         self._at(slot, max(now + probed.setup.probe * spread, self._table.free_at(slot) / 1000))
 
-    def silent(self, slot: int, now: float) -> None:
+    def silent(self, slot: int, now: float, why: str = "") -> None:
         """Nothing came, or nothing could be sent."""
         probed = self._probed.get(slot)
         if probed is None:
             return
         probed.asking = False
+        if why and why != probed.why:
+            log.warning("gateway %s cannot be asked: %s", probed.setup.name, why)
+        probed.why = why
         probed.again = min(2 * probed.again or FIRST_AGAIN, probed.setup.probe)
         self._table.probed(slot, 0, 0.0, _ms(now))
         if self._table.probe_failed(slot, _ms(now + probed.again + probed.setup.try_time + MARGIN), _ms(now)):
@@ -200,20 +205,20 @@ class Probing:
         finally:
             for task in self._asking:
                 task.cancel()
+            await asyncio.gather(*self._asking, return_exceptions=True)
 
     async def _ask(self, gateway: GatewaySetup) -> None:
-        begun = self._now()
+        begun, why = self._now(), ""
         try:
             async with asyncio.timeout(gateway.try_time):
                 heard = await self._send(gateway.slot, gateway.uri)
         except TimeoutError:
             heard = None
         except Exception as error:
-            log.warning("gateway %s cannot be asked: %s", gateway.name, error)
-            heard = None
+            heard, why = None, str(error) or type(error).__name__
         now = self._now()
         if heard is not None:
             self._prober.answered(gateway.slot, heard, now - begun, now)
         else:
-            self._prober.silent(gateway.slot, now)
+            self._prober.silent(gateway.slot, now, why)
         self._changed.set()
