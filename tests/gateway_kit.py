@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from harness import Message, Phone, Server
+from harness import Message, Phone, Server, free_port
 
 Answers = list[str]
 """Status lines (and more header lines) sent to an INVITE, one after another; empty for silence."""
@@ -24,11 +27,13 @@ class Gateway:
         self.dead = False
         """Silent to everything."""
         self.received: list[Message] = []
+        self._open(host)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _open(self, host: str) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((host, 0))
         self.host, self.port = self._socket.getsockname()
-        self._seen: set[str] = set()
-        threading.Thread(target=self._run, daemon=True).start()
 
     def __enter__(self) -> Gateway:
         return self
@@ -50,13 +55,16 @@ class Gateway:
                 data, source = self._socket.recvfrom(65_535)
             except OSError:
                 return
-            message = Message(data, time=time.monotonic(), source=source)
-            if self.dead or message.is_response:
-                continue
-            self.received.append(message)
-            if message.method != "ACK":
-                for line in self.answers if message.method == "INVITE" else ["200 OK"]:
-                    self._socket.sendto(self._response(message, line), source)
+            for response in self._answer(Message(data, time=time.monotonic(), source=source)):
+                self._socket.sendto(response, source)
+
+    def _answer(self, message: Message) -> list[bytes]:
+        if self.dead or message.is_response:
+            return []
+        self.received.append(message)
+        if message.method == "ACK":
+            return []
+        return [self._response(message, line) for line in (self.answers if message.method == "INVITE" else ["200 OK"])]
 
     def _response(self, request: Message, line: str) -> bytes:
         head = [f"SIP/2.0 {line}"]
@@ -66,6 +74,91 @@ class Gateway:
         head.append(f"To: {to}" if "tag=" in to or line.startswith("100") else f"To: {to};tag=gw{self.port}")
         head += [f"Contact: <{self.uri}>", "Content-Length: 0"]
         return ("\r\n".join(head) + "\r\n\r\n").encode()
+
+
+class StreamGateway(Gateway):
+    """The same on TCP connections, or with a context on TLS ones. `name` is what it is called where that is no
+    address."""
+
+    def __init__(
+        self,
+        context: ssl.SSLContext | None = None,
+        answers: Answers = RINGS,
+        host: str = "127.0.0.5",
+        name: str = "",
+    ) -> None:
+        self.context = context
+        self.name = name
+        self.transport = "tls" if context else "tcp"
+        self.connections: list[socket.socket] = []
+        self.accepted = 0
+        super().__init__(answers, host)
+
+    def _open(self, host: str) -> None:
+        self.host, self.port = host, free_port(host)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._socket = socket.create_server((self.host, self.port))
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Nothing is accepted any more, and what was is closed."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept
+        self._socket.close()
+        for sock in self.connections:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+        self.connections.clear()
+
+    def come_back(self) -> None:
+        self._listen()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    @property
+    def uri(self) -> str:
+        return f"sip:{self.name or self.host}:{self.port};transport={self.transport}"
+
+    def hang_up(self, invite: Message) -> None:
+        """A BYE of its own in the call it took with `invite`, by the connection that came last."""
+        target = re.search(r"<([^>]+)>", invite.one("Contact"))
+        assert target
+        lines = [f"BYE {target[1]} SIP/2.0"]
+        lines += [f"Via: SIP/2.0/{self.transport.upper()} {self.host}:{self.port};branch=z9hG4bKbye{invite.call_id}"]
+        lines += ["Max-Forwards: 70", *(f"Route: {route}" for route in invite.all("Record-Route"))]
+        lines += [f"From: {invite.one('To')};tag=gw{self.port}", f"To: {invite.one('From')}"]
+        lines += [f"Call-ID: {invite.call_id}", "CSeq: 9 BYE", "Content-Length: 0"]
+        self.connections[-1].sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+
+    def _run(self) -> None:
+        listening = self._socket
+        while True:
+            try:
+                sock, source = listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(sock, source), daemon=True).start()
+
+    def _serve(self, sock: socket.socket, source: tuple[str, int]) -> None:
+        pending = b""
+        try:
+            if self.context:
+                sock = self.context.wrap_socket(sock, server_side=True)
+            self.accepted += 1
+            self.connections.append(sock)
+            while data := sock.recv(65_535):
+                pending = (pending + data).lstrip(b"\r\n")
+                while b"\r\n\r\n" in pending:  # nothing here has a body
+                    head, _, pending = pending.partition(b"\r\n\r\n")
+                    for response in self._answer(Message(head + b"\r\n\r\n", time=time.monotonic(), source=source)):
+                        sock.sendall(response)
+        except OSError:
+            pass
+        sock.close()
 
 
 @dataclass
