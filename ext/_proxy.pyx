@@ -120,6 +120,7 @@ cdef void proxy_free(Proxy* p) noexcept nogil:
         free(chunk)
         chunk = <ContextChunk*>p.context_chunks
     names_free(p)
+    free(p.called)
     free(p.request)
     free(p.stored)
     free(p.scratch)

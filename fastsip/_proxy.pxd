@@ -337,6 +337,7 @@ cdef struct Proxy:
     Held held[256]               # in this turn
     Refusal refusals[64]         # by hash of the address
     uint32_t held_count
+    void* called                 # gateways that have a name, by where they were found; NULL: none was called yet
 
 cdef struct ProxySetup:
     Transactions* layer

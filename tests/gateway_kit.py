@@ -45,6 +45,10 @@ class Gateway:
     def uri(self) -> str:
         return f"sip:{self.host}:{self.port}"
 
+    @property
+    def contact(self) -> str:
+        return self.uri
+
     def requests(self, method: str) -> list[Message]:
         """Those with a Call-ID of their own: retransmissions and those of one call count once."""
         return list({message.call_id: message for message in self.received if message.method == method}.values())
@@ -72,7 +76,7 @@ class Gateway:
         head += [f"{name}: {request.one(name)}" for name in ("From", "Call-ID", "CSeq")]
         to = request.one("To")
         head.append(f"To: {to}" if "tag=" in to or line.startswith("100") else f"To: {to};tag=gw{self.port}")
-        head += [f"Contact: <{self.uri}>", "Content-Length: 0"]
+        head += [f"Contact: <{self.contact}>", "Content-Length: 0"]
         return ("\r\n".join(head) + "\r\n\r\n").encode()
 
 
@@ -122,6 +126,11 @@ class StreamGateway(Gateway):
     @property
     def uri(self) -> str:
         return f"sip:{self.name or self.host}:{self.port};transport={self.transport}"
+
+    @property
+    def contact(self) -> str:
+        """Where it says that it is: its address, whatever it is called."""
+        return f"sip:{self.host}:{self.port};transport={self.transport}"
 
     def hang_up(self, invite: Message) -> None:
         """A BYE of its own in the call it took with `invite`, by the connection that came last."""

@@ -119,7 +119,7 @@ cdef inline bint uri_address(const uint8_t* data, const Uri* uri, Address* out) 
 cdef bint expect_host(Proxy* p, const uint8_t* data, const Uri* uri, Flow* flow) noexcept nogil:
     # At the address of a `maddr` has to be who the URI names; that is also how plans write the servers of a domain.
     if uri_host(data, uri).start == uri.host.start:
-        return True
+        return expect_called(p, flow)
     return transport_expect(p.transport, flow, data + uri.host.start, slice_length(uri.host))
 
 

@@ -111,3 +111,58 @@ cdef void gateway_done(Proxy* p, Target* target, bint confirmed) noexcept nogil:
             targets_confirmed(p.targets, slot_of(target), p.worker)
         else:
             targets_end(p.targets, slot_of(target), p.worker)
+
+
+# Gateways with a name, called by TLS: what is sent to their address all the same, for their Contact says it, finds who was
+# called there (RFC 5922 4), and not who has a certificate for an address.
+
+cdef enum:
+    CALLED_PLACES = 256
+    CALLED_NEAR = 8              # places one may stand in; where others are in all of them the first makes room
+
+cdef struct Called:
+    Address address
+    uint8_t length               # 0: an empty place
+    uint8_t name[253]
+
+
+cdef Called* called_at(const Proxy* p, const Address* address) noexcept nogil:
+    # Where that stands, or would.
+    cdef Called* all = <Called*>p.called
+    cdef Called* one
+    cdef uint64_t word[2]
+    cdef uint32_t i, place
+    memcpy(word, address.ip, 16)
+    place = <uint32_t>((word[0] ^ word[1] ^ address.port) * <uint64_t>0x9E3779B97F4A7C15 >> 56)
+    for i in range(CALLED_NEAR):
+        one = &all[(place + i) % CALLED_PLACES]
+        if one.length == 0 or address_equal(&one.address, address):
+            return one
+    return &all[place]
+
+
+cdef void note_called(Proxy* p, const uint8_t* data, const Uri* uri, Flow* flow) noexcept nogil:
+    cdef uint32_t length = slice_length(uri.host)
+    cdef Address address
+    cdef Called* one
+    if uri_host(data, uri).start == uri.host.start and address_parse(&address, data + uri.host.start, length, 0):
+        flow.connection = 0      # the certificate is to be for that address, as its operator wants it
+        return
+    if p.called == NULL:
+        p.called = calloc(CALLED_PLACES, sizeof(Called))
+    if p.called == NULL or length == 0 or length > sizeof(one.name):
+        return
+    one = called_at(p, &flow.remote)
+    one.address, one.length = flow.remote, <uint8_t>length
+    memcpy(one.name, data + uri.host.start, length)
+
+
+cdef bint expect_called(Proxy* p, Flow* flow) noexcept nogil:
+    # False when memory is out.
+    cdef Called* one
+    if p.called == NULL:
+        return True
+    one = called_at(p, &flow.remote)
+    if one.length == 0 or not address_equal(&one.address, &flow.remote):
+        return True
+    return transport_expect(p.transport, flow, one.name, one.length)

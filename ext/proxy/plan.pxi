@@ -311,6 +311,8 @@ cdef bint hop_of(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
             return False
     elif not parse_uri(data, text, &uri) or not hop_to(p, ctx.secure, data, &uri, &ctx.source, &target.flow):
         return False
+    elif target.gateway and target.flow.transport == TRANSPORT_TLS:
+        note_called(p, data, &uri, &target.flow)
     if ctx.secure and not is_secure(target.flow.transport):
         memset(&target.flow, 0, sizeof(Flow))
         return False             # RFC 5630 5.3
