@@ -170,6 +170,13 @@ def test_calls_through_a_gateway(country: Country, alice: Caller, transport: str
     assert (listed["uri"], listed["transport"], listed["calls"]) == (gateway.uri, transport, 2)
     assert (listed["ringing"], listed["open"], listed["timeouts"]) == (0, 0, 0)
 
+    before = server.stats()["total"]["connections"]
+    gateway.leave()
+    until(lambda: server.stats()["total"]["connections"] <= before - gateway.accepted)
+    gateway.come_back()
+    alice.call(country.number(transport)).hang_up()
+    assert len(gateway.requests("INVITE")) == 3, "the next call opens another connection"
+
 
 def test_sips_and_the_address_of_a_domain(country: Country, alice: Caller) -> None:
     """`sips:` is TLS; with `maddr` the certificate is for the domain that stands before it."""
