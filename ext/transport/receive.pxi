@@ -190,16 +190,16 @@ cdef int receive_batch(TransportState* t, uint32_t number) noexcept nogil:
         if not address_is_sendable(&packet.flow.remote):
             unanswerable += 1
             continue
-        if data[0] < c' ' and length:
+        if length == 0:
+            keepalives += 1
+            continue
+        if data[0] < c' ':
             if is_keepalive(data, length):
                 keepalives += 1
                 continue
             if stun_is_one(data, length):
                 answer_stun(t, &packet.flow, data, length)
                 continue
-        elif length == 0:
-            keepalives += 1
-            continue
         packet.kind = PACKET_RECEIVED
         packet.call = 0
         packet.claimed = t.workers == 1 or t.own_in_a_row < TRUST
