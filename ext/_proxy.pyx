@@ -209,6 +209,7 @@ cdef void on_request(Proxy* p, const Message* m, const Packet* packet) noexcept 
         status = read_routes(p, m, &r)
     if status == 0:
         check_token(p, m, &r)
+        settle_flow(&r)
     if p.detours and takes_detour(p, m, &r, status):
         return
     if m.method == METHOD_ACK:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
-from harness import Server
+from harness import Phone, Server
 from harness.ports import free_port
 from harness.stream import DatagramPhone, SecurePhone, StreamPhone, call
 from stream_kit import DOMAIN, StreamServer, options, plain, secure, trusting
@@ -136,19 +136,91 @@ def test_sips_leads_over_tls_alone(server: StreamServer) -> None:
         plain(server, "carol") as carol,
         datagram(server, "dave") as dave,
     ):
+        bob.scheme = "sips"
         for one in (alice, bob, carol, dave):
             one.register()
         invite = call(alice, bob, "sips")
         routes = invite.all("Record-Route")
         assert routes and all(route.startswith("<sips:") and "transport" not in route for route in routes)
-        for user in ("carol", "dave"):
-            alice.send(alice.request("OPTIONS", f"sips:{user}@{DOMAIN}"))
-            alice.expect("480")
+        for user in ("alice", "carol", "dave"):  # alice has TLS, and a Contact that says she wants none of it
+            bob.send(bob.request("OPTIONS", f"sips:{user}@{DOMAIN}"))
+            assert bob.expect("480").get("Warning") == '380 fastsip "SIPS Not Allowed"'
         # who has both is reached by the safe one
         with secure(server, "carol") as too:
+            too.scheme = "sips"
             too.register()
             call(alice, too, "sips")
-        assert carol.receive(0.1) is None and dave.receive(0.1) is None
+        # who asks for less gets that, and TLS all the same
+        carol.send(carol.request("OPTIONS", f"sip:bob@{DOMAIN}"))
+        found = bob.expect("OPTIONS")
+        assert found.start_line == f"OPTIONS {bob.contact.replace('sips:', 'sip:')} SIP/2.0"
+        bob.respond(found, 200)
+        carol.expect("200")
+        assert carol.receive(0.1) is None and dave.receive(0.1) is None and alice.receive(0.1) is None
+
+
+@pytest.mark.parametrize("route", ["<sip:{};lr>", "<sip:{};transport=udp;lr>", "<sip:{};transport=tcp;lr>"])
+def test_a_route_leads_a_sips_request_over_tls_too(server: StreamServer, route: str) -> None:
+    """RFC 3261 16.6 step 7: as if it were sips."""
+    near = ("127.0.0.1", free_port("127.0.0.1"))
+    with (
+        secure(server) as alice,
+        socket.create_server(near) as door,
+        socket.socket(type=socket.SOCK_DGRAM) as other,
+    ):
+        other.bind(near)
+        line = f"Route: {route.format('{}:{}'.format(*near))}\r\n"
+        alice.send(alice.request("OPTIONS", "sips:bob@far.example.net", headers=line))
+        door.settimeout(3)
+        connection, _ = door.accept()
+        with connection:
+            assert connection.recv(1) == b"\x16"  # a handshake
+        alice.expect("500")
+        other.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            other.recv(9)
+
+
+def test_services_do_not_lead_sips_astray(authority: Authority) -> None:
+    """Who has his calls sent on to a sip URI, or to somebody who is not safe to reach, gets none by sips."""
+    people = {"bob": {"forward_always": "sip:far@127.0.0.1:{port}"}, "carol": {"forward_always": "dave"}}
+    with Phone(("127.0.0.1", 9)) as far:
+        tables = "".join(
+            f'[users.{name}]\npassword = "x"\nforward_always = "{keys["forward_always"].format(port=far.port)}"\n'
+            for name, keys in people.items()
+        )
+
+        class Forwarding(StreamServer):
+            def configuration(self) -> str:
+                return super().configuration() + tables + '[users.dave]\npassword = "x"\n'
+
+        with (
+            Forwarding(authority, domains=[DOMAIN], trusted=LOOPBACK) as server,
+            secure(server) as alice,
+            plain(server, "dave") as dave,
+        ):
+            dave.register()
+            for user in people:
+                alice.send(alice.request("INVITE", f"sips:{user}@{DOMAIN}", cseq=1))
+                alice.expect("181")
+                assert "SIPS Not Allowed" in alice.expect("480").get("Warning")
+            assert dave.receive(0.1) is None and far.receive(0.1) is None
+            alice.send(alice.request("INVITE", f"sip:carol@{DOMAIN}", cseq=1))
+            dave.respond(dave.expect("INVITE"), 486)
+            alice.expect("181")
+            alice.expect("486")
+
+
+def test_a_sips_contact_is_for_those_who_register_by_sips(server: StreamServer) -> None:
+    """RFC 5630 5.2: request and Path too."""
+    with secure(server, "erin") as erin:
+        erin.scheme = "sips"
+        headers = "Expires: 600\r\n"
+        path = "Supported: path\r\nPath: <sip:edge.example.net;lr>\r\n"
+        for uri, more in ((f"sip:{DOMAIN}", ""), (f"sips:{DOMAIN}", path)):
+            erin.send(erin.request("REGISTER", uri, to=f"<{erin.uri}>", headers=headers + more))
+            erin.expect("400")
+        erin.register()
 
 
 def test_without_tls_there_is_no_sips() -> None:

@@ -12,7 +12,7 @@ import pytest
 from certificates import Authority
 from harness import Message, Phone
 from harness.ports import free_port
-from harness.stream import StreamPhone, call
+from harness.stream import DatagramPhone, StreamPhone, call
 from stream_kit import DOMAIN, Maker, StreamServer, options, plain, secure
 
 
@@ -317,3 +317,70 @@ def test_a_contact_that_names_udp_gets_a_datagram(server: StreamServer) -> None:
         udp.send(large(udp, uri))
         message = kim.receive(1)
         assert message is not None and message.method == "MESSAGE"
+
+
+class Stateless(StreamServer):
+    def configuration(self) -> str:
+        return super().configuration() + '\n[domains."plain.example.net"]\nrole = "stateless"\n'
+
+
+@pytest.mark.parametrize("make", [plain, secure])
+def test_answers_to_what_is_forwarded_statelessly(authority: Authority, make: Maker) -> None:
+    """By the connection of the request, though nobody remembers it; not to its port by UDP."""
+    domain = "plain.example.net"
+    with (
+        Stateless(authority, workers=2, domains=[DOMAIN, domain], trusted=["127.0.0.0/8"]) as server,
+        DatagramPhone(server.address, "bob", domain) as bob,
+        make(server) as alice,
+        socket.socket(type=socket.SOCK_DGRAM) as other,
+    ):
+        other.bind((alice.host, alice.port))
+        other.settimeout(0.1)
+        bob.register()
+        for _ in range(6):  # by either worker
+            alice.send(alice.request("MESSAGE", f"sip:bob@{domain}"))
+            message = bob.expect("MESSAGE")
+            assert ";flow=v" in message.all("Via")[0]
+            bob.respond(message, 200)
+            alice.expect("200")
+        with pytest.raises(TimeoutError):
+            other.recv(9)
+        # Nobody else's connection, whatever a Via says.
+        alice.send(alice.request("MESSAGE", f"sip:bob@{domain}"))
+        message = bob.expect("MESSAGE")
+        via = message.all("Via")[0]
+        other_flow = via[:-1] + ("0" if via[-1] != "0" else "1")
+        bob.respond(Message(message.raw.replace(via.encode(), other_flow.encode())), 200)
+        assert alice.receive(0.3) is None
+
+
+def test_a_flow_in_a_record_route_is_for_its_dialog(authority: Authority) -> None:
+    """Whoever has seen it cannot go around somebody's block list by it."""
+    blocked = f'[users."bob@{DOMAIN}"]\npassword = "x"\nblock_incoming = ["sip:mallory@*"]\n'
+
+    class Blocking(StreamServer):
+        def configuration(self) -> str:
+            return super().configuration() + blocked
+
+    with (
+        Blocking(authority, workers=2, domains=[DOMAIN], trusted=["127.0.0.9"], required=["*"]) as server,
+        StreamPhone(server.address, "bob", host="127.0.0.9") as bob,
+        StreamPhone(server.address, "eve", domain="example.org", host="127.0.0.2") as eve,
+        StreamPhone(server.address, "mallory", domain="example.org", host="127.0.0.3") as mallory,
+    ):
+        bob.register()
+        eve.send(eve.request("INVITE", f"sip:bob@{DOMAIN}", cseq=1))
+        invite = bob.expect("INVITE")
+        bob.respond(invite, 200)
+        answer = eve.expect("200")
+        routes = [route for route in answer.all("Record-Route") if "@" in route]
+        assert routes
+        for user in ("bob", "nobody"):
+            lines = f"Route: {routes[0]}\r\n"
+            mallory.send(mallory.request("INVITE", f"sip:{user}@{DOMAIN}", cseq=1, headers=lines))
+            mallory.expect("403" if user == "bob" else "404")
+        eve.send(eve.within("ACK", answer, cseq=1))
+        bob.expect("ACK")
+        eve.send(eve.within("BYE", answer, cseq=2))
+        bob.respond(bob.expect("BYE"), 200)
+        eve.expect("200")

@@ -77,7 +77,7 @@ def phone(server: Named, user: str, *certificate: str) -> StreamPhone:
     if certificate:
         context.load_cert_chain(*certificate)
     made = SecurePhone((server.host, server.secure_port), user, context=context)
-    made.domain = server.domain
+    made.domain, made.scheme = server.domain, "sips"
     return made
 
 

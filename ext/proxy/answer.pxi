@@ -1,5 +1,8 @@
 # Responses made here (RFC 3261 8.2.6): from the request's own lines, without a transaction wherever that will do.
 
+cdef const char* NOT_ALLOWED = b"Warning: 380 fastsip \"SIPS Not Allowed\"\r\n"       # RFC 5630 5.3
+
+
 cdef inline bint bytes_equal(const uint8_t* a, uint32_t a_length, const uint8_t* b, uint32_t b_length) noexcept nogil:
     return a_length == b_length and memcmp(a, b, a_length) == 0
 

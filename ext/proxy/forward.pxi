@@ -135,6 +135,9 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
     put(w, b" ", 1)
     if r.strict:
         put_slice(w, data, r.next_hop.whole)
+    elif uri[3] | 0x20 == c's' and r.target.scheme != SCHEME_SIPS:
+        put(w, b"sip", 3)        # RFC 5630 5.3: safe is the way there, but nobody has asked for that
+        put(w, uri + 4, uri_length - 4)
     else:
         put(w, uri, uri_length)
     if out.transport == TRANSPORT_UDP:
@@ -267,6 +270,8 @@ cdef int start_target(Proxy* p, ResponseContext* ctx, Target* target, const Mess
     cdef Buffer* request
     cdef Writer w
     cdef int status
+    if ctx.secure and target.uri != NULL and target.uri[3] | 0x20 != c's':
+        return 480               # RFC 5630 5.3
     if not hop_of(p, ctx, target):
         return 503
     if p.settings.gateway_room and not target.gateway:

@@ -144,6 +144,18 @@ cdef bint pack_path(Writer* w, const Message* m) noexcept nogil:
     return length <= <size_t>MAX_PATH
 
 
+cdef bint path_is_secure(const Message* m) noexcept nogil:
+    # All of it, if there is one.
+    cdef uint16_t line = 0
+    cdef Slice rest, value
+    cdef NameAddr hop
+    rest.start = rest.end = 0
+    while next_value(m, HDR_PATH, &line, &rest, &value) > 0:
+        if not parse_name_addr(m.data, value, &hop) or m.data[hop.uri.start + 3] | 0x20 != c's':
+            return False
+    return True
+
+
 cdef void put_granted(Proxy* p, Writer* w, const Message* m, const Extensions* x) noexcept nogil:
     # The lines of a 200: the Path that was stored, and that outbound was applied.
     if has_header(m, HDR_PATH):

@@ -231,8 +231,7 @@ cdef const Message* reopen(Proxy* p, ResponseContext* ctx, Routing* r) noexcept 
     p.missed = False
     if not parse_uri(m.data, m.uri, &r.target) or read_routes(p, m, r):
         return NULL
-    if r.own and not r.token_valid and r.flow_given:
-        forget_flow(r)
+    settle_flow(r)
     if r.authenticated:
         read_sender_again(p, m, r)
     return m
@@ -313,9 +312,9 @@ cdef bint hop_of(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
         return False
     elif target.gateway and target.flow.transport == TRANSPORT_TLS:
         note_called(p, data, &uri, &target.flow)
-    if ctx.secure and not is_secure(target.flow.transport):
+    if not is_secure(target.flow.transport) and (ctx.secure or (target.uri != NULL and target.uri[3] | 0x20 == c's')):
         memset(&target.flow, 0, sizeof(Flow))
-        return False             # RFC 5630 5.3
+        return False
     return True
 
 
@@ -337,6 +336,8 @@ cdef int recurse(Proxy* p, ResponseContext* ctx, const Message* m) noexcept nogi
         if not parse_name_addr(m.data, value, &contact) or contact.star or not parse_uri(m.data, contact.uri, &uri):
             continue
         length = uri.headers.start - 1 - contact.uri.start if uri.headers.end else slice_length(contact.uri)
+        if (uri.scheme == SCHEME_SIPS) != ctx.secure:
+            continue             # RFC 5630 5.3
         known = False
         for i in range(ctx.plan.target_count):
             target = &ctx.plan.targets[i]

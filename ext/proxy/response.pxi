@@ -29,6 +29,8 @@ cdef void respond(Proxy* p, ResponseContext* ctx, const Message* m, int status) 
         put_anybody(p, &w, &ctx.source)
     elif status == 503:
         put_text(&w, b"Retry-After: 5\r\n")
+    elif status == 480 and ctx.secure:
+        put_text(&w, NOT_ALLOWED)
     buffer = response_end(p, &w)
     send_upstream(p, ctx.server, buffer, status)
     buffer_release(p.pool, buffer)

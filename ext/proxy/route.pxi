@@ -142,8 +142,6 @@ cdef void check_token(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     if not r.token_valid:
         dialog_hash(p, m, r.call, m.to_tag, &dialog)
         r.token_valid = token_leads(p, token + TOKEN_HALF, &dialog, TOKEN_CALLEE, r)
-    if not r.token_valid and r.own and r.flow_given:
-        forget_flow(r)
 
 
 cdef bint token_leads(Proxy* p, const uint8_t* half, const HashState* dialog, int kind, const Routing* r) noexcept nogil:
@@ -186,9 +184,11 @@ cdef bint take_flow(Proxy* p, const Message* m, const Uri* uri, uint8_t kind, Ro
     return True
 
 
-cdef void forget_flow(Routing* r) noexcept nogil:
-    # It was given for a dialog, and for none of our domains has anybody to go around what is decided there.
-    r.hop_sought = r.hop_found = r.flow_given = False
+cdef inline void settle_flow(Routing* r) noexcept nogil:
+    # A flow was given for a dialog, or for a registrar elsewhere. In our domains it leads around nothing that is decided
+    # there.
+    if (r.flow_given or r.path_given) and r.own and not r.token_valid:
+        r.hop_sought = r.hop_found = r.flow_given = r.path_given = False
 
 
 cdef bint is_recorded(Proxy* p, const Message* m, const Header* h, Routing* r) noexcept nogil:

@@ -21,8 +21,11 @@ cdef uint32_t ringable(Proxy* p, const Routing* r, const Binding* b, Flow* flow)
     text.start, text.end = 0, b.uri_length
     if not parse_uri(binding_uri(b), text, &contact) or not binding_flow(p, b, &contact, &r.source, flow):
         return 0
-    if r.target.scheme == SCHEME_SIPS and not is_secure(flow.transport):
-        return 0                 # RFC 5630 5.3: nobody is reached less safely than was asked for
+    if contact.scheme == SCHEME_SIPS:
+        if not is_secure(flow.transport):
+            return 0             # RFC 5630 5.3: nobody is reached less safely than he, or the caller, asked for
+    elif r.target.scheme == SCHEME_SIPS:
+        return 0
     # Headers of a URI mean nothing in a Request-URI (19.1.1, table 1).
     return contact.headers.start - 1 if contact.headers.end else b.uri_length
 
@@ -220,6 +223,17 @@ cdef int destination(Proxy* p, const Message* m, Routing* r) noexcept nogil:
     return 480 if is_user(p, m, r) else 404
 
 
+cdef void answer_status(Proxy* p, const Message* m, const Routing* r, int status) noexcept nogil:
+    # Somebody who is there, but not for sips, is told apart from nobody (RFC 5630 5.3).
+    cdef Writer w
+    if status != 480 or r.target.scheme != SCHEME_SIPS or first_binding(p, m, r) == NULL:
+        answer(p, m, &r.answer, status)
+        return
+    response_begin(p, &w, m, &r.answer, status)
+    put_text(&w, NOT_ALLOWED)
+    send_buffer(p, &r.answer, response_end(p, &w))
+
+
 cdef bint is_for_us(Proxy* p, const Message* m, const Routing* r) noexcept nogil:
     # A request for the server itself (8.2), answered.
     if r.own == 0 or r.own == OWN_NUMBER or r.target.user.end > r.target.user.start:
@@ -291,7 +305,7 @@ cdef void proxy_request_on(Proxy* p, const Message* m, Routing* r) noexcept nogi
         ask_name(p, m, r)
         return
     if status:
-        answer(p, m, &r.answer, status)
+        answer_status(p, m, r, status)
         return
     ctx = open_context(p, m, r)
     if ctx == NULL:

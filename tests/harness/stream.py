@@ -22,6 +22,8 @@ class StreamPhone:
     """One connection to `server`. `user` is who it is; `listen` gives it a port of its own, which its Contact names."""
 
     transport = "TCP"
+    scheme = "sip"
+    """Of its Contact and its registration; "sips" for who wants to be reached so (RFC 5630 5.1.1.1)."""
 
     def __init__(
         self,
@@ -57,6 +59,8 @@ class StreamPhone:
     @property
     def contact(self) -> str:
         """Its Contact: the port of the connection, where nobody listens."""
+        if self.scheme == "sips":
+            return f"sips:{self.user}@{self.host}:{self.port}"
         return f"sip:{self.user}@{self.host}:{self.port};transport={self.transport.lower()}"
 
     def request(
@@ -137,7 +141,8 @@ class StreamPhone:
         return False
 
     def register(self, expires: int = 600) -> Message:
-        self.send(self.request("REGISTER", f"sip:{self.domain}", to=f"<{self.uri}>", headers=f"Expires: {expires}\r\n"))
+        domain = f"{self.scheme}:{self.domain}"
+        self.send(self.request("REGISTER", domain, to=f"<{self.uri}>", headers=f"Expires: {expires}\r\n"))
         return self.expect("200")
 
     def respond(self, request: Message, status: int, headers: str = "", body: bytes = b"") -> None:
