@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -212,6 +213,30 @@ def test_a_contact_is_connected_to(server: StreamServer, phone: Maker) -> None:
         bye = udp.receive()
         assert bye is not None and bye.method == "BYE" and bye.all("Via")[0].startswith("SIP/2.0/UDP ")
         assert ok.all("Record-Route") == routes
+
+
+class Terse(DatagramPhone):
+    """Leaves it to the datagram how long a message is, as linphone does in every ACK."""
+
+    def send(self, data: bytes) -> None:
+        super().send(re.sub(rb"Content-Length: \d+\r\n", b"", data, count=1))
+
+
+def test_who_comes_by_udp_without_content_length_has_one_on_a_stream(server: StreamServer, phone: Maker) -> None:
+    """RFC 3261 20.14: there it is what ends a message, and whoever misses it closes the connection."""
+    with Terse(server.address, "alice") as alice, phone(server, "bob") as bob:
+        alice.register()
+        bob.register()
+        for _ in range(4):  # some are another worker's
+            call(alice, bob)
+            call(bob, alice)
+            for one, other in ((alice, bob), (bob, alice)):
+                one.send(one.request("MESSAGE", other.uri, body=b"hello"))
+                message = other.expect("MESSAGE")
+                assert message.body == b"hello" and len(message.all("Content-Length")) == 1
+                other.respond(message, 200, body=b"well")
+                answer = one.expect("200")
+                assert answer.body == b"well" and len(answer.all("Content-Length")) == 1
 
 
 def test_a_refused_connection_fails_at_once(server: StreamServer, phone: Maker) -> None:

@@ -121,6 +121,17 @@ cdef bint put_added(Proxy* p, Writer* w, const Message* m, const Routing* r, con
     return hide
 
 
+cdef inline bint lacks_length(const Message* m, const Flow* out) noexcept nogil:
+    # A datagram ends where it ends; on a stream only Content-Length says where a message does (RFC 3261 20.14).
+    return m.content_length < 0 and out.transport > TRANSPORT_UDP
+
+
+cdef void put_length(Writer* w, const Message* m) noexcept nogil:
+    put(w, b"Content-Length: ", 16)
+    put_number(w, m.size - m.body)
+    put(w, b"\r\n", 2)
+
+
 cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r, const Flow* out, const uint8_t* uri,
                         uint32_t uri_length, const uint8_t* branch, uint32_t branch_length, bint record_route,
                         uint32_t breadth, const Target* target) noexcept nogil:
@@ -181,6 +192,8 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
         put(w, b"Max-Breadth: ", 13)
         put_number(w, breadth)
         put(w, b"\r\n", 2)
+    if lacks_length(m, out):
+        put_length(w, m)
     if order != NULL or r.authenticated or has_header(m, HDR_PRIVACY):
         hide = put_added(p, w, m, r, target, out)
     if order != NULL and order.remove.length:

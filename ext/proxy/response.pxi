@@ -1,5 +1,9 @@
 # Response processing (RFC 3261 16.7), Timer C (16.8) and CANCEL (16.10).
 
+cdef enum:
+    LENGTH_LINE = 23             # "Content-Length: 65535" and its end
+
+
 cdef const Message* stored_request(Proxy* p, const Transaction* server) noexcept nogil:
     # The request a server transaction holds, parsed again: only answers made here need it.
     if server == NULL or server.request == NULL:
@@ -71,7 +75,7 @@ cdef Buffer* upstream_copy(Proxy* p, const Message* m, const Flow* below, const 
     # A response without its topmost via-parm (16.7 step 3); NULL if that was the only one: it was for us. It came by
     # `below` and goes by `above`.
     cdef const Header* top = &m.headers[m.first[<int>HDR_VIA]]
-    cdef uint32_t cut, cut_end, i, later = 0
+    cdef uint32_t cut, cut_end, i, later = 0, room = LENGTH_LINE if lacks_length(m, above) else 0
     cdef Buffer* buffer
     if m.via.next.end:
         cut, cut_end = top.value, m.via.next.start
@@ -83,15 +87,30 @@ cdef Buffer* upstream_copy(Proxy* p, const Message* m, const Flow* below, const 
         if later == 0:
             return NULL
         cut, cut_end = top.name, line_end(m, m.first[<int>HDR_VIA])
-    buffer = buffer_new(p.pool, m.size - (cut_end - cut))
+    buffer = buffer_new(p.pool, m.size - (cut_end - cut) + room)
     if buffer == NULL:
         return NULL
     memcpy(buffer.data, m.data, cut)
     memcpy(buffer.data + cut, m.data + cut_end, m.size - cut_end)
     buffer.length = m.size - (cut_end - cut)
+    if room:
+        add_length(buffer, m, m.body_gap - (cut_end - cut))
     if has_header(m, HDR_P_ASSERTED_IDENTITY) and hides_identity(p, m, below, above):
         drop_identity(buffer, m, cut_end, cut_end - cut)
     return buffer
+
+
+cdef void add_length(Buffer* buffer, const Message* m, uint32_t gap) noexcept nogil:
+    # As the last header line of a copy that has room for it.
+    cdef uint8_t text[LENGTH_LINE]
+    cdef uint32_t length
+    cdef Writer w
+    writer_init(&w, text, LENGTH_LINE)
+    put_length(&w, m)
+    length = <uint32_t>(w.at - w.start)
+    memmove(buffer.data + gap + length, buffer.data + gap, buffer.length - gap)
+    memcpy(buffer.data + gap, text, length)
+    buffer.length += length
 
 
 cdef bint hides_identity(const Proxy* p, const Message* m, const Flow* below, const Flow* above) noexcept nogil:

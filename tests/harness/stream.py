@@ -111,6 +111,7 @@ class StreamPhone:
         if not gap:
             return None
         match = _LENGTH.search(head)
+        assert match or self.transport not in ("TCP", "TLS"), f"without Content-Length on a stream: {head!r}"
         length = int(match.group(1)) if match else 0
         if len(rest) < length:
             return None
