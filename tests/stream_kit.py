@@ -17,7 +17,7 @@ Maker = Callable[..., StreamPhone]
 
 class StreamServer(Server):
     """A server on UDP and TCP of one port, and on TLS of another. `tls` goes into the table of that name; `names` are
-    whom its certificate is for."""
+    whom its certificate is for, `called` the name its TLS listener writes into messages."""
 
     def __init__(
         self,
@@ -25,14 +25,24 @@ class StreamServer(Server):
         tls: dict[str, object] | None = None,
         also: Sequence[str] = (),
         names: Sequence[str] = ("sip:example.com", "example.com"),
+        called: str = "",
         **more: object,
     ) -> None:
         super().__init__(**more)  # type: ignore[arg-type]
+        self.called = called
         self.secure_port = free_port(self.host)
         self.also = ["tcp", f"tls:{self.host}:{self.secure_port}", *also]
         chain, key = authority.sign(*names)
         table = {"certificate": chain, "key": key, "ca_file": authority.file, **(tls or {})}
         self.extra = {**self.extra, "tls": table}
+
+    def configuration(self) -> str:
+        text = super().configuration()
+        if self.called:
+            plain = f'"tls:{self.host}:{self.secure_port}"'
+            assert plain in text
+            text = text.replace(plain, f'{{ bind = {plain}, advertise = "{self.called}" }}')
+        return text
 
 
 def plain(server: StreamServer, user: str = "alice") -> StreamPhone:

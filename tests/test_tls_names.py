@@ -29,22 +29,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 class Named(StreamServer):
-    """Server of a domain. Whoever asks `zones` finds it there, as "edge" of it; its TLS listener is called so."""
+    """Server of a domain. Whoever asks `zones` finds it there, as "edge" of it."""
 
     def __init__(
         self, authority: Authority, domain: str, *names: str, tls: dict[str, object] | None = None, **more: Any
     ):
         super().__init__(authority, tls, names=names, domains=[domain], trusted=LOOPBACK, **more)
         self.domain = domain
-        self.called = ""
-
-    def configuration(self) -> str:
-        text = super().configuration()
-        if self.called:
-            plain = f'"tls:{self.host}:{self.secure_port}"'
-            assert plain in text
-            text = text.replace(plain, f'{{ bind = {plain}, advertise = "{self.called}" }}')
-        return text
 
 
 def served(zones: dict[str, str], *servers: Named) -> contextlib.ExitStack:

@@ -26,6 +26,7 @@ PEERS = {
     "aarch64": ("aarch64-linux-gnu-gcc", "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross"),
     "qemu-aarch64": ("qemu-aarch64", "apt-get install qemu-user"),
     "baresip": ("baresip", "apt-get install baresip-core"),
+    "linphone": ("linphone-daemon", "apt-get install linphone-cli"),
     "chromium": ("chromium", "apt-get install chromium"),
     "jssip": ("JsSIP", "make browser, which needs npm"),
     "bpf": ("the right to load BPF programs", "run them as root"),
