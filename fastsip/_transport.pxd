@@ -18,6 +18,7 @@ cdef enum PacketKind:
     PACKET_NO_LENGTH = 1     # the header section of a message whose Content-Length is missing or wrong: 400, the end of its
     PACKET_TOO_LARGE = 2     # connection; of one that is too large: 513
     PACKET_UNDELIVERED = 3   # not received: it was to be sent by `flow` and could not be
+    PACKET_GONE = 4          # nor this: `flow` has ended by which people were reached, addresses-of-record with a LF each
 
 cdef struct Packet:          # one received message, valid until the next transport_receive
     uint8_t* data            # in a receive slot
@@ -110,7 +111,8 @@ cdef int transport_route(TransportState* t, const Flow* like, const Address* rem
 cdef bint transport_expect(TransportState* t, Flow* flow, const uint8_t* name, uint32_t length) noexcept nogil
 # From now on requests to this port of a connection's peer may take it (RFC 5923), where he has shown a certificate.
 cdef void transport_alias(TransportState* t, const Flow* flow, uint16_t port) noexcept nogil
-# A connection, any worker's, may be silent for so long from now, whatever the limit: somebody is reached through it.
-cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms) noexcept nogil
+# A connection, any worker's, may be silent for so long from now, whatever the limit: somebody is reached through it. If it
+# ends before, PACKET_GONE says so of whoever was named, by up to 512 bytes; length 0: nobody is.
+cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms, const void* aor, uint32_t length) noexcept nogil
 # The host to write in Via and Record-Route for messages leaving by `flow`: advertised, else local, else bound.
 cdef void transport_sent_by(TransportState* t, const Flow* flow, Address* out) noexcept nogil

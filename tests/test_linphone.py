@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import socket
 from collections.abc import Iterator
@@ -15,8 +14,6 @@ from certificates import Authority
 from harness import requires_peer
 from linphone import Linphone
 from stream_kit import StreamServer
-
-from fastsip.admin.client import Client
 
 pytestmark = requires_peer("linphone")
 
@@ -46,11 +43,6 @@ def phone(server: StreamServer, name: str, transport: str = "udp", **more: Any) 
     return Linphone(f"sip:{name}@{DOMAIN}", words.pop("where"), transport=transport, **words)
 
 
-def bindings(server: StreamServer, name: str) -> list[dict[str, Any]]:
-    with contextlib.closing(Client(server.folder / "ctl.sock")) as client:
-        return list(client.items("contacts", aor=f"{name}@{DOMAIN}"))
-
-
 def call(caller: Linphone, callee: Linphone, name: str, ends: Linphone) -> None:
     """A call from ringing to its end, by the one that `ends` it."""
     caller.dial(f"sip:{name}@{DOMAIN}")
@@ -73,20 +65,20 @@ def test_it_registers_and_unregisters(server: StreamServer, transport: str) -> N
     with phone(server, "alice", transport) as alice:
         assert alice.registered() == "Ok", alice.log
         assert "SIP/2.0 401 " in alice.log
-        (binding,) = bindings(server, "alice")
+        (binding,) = server.contacts(f"alice@{DOMAIN}")
         assert binding["transport"] == transport and binding["uri"] == f"sip:alice@{binding['source']};{transport=!s}"
         instance = re.fullmatch(r'\+sip\.instance="<(urn:uuid:[-\w]+)>"', binding["parameters"])
         assert instance, binding
         assert f';pub-gruu="sip:alice@{DOMAIN};gr={instance[1]}"' in alice.log and "temp-gruu" in alice.log
         assert re.search(r"^Supported: .*outbound", alice.log, re.M) and "\nRequire: " not in alice.log
         alice.unregister()
-        assert bindings(server, "alice") == []
+        assert server.contacts(f"alice@{DOMAIN}") == []
 
 
 def test_a_wrong_password_does_not_register(server: StreamServer) -> None:
     with phone(server, "alice", password="wrong") as alice:
         assert alice.registered() == "Failed"
-        assert bindings(server, "alice") == []
+        assert server.contacts(f"alice@{DOMAIN}") == []
 
 
 def test_a_server_of_another_name_is_refused(server: StreamServer) -> None:
@@ -107,7 +99,7 @@ def test_calls_both_ways(server: StreamServer, kinds: tuple[str, str]) -> None:
     with phone(server, "alice", kinds[0]) as alice, phone(server, "bob", kinds[1]) as bob:
         for one, name in ((alice, "alice"), (bob, "bob")):
             assert one.registered() == "Ok", one.log
-            (binding,) = bindings(server, name)
+            (binding,) = server.contacts(f"{name}@{DOMAIN}")
             if one.transport != "udp":
                 host, _, port = binding["source"].partition(":")
                 with pytest.raises(ConnectionRefusedError):

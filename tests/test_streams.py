@@ -409,3 +409,27 @@ def test_a_flow_in_a_record_route_is_for_its_dialog(authority: Authority) -> Non
         eve.send(eve.within("BYE", answer, cseq=2))
         bob.respond(bob.expect("BYE"), 200)
         eve.expect("200")
+
+
+def test_a_binding_ends_with_its_connection(server: StreamServer, phone: Maker) -> None:
+    """RFC 5626 7: so whoever comes again and again, each time from another port, is never one Contact too many. Of two
+    that were registered through one connection both end."""
+    for _ in range(12):  # 10 are the most one may have
+        with phone(server, "roamer") as roamer:
+            roamer.register()
+            roamer.user = "sister"
+            roamer.register()
+            roamer.user = "roamer"
+        deadline = time.monotonic() + 3
+        while any(server.contacts(f"{user}@{DOMAIN}") for user in ("roamer", "sister")):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    with phone(server, "roamer") as roamer:
+        roamer.register()
+        # What has been registered anew, by another connection, stays.
+        with phone(server, "roamer") as again:
+            again.register()
+        time.sleep(0.2)
+        with phone(server) as alice:
+            alice.register()
+            call(alice, roamer)

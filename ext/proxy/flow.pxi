@@ -258,7 +258,9 @@ cdef void on_undelivered(Proxy* p, const Message* m, const Packet* packet) noexc
 
 cdef void receive_other(Proxy* p, Message* m, const Packet* packet) noexcept nogil:
     # A packet that is none of those that were simply received.
-    if parse_message(m, packet.data, packet.length, DATAGRAM) <= 0 and packet.kind != PACKET_UNDELIVERED:
+    if packet.kind == PACKET_GONE:
+        on_flow_gone(p, packet)
+    elif parse_message(m, packet.data, packet.length, DATAGRAM) <= 0 and packet.kind != PACKET_UNDELIVERED:
         if packet.kind == PACKET_TOO_LARGE:
             m.error_status = 513
         on_malformed(p, m, packet)

@@ -263,25 +263,49 @@ cdef void note_alias(Proxy* p, const Message* m, const Flow* source) noexcept no
 
 
 cdef void tell_flow_gone(Proxy* p, ResponseContext* ctx, const Flow* flow) noexcept nogil:
-    # A connection somebody had registered through is no more (RFC 5626 7): a fact like a REGISTER that removes what was
-    # bound to it, and nothing that was registered meanwhile. Nobody waits for what becomes of it.
+    # Nothing could be sent by it, or a 430 came.
     cdef const Message* m
-    cdef const Binding* b
     cdef uint8_t aor[AOR_SIZE]
-    cdef uint32_t length
-    cdef uint16_t listener = transport_listener(p.transport, flow.listener).index
     cdef Routing r
-    cdef Writer w
     m = reopen(p, ctx, &r) if ctx.rights & RIGHT_OWN else NULL
-    if m == NULL:
+    if m != NULL:
+        unbind_flow(p, aor, target_aor(p, m, &r, aor), flow)
+
+
+cdef void on_flow_gone(Proxy* p, const Packet* packet) noexcept nogil:
+    # The connection of somebody's registration has ended.
+    cdef const uint8_t* at = packet.data
+    cdef const uint8_t* end = at + packet.length
+    cdef const uint8_t* stop
+    while at < end:
+        stop = <const uint8_t*>memchr(at, c'\n', end - at)
+        if stop == NULL:
+            return
+        unbind_flow(p, at, <uint32_t>(stop - at), &packet.flow)
+        at = stop + 1
+
+
+cdef void unbind_flow(Proxy* p, const uint8_t* aor, uint32_t length, const Flow* flow) noexcept nogil:
+    # RFC 5626 7: what is bound to a flow that is no more is removed, and nothing that was registered meanwhile.
+    cdef uint16_t listener = transport_listener(p.transport, flow.listener).index
+    cdef uint32_t value_length
+    cdef const uint8_t* value
+    cdef const BindingSet* bindings
+    cdef const Binding* b
+    if length == 0 or not segment_find(p.segment, RECORD_BINDINGS, aor, length, &value, &value_length):
         return
-    length = target_aor(p, m, &r, aor)
-    b = first_binding(p, m, &r)
-    while b != NULL and (b.connection != flow.connection or b.listener != listener or b.source_port != flow.remote.port
-                         or memcmp(b.source_ip, flow.remote.ip, 16) != 0):
+    bindings = binding_set(value, value_length)
+    b = binding_first(bindings) if bindings != NULL else NULL
+    while b != NULL:
+        if (b.connection == flow.connection and b.listener == listener and b.source_port == flow.remote.port
+                and memcmp(b.source_ip, flow.remote.ip, 16) == 0):
+            unbind(p, aor, length, b)
         b = binding_next(b)
-    if b == NULL or length == 0:
-        return
+
+
+cdef void unbind(Proxy* p, const uint8_t* aor, uint32_t length, const Binding* b) noexcept nogil:
+    # A fact like a REGISTER that does so; nobody waits for what becomes of it.
+    cdef Writer w
     writer_init(&w, p.fact, SCRATCH_SIZE)
     pack_array(&w, 9)
     pack_uint(&w, FACT_REGISTER)
@@ -304,7 +328,7 @@ cdef void tell_flow_gone(Proxy* p, ResponseContext* ctx, const Flow* flow) noexc
     pack_uint(&w, b.q)
     pack_uint(&w, 0)
     pack_bytes(&w, binding_parameters(b), b.parameters_length)
-    send_fact(p, &w, False)
+    send_fact(p, &w, True)
 
 
 cdef void add_path(Proxy* p, Writer* w, const Message* m, const Routing* r, const Flow* out) noexcept nogil:

@@ -446,7 +446,7 @@ cdef void proxy_registered(Proxy* p, uint64_t token, int status, uint32_t retry_
         put(&w, p.settings.service_route.data, p.settings.service_route.length)
         count_add(p.block, COUNT_registers_ok, 1)
         if server.flow.connection:
-            transport_keep(p.transport, &server.flow, p.settings.max_expires * 1000)
+            transport_keep(p.transport, &server.flow, p.settings.max_expires * 1000, aor, length)
     else:
         count_add(p.block, COUNT_registers_failed, 1)
     if status == 503:

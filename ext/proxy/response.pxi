@@ -343,7 +343,7 @@ cdef void on_success(Proxy* p, ResponseContext* ctx, Target* target, Transaction
     elif ctx.method == METHOD_BYE:
         dialog_ended(p, m)
     elif ctx.method == METHOD_REGISTER and ctx.source.connection and ctx.source.transport != TRANSPORT_UDP:
-        transport_keep(p.transport, &ctx.source, p.settings.max_expires * 1000)      # a Path may lead through it
+        transport_keep(p.transport, &ctx.source, p.settings.max_expires * 1000, NULL, 0)     # a Path may lead through it
     if ctx.method != METHOD_INVITE:
         context_free(p, ctx)
         return

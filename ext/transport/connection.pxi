@@ -34,6 +34,8 @@ cdef enum:
     DISPENSABLE = 10000          # ms of silence after which one may have to go for another
     DEAF = 50                    # ms until a listener without descriptors is tried again
     FD_SPARE = 32                # descriptors connections leave to the rest of the process
+    AOR_MOST = 512               # bytes of an address-of-record
+    BOUND_MOST = 4096            # and of all that are reached through one connection
     LINGER = 500                 # ms for answers that are on their way from other workers, and for the peer to read them
 
 cdef enum ConnectionQueue:
@@ -66,6 +68,7 @@ cdef struct Connection:
     Address local
     uint64_t since               # ms: entered its queue, or was last heard
     uint64_t kept                # ms: may be silent until then, whatever the limit
+    Buffer* bound                # who is reached through it until then: addresses-of-record, each with a LF behind it
     Tls* tls                     # NULL: none
     uint64_t peer                # of one we opened: who is at its other end, a keyed hash; 0: nothing but its address
     uint16_t alias               # of one we accepted: the port its peer is found at by others
@@ -88,6 +91,7 @@ cdef struct Unsure:
 cdef struct Undelivered:
     Flow flow
     Buffer* buffer
+    int kind                     # PACKET_UNDELIVERED, PACKET_GONE
 
 cdef struct Streams:
     uint32_t count               # slots ever used
@@ -254,6 +258,7 @@ cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, co
     c.remote = remote[0]
     c.local = t.listeners[listener].address
     c.kept = 0
+    c.bound = NULL
     c.tls = NULL
     c.peer = 0
     c.alias = 0
@@ -361,6 +366,11 @@ cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
     c.out_first = c.out_count = c.out_room = c.out_sent = c.out_bytes = 0
     drop_unsure(t, c, &flow)
     drop_partial(t, c)
+    if c.bound != NULL:
+        if c.kept > s.now:
+            show_later(t, &flow, c.bound, PACKET_GONE)
+        buffer_release(t.pool, c.bound)
+        c.bound = NULL
     if is_framed(c):
         frame_reader_free(&c.frames)
     c.generation = c.generation + 1 if c.generation < 1023 else 1
@@ -483,18 +493,49 @@ cdef void expire_connections(TransportState* t) noexcept nogil:
             connection_close(t, c)
 
 
-cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms) noexcept nogil:
+cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms, const void* aor, uint32_t length) noexcept nogil:
     cdef Flow handed = flow[0]
     cdef Connection* c
-    if flow.connection == 0 or t.streams == NULL:
+    cdef uint8_t record[4 + AOR_MOST]
+    if flow.connection < FLOW_CONNECTIONS or t.streams == NULL or length > AOR_MOST:
         return
     if connection_worker(flow.connection) == t.worker:
         c = connection_named(t, flow)
         if c != NULL:
             c.kept = max(c.kept, t.streams.now + ms)
+            if length:
+                connection_bind(t, c, aor, length)
     elif connection_worker(flow.connection) < t.workers:
         handed.listener = t.listeners[flow.listener].index
-        hand_over(t, connection_worker(flow.connection), RING_KEEP, &handed, &ms, sizeof(ms))
+        memcpy(record, &ms, 4)
+        memcpy(record + 4, aor, length)
+        hand_over(t, connection_worker(flow.connection), RING_KEEP, &handed, record, 4 + length)
+
+
+cdef void connection_bind(TransportState* t, Connection* c, const void* aor, uint32_t length) noexcept nogil:
+    # One more who is reached through it. Those of a trunk for whom there is no room keep a dead binding until it is tried.
+    cdef Buffer* larger
+    cdef uint32_t at = 0, end
+    cdef const uint8_t* found
+    if c.bound != NULL:
+        while at < c.bound.length:
+            found = <const uint8_t*>memchr(c.bound.data + at, c'\n', c.bound.length - at)
+            end = <uint32_t>(found - c.bound.data)
+            if end - at == length and memcmp(c.bound.data + at, aor, length) == 0:
+                return
+            at = end + 1
+        if at + length + 1 > BOUND_MOST:
+            return
+    larger = buffer_new(t.pool, at + length + 1)
+    if larger == NULL:
+        return
+    if at:
+        memcpy(larger.data, c.bound.data, at)
+    memcpy(larger.data + at, aor, length)
+    larger.data[at + length] = c'\n'
+    larger.length = at + length + 1
+    buffer_release(t.pool, c.bound)
+    c.bound = larger
 
 
 cdef void streams_free(TransportState* t) noexcept nogil:

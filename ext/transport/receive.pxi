@@ -284,8 +284,9 @@ cdef int drain_rings(TransportState* t) noexcept nogil:
                 send_for_neighbour(t, &packet.flow, t.pieces[kept].iov_base, length)
                 continue
             if kind == RING_KEEP:
-                if length == sizeof(uint32_t) and connection_worker(packet.flow.connection) == t.worker:
-                    transport_keep(t, &packet.flow, (<uint32_t*>t.pieces[kept].iov_base)[0])
+                if length >= sizeof(uint32_t) and connection_worker(packet.flow.connection) == t.worker:
+                    transport_keep(t, &packet.flow, (<uint32_t*>t.pieces[kept].iov_base)[0],
+                                   <uint8_t*>t.pieces[kept].iov_base + 4, length - 4)
                 continue
             if kind == RING_ALIAS:
                 if length == sizeof(uint32_t) and connection_worker(packet.flow.connection) == t.worker:

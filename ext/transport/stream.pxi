@@ -524,11 +524,9 @@ cdef void took(TransportState* t, Connection* c, uint32_t sent) noexcept nogil:
 # (18.4), a response may have another way (18.2.2).
 
 cdef void give_back(TransportState* t, const Flow* flow, Buffer* buffer) noexcept nogil:
-    cdef Streams* s = t.streams
-    cdef Undelivered* list
     cdef Slice call_id
     cdef Flow handed
-    cdef uint32_t owner, room
+    cdef uint32_t owner
     if buffer == NULL or buffer.length <= 4:
         return                               # no message, a pong
     if t.workers > 1 and find_call_id(buffer.data, buffer.length, &call_id):
@@ -538,6 +536,13 @@ cdef void give_back(TransportState* t, const Flow* flow, Buffer* buffer) noexcep
             handed.listener = t.listeners[flow.listener].index
             hand_over(t, owner, RING_UNDELIVERED, &handed, buffer.data, buffer.length)
             return
+    show_later(t, flow, buffer, PACKET_UNDELIVERED)
+
+
+cdef void show_later(TransportState* t, const Flow* flow, Buffer* buffer, int kind) noexcept nogil:
+    cdef Streams* s = t.streams
+    cdef Undelivered* list
+    cdef uint32_t room
     if s.undelivered_count == s.undelivered_room:
         room = max(2 * s.undelivered_room, 64u)
         list = <Undelivered*>realloc(s.undelivered, room * sizeof(Undelivered)) if room <= 65536 else NULL
@@ -547,6 +552,7 @@ cdef void give_back(TransportState* t, const Flow* flow, Buffer* buffer) noexcep
         s.undelivered = list
         s.undelivered_room = room
     s.undelivered[s.undelivered_count].flow = flow[0]
+    s.undelivered[s.undelivered_count].kind = kind
     s.undelivered[s.undelivered_count].buffer = buffer_hold(buffer)
     s.undelivered_count += 1
 
@@ -564,7 +570,7 @@ cdef int show_undelivered(TransportState* t) noexcept nogil:
         packet.slot = 0
         packet.call = 0
         packet.claimed = 1
-        packet.kind = PACKET_UNDELIVERED
+        packet.kind = <uint8_t>s.undelivered[s.undelivered_count].kind
         s.shown[i] = s.undelivered[s.undelivered_count].buffer
     s.shown_count = count
     return <int>count

@@ -207,6 +207,11 @@ class Server:
         with contextlib.closing(Client(self.folder / "ctl.sock")) as client:
             return client.ask("stats")
 
+    def contacts(self, aor: str) -> list[dict[str, Any]]:
+        """What is bound to an address-of-record (user@domain)."""
+        with contextlib.closing(Client(self.folder / "ctl.sock")) as client:
+            return list(client.items("contacts", aor=aor))
+
     def live(self) -> dict[str, int]:
         """What is alive in the workers now and falls to zero when nothing happens: transactions, buffers, timers."""
         return {name: value for name, value in _walk(self.stats()) if value and _is_live(name)}
