@@ -68,7 +68,8 @@ cdef struct Connection:
     Address local
     uint64_t since               # ms: entered its queue, or was last heard
     uint64_t kept                # ms: may be silent until then, whatever the limit
-    Buffer* bound                # who is reached through it until then: addresses-of-record, each with a LF behind it
+    uint8_t* bound               # who is reached through it until then: addresses-of-record, each with a LF behind it
+    uint32_t bound_length
     Tls* tls                     # NULL: none
     uint64_t peer                # of one we opened: who is at its other end, a keyed hash; 0: nothing but its address
     uint16_t alias               # of one we accepted: the port its peer is found at by others
@@ -258,7 +259,6 @@ cdef Connection* connection_new(TransportState* t, int fd, uint32_t listener, co
     c.remote = remote[0]
     c.local = t.listeners[listener].address
     c.kept = 0
-    c.bound = NULL
     c.tls = NULL
     c.peer = 0
     c.alias = 0
@@ -367,10 +367,13 @@ cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
     drop_unsure(t, c, &flow)
     drop_partial(t, c)
     if c.bound != NULL:
-        if c.kept > s.now:
-            show_later(t, &flow, c.bound, PACKET_GONE)
-        buffer_release(t.pool, c.bound)
+        message = buffer_copy(t.pool, c.bound, c.bound_length) if c.kept > s.now else NULL
+        if message != NULL:
+            show_later(t, &flow, message, PACKET_GONE)
+        buffer_release(t.pool, message)
+        free(c.bound)
         c.bound = NULL
+        c.bound_length = 0
     if is_framed(c):
         frame_reader_free(&c.frames)
     c.generation = c.generation + 1 if c.generation < 1023 else 1
@@ -514,28 +517,22 @@ cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms, const
 
 cdef void connection_bind(TransportState* t, Connection* c, const void* aor, uint32_t length) noexcept nogil:
     # One more who is reached through it. Those of a trunk for whom there is no room keep a dead binding until it is tried.
-    cdef Buffer* larger
     cdef uint32_t at = 0, end
-    cdef const uint8_t* found
-    if c.bound != NULL:
-        while at < c.bound.length:
-            found = <const uint8_t*>memchr(c.bound.data + at, c'\n', c.bound.length - at)
-            end = <uint32_t>(found - c.bound.data)
-            if end - at == length and memcmp(c.bound.data + at, aor, length) == 0:
-                return
-            at = end + 1
-        if at + length + 1 > BOUND_MOST:
+    cdef void* larger
+    while at < c.bound_length:
+        end = <uint32_t>(<uint8_t*>memchr(c.bound + at, c'\n', c.bound_length - at) - c.bound)
+        if end - at == length and memcmp(c.bound + at, aor, length) == 0:
             return
-    larger = buffer_new(t.pool, at + length + 1)
+        at = end + 1
+    if at + length + 1 > BOUND_MOST:
+        return
+    larger = realloc(c.bound, at + length + 1)
     if larger == NULL:
         return
-    if at:
-        memcpy(larger.data, c.bound.data, at)
-    memcpy(larger.data + at, aor, length)
-    larger.data[at + length] = c'\n'
-    larger.length = at + length + 1
-    buffer_release(t.pool, c.bound)
-    c.bound = larger
+    c.bound = <uint8_t*>larger
+    memcpy(c.bound + at, aor, length)
+    c.bound[at + length] = c'\n'
+    c.bound_length = at + length + 1
 
 
 cdef void streams_free(TransportState* t) noexcept nogil:
