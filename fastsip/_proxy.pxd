@@ -165,6 +165,7 @@ cdef struct Target:              # one branch of a response context
     const PlanTarget* order      # what else is different about its request; NULL for nothing
     const uint8_t* uri           # Request-URI in the plan's buffer; NULL: the one that came
     Flow flow                    # next hop
+    Address datagrams            # of one that went by TCP for its size: where it would have gone by UDP
     const uint8_t* path          # Route values to go on by (RFC 3327), NULL for none
     uint32_t uri_length
     uint16_t path_length

@@ -84,6 +84,43 @@ def test_another_domain(peers: tuple[Gateway, Gateway], zones: NameServer) -> No
         until(lambda: f"udp:{one.host}:{one.port} failed" in server.log)
 
 
+def test_large_requests_go_where_dns_has_tcp(peers: tuple[Gateway, Gateway]) -> None:
+    """RFC 3261 18.1.1, RFC 3263 4.1: where a domain has it, at its place; where it has none, by UDP."""
+    one, two = peers
+    with socket.create_server((HOST, 0)) as door:
+        stream = door.getsockname()[1]
+        zones = {
+            "both.example.net": f"_sip._udp SRV 1 1 {one.port} a\n_sip._tcp SRV 1 1 {stream} b\n"
+            f"a A {one.host}\nb A {HOST}\n",
+            "datagrams.example.net": f"_sip._udp SRV 1 1 {two.port} a\na A {two.host}\n",
+        }
+        large = "X-Padding: " + 1300 * "x" + "\r\n"
+        door.settimeout(5)
+        with (
+            NameServer(zones) as nsd,
+            Server(extra=dns(nsd.port), transports=("udp", "tcp")) as server,
+            Phone(server.address) as alice,
+        ):
+
+            def ask(domain: str, headers: str = "") -> None:
+                alice.send(alice.request("MESSAGE", f"sip:carol@{domain}", headers=headers))
+
+            for domain, peer in (("both.example.net", one), ("datagrams.example.net", two)):
+                ask(domain)  # so that it is known where its datagrams go
+                until(lambda peer=peer: len(peer.requests("MESSAGE")) == 1)
+            ask("datagrams.example.net", large)  # and asked for whether it has TCP
+            until(lambda: len(two.requests("MESSAGE")) == 2)
+            ask("datagrams.example.net", large)
+            until(lambda: len(two.requests("MESSAGE")) == 3)
+            ask("both.example.net", large)
+            until(lambda: len(one.requests("MESSAGE")) == 2)
+            ask("both.example.net", large)
+            connection, _ = door.accept()
+            with connection:
+                connection.settimeout(3)
+                assert connection.recv(7) == b"MESSAGE"
+
+
 POLICY = """
 from fastsip.policy import fork, hunt, target
 

@@ -19,19 +19,45 @@ cdef inline Refusal* refusal_of(Proxy* p, const Address* remote) noexcept nogil:
     return &p.refusals[word[0] >> 58]
 
 
-cdef bint leaves_transport_open(const Target* target, const Message* m, const Routing* r) noexcept nogil:
-    # Whether the URI that led to the target names none.
-    cdef const uint8_t* data = target.uri
+cdef bint leaves_transport_open(Proxy* p, const ResponseContext* ctx, const Target* target, const Message* m,
+                                const Routing* r, Flow* flow) noexcept nogil:
+    # Whether the URI that led to the target names none, and the way by TCP then.
+    cdef const uint8_t* data = m.data
+    cdef const Uri* uri = &r.next_hop if r.route_count else &r.target
     cdef Slice text
-    cdef Uri uri
+    cdef Uri own
     if target.order != NULL and (target.order.hop.length or target.order.routes.length):
         return False             # whoever planned it has said how
-    if r.route_count:
-        return r.next_hop.transport == TRANSPORT_UNKNOWN
-    if data == NULL:
-        return r.target.transport == TRANSPORT_UNKNOWN
-    text.start, text.end = 0, <uint16_t>target.uri_length
-    return parse_uri(data, text, &uri) and uri.transport == TRANSPORT_UNKNOWN
+    if not r.route_count and target.uri != NULL:
+        data, uri = target.uri, &own
+        text.start, text.end = 0, <uint16_t>target.uri_length
+        if not parse_uri(data, text, &own):
+            return False
+    if uri.transport != TRANSPORT_UNKNOWN:
+        return False
+    own = uri[0]
+    own.transport = TRANSPORT_TCP
+    if uri.port == 0 and not address_parse(&flow.remote, data + uri.host.start, slice_length(uri.host), 0):
+        return named_stream(p, ctx, target, data, &own, flow)
+    return transport_route(p.transport, &ctx.source, &target.flow.remote, TRANSPORT_TCP, flow)
+
+
+cdef bint named_stream(Proxy* p, const ResponseContext* ctx, const Target* target, const uint8_t* data, const Uri* uri,
+                       Flow* flow) noexcept nogil:
+    # A domain says who has TCP for it, and whether anybody (RFC 3263 4.1). That is asked for meanwhile if it is not known
+    # yet, and tried where the datagrams would go.
+    cdef Names* n = <Names*>p.names
+    cdef const Name* name
+    cdef NameQuestion q
+    if n == NULL or not read_name(p, data, uri_host(data, uri), uri, &n.missed):
+        return False
+    name = name_find(n, n.missed.hash, p.layer.now)
+    if name == NULL:
+        memset(&q, 0, sizeof(q))
+        q.kind = NAME_LOCATE
+        ask_resolver(p, &q)
+        return transport_route(p.transport, &ctx.source, &target.flow.remote, TRANSPORT_TCP, flow)
+    return name.count != 0 and transport_route(p.transport, &ctx.source, &name.servers[0].address, TRANSPORT_TCP, flow)
 
 
 cdef bint takes_stream(Proxy* p, const ResponseContext* ctx, Target* target, const Message* m, const Routing* r,
@@ -40,13 +66,14 @@ cdef bint takes_stream(Proxy* p, const ResponseContext* ctx, Target* target, con
     cdef const Refusal* refusal
     cdef Flow flow
     if (length <= p.settings.udp_max or target.flow.transport != TRANSPORT_UDP
-            or target.large != LARGE_NO or target.flow.reliable & FLOW_REGISTERED or not leaves_transport_open(target, m, r)):
+            or target.large != LARGE_NO or flow_is_fixed(&target.flow)):
         return False
-    refusal = refusal_of(p, &target.flow.remote)
-    if p.layer.now < refusal.until and address_equal(&refusal.remote, &target.flow.remote):
+    if not leaves_transport_open(p, ctx, target, m, r, &flow):
         return False
-    if not transport_route(p.transport, &ctx.source, &target.flow.remote, TRANSPORT_TCP, &flow):
+    refusal = refusal_of(p, &flow.remote)
+    if p.layer.now < refusal.until and address_equal(&refusal.remote, &flow.remote):
         return False
+    target.datagrams = target.flow.remote
     target.flow = flow
     target.large = LARGE_STREAM
     return True
@@ -64,7 +91,7 @@ cdef bint back_to_datagrams(Proxy* p, ResponseContext* ctx, Target* target) noex
     refusal = refusal_of(p, &target.flow.remote)
     refusal.remote = target.flow.remote
     refusal.until = p.layer.now + LARGE_MEMORY
-    if not transport_route(p.transport, &ctx.source, &target.flow.remote, TRANSPORT_UDP, &flow):
+    if not transport_route(p.transport, &ctx.source, &target.datagrams, TRANSPORT_UDP, &flow):
         return False
     m = reopen(p, ctx, &r)
     if m == NULL:
