@@ -32,6 +32,7 @@
     F(int, SSL_CTX_use_PrivateKey_file, (void *, const char *, int)) \
     F(int, SSL_CTX_check_private_key, (const void *)) \
     F(void, SSL_CTX_set_default_passwd_cb, (void *, void *)) \
+    F(void, SSL_CTX_set_default_passwd_cb_userdata, (void *, void *)) \
     F(int, SSL_CTX_set_cipher_list, (void *, const char *)) \
     F(int, SSL_CTX_set_ciphersuites, (void *, const char *)) \
     F(int, SSL_CTX_set_session_id_context, (void *, const uint8_t *, unsigned)) \
@@ -223,8 +224,10 @@ static inline int libssl_open(Libssl *ssl, const char *path) {
     return 1;
 }
 
-static int no_password(char *out, int size, int writing, void *data) {
-    (void)out, (void)size, (void)writing, (void)data;
+/* `asked`, if not NULL, is an int that says whether there was a question. */
+static int no_password(char *out, int size, int writing, void *asked) {
+    (void)out, (void)size, (void)writing;
+    if (asked) *(int *)asked = 1;
     return -1;
 }
 

@@ -58,9 +58,20 @@ class _Setup(Protocol):
     def ticket_lifetime(self) -> int:
         """Seconds, after which keys change too."""
 
+class SetupError(ValueError):
+    """A file that cannot be used."""
+
+    def __init__(self, key: str, text: str, index: int = 0) -> None: ...
+    key: str
+    """ "certificate", "key" or "ca_file"."""
+    text: str
+    """What is wrong, with the file's name."""
+    index: int
+    """Of the certificate."""
+
 class TlsContexts:
-    """Certificates and rules for connections. ValueError if files or settings are wrong, and says which;
-    RuntimeError if there is no libssl."""
+    """Certificates and rules for connections. SetupError if a file is wrong, ValueError if another setting is, and says
+    which; RuntimeError if there is no libssl."""
 
     def __init__(self, setup: _Setup) -> None: ...
     def reload(self, setup: _Setup) -> None:

@@ -401,10 +401,11 @@ def test_a_wrong_setup_says_what_is_wrong(ca: Authority, tmp_path: Path) -> None
     junk = tmp_path / "junk.pem"
     junk.write_text("no certificate")
     wrong = [
-        (Setup([(str(junk), good[1])]), f"certificate {junk}: "),
+        (Setup([(str(junk), good[1])]), f"certificate: {junk}: "),
         (Setup([(good[0], "/nowhere.key")]), "key: cannot read /nowhere.key: No such file"),
-        (Setup([(good[0], other[1])]), "key values mismatch"),
-        (Setup(ca_file=str(junk)), f"ca_file {junk}"),
+        (Setup([(good[0], other[1])]), f"key: {other[1]} is not that of {good[0]}"),
+        (Setup([(good[0], str(junk))]), f"key: {junk} is no private key that can be used"),
+        (Setup(ca_file=str(junk)), f"ca_file: {junk}: "),
         (Setup(ciphers="NONSENSE"), "ciphers = 'NONSENSE': no cipher match"),
         (Setup(suites="NONSENSE"), "suites = 'NONSENSE'"),
         (Setup(minimum="1.1"), "minimum = '1.1': expected one of 1.2, 1.3"),
@@ -431,7 +432,7 @@ def test_a_key_with_a_password_is_refused_and_nobody_is_asked(ca: Authority, tmp
             serialization.BestAvailableEncryption(b"secret"),
         )
     )
-    with pytest.raises(ValueError, match=f"key {locked}"):
+    with pytest.raises(ValueError, match=f"key: {locked} is encrypted: a key without a passphrase is needed"):
         TlsContexts(Setup([(chain, str(locked))]))
 
 

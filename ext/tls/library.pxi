@@ -18,6 +18,7 @@ cdef extern from "libssl.h" nogil:
         int (*SSL_CTX_use_PrivateKey_file)(void* context, const char* file, int kind) noexcept nogil
         int (*SSL_CTX_check_private_key)(const void* context) noexcept nogil
         void (*SSL_CTX_set_default_passwd_cb)(void* context, void* callback) noexcept nogil
+        void (*SSL_CTX_set_default_passwd_cb_userdata)(void* context, void* data) noexcept nogil
         int (*SSL_CTX_set_cipher_list)(void* context, const char* list) noexcept nogil
         int (*SSL_CTX_set_ciphersuites)(void* context, const char* list) noexcept nogil
         int (*SSL_CTX_set_session_id_context)(void* context, const uint8_t* text, unsigned int length) noexcept nogil
@@ -88,7 +89,7 @@ cdef extern from "libssl.h" nogil:
 
     int libssl_open(Libssl* ssl, const char* path) noexcept
     int wire_attach(Wire* wire, void* ssl) noexcept
-    int no_password(char* out, int size, int writing, void* data) noexcept
+    int no_password(char* out, int size, int writing, void* asked) noexcept
     void names_free(Names* names) noexcept
     uint32_t names_get(const Names* names, uint32_t index, const uint8_t** name) noexcept
     int names_have(const Names* names, const uint8_t* text, size_t length) noexcept

@@ -6,6 +6,15 @@ MINIMUM = {"1.2": TLS_1_2, "1.3": TLS_1_3}
 VERIFY = {"no": VERIFY_NONE, "ask": VERIFY_PEER, "require": VERIFY_REQUIRED}
 
 
+class SetupError(ValueError):
+    key = text = ""
+    index = 0
+
+    def __init__(self, str key, str text, index=0):
+        super().__init__(f"{key}: {text}")
+        self.key, self.text, self.index = key, text, index
+
+
 cdef str trouble():
     # What libssl has to say about what just failed.
     cdef unsigned long code = libssl.ERR_get_error()
@@ -20,12 +29,12 @@ cdef int fits(bint fine, str what) except -1:
     return 0
 
 
-cdef int readable(str path, str what) except -1:
+cdef int readable(str path, str what, index=0) except -1:
     try:
         with open(path, "rb"):
             return 0
     except OSError as error:
-        raise ValueError(f"{what}: cannot read {path}: {error.strerror}") from None
+        raise SetupError(what, f"cannot read {path}: {error.strerror}", index) from None
 
 
 cdef void* new_context(object setup) except NULL:
@@ -51,39 +60,47 @@ cdef void* new_context(object setup) except NULL:
         raise
 
 
-cdef int use_certificate(void* context, str chain, str key) except -1:
-    readable(chain, "certificate")
-    readable(key, "key")
-    fits(libssl.SSL_CTX_use_certificate_chain_file(context, os.fsencode(chain)), f"certificate {chain}")
-    fits(libssl.SSL_CTX_use_PrivateKey_file(context, os.fsencode(key), FILE_PEM), f"key {key}")
-    fits(libssl.SSL_CTX_check_private_key(context), f"key {key} is not that of {chain}")
+cdef int use_certificate(void* context, object setup, uint32_t index) except -1:
+    # The key first: once there is a certificate, another one's key is refused as if it were none.
+    cdef str chain, key
+    cdef int encrypted = 0, fine
+    chain, key = setup.certificates[index]
+    readable(chain, "certificate", index)
+    readable(key, "key", index)
+    libssl.SSL_CTX_set_default_passwd_cb_userdata(context, &encrypted)
+    fine = libssl.SSL_CTX_use_PrivateKey_file(context, os.fsencode(key), FILE_PEM)
+    libssl.SSL_CTX_set_default_passwd_cb_userdata(context, NULL)
+    if not fine:
+        raise SetupError("key", f"{key} is encrypted: a key without a passphrase is needed" if encrypted else
+                         f"{key} is no private key that can be used", index)
+    if not libssl.SSL_CTX_use_certificate_chain_file(context, os.fsencode(chain)):
+        raise SetupError("certificate", f"{chain}: {trouble()}", index)
+    if not libssl.SSL_CTX_check_private_key(context):
+        raise SetupError("key", f"{key} is not that of {chain}", index)
     return 0
 
 
 cdef int build_client(TlsSet* one, object setup) except -1:
-    cdef str chain, key
     one.client = new_context(setup)
     if setup.ca_file:
         readable(setup.ca_file, "ca_file")
-        fits(libssl.SSL_CTX_load_verify_locations(one.client, os.fsencode(setup.ca_file), NULL), f"ca_file {setup.ca_file}")
+        if not libssl.SSL_CTX_load_verify_locations(one.client, os.fsencode(setup.ca_file), NULL):
+            raise SetupError("ca_file", f"{setup.ca_file}: {trouble()}")
     else:
         libssl.SSL_CTX_set_default_verify_paths(one.client)
     libssl.SSL_CTX_set_verify(one.client, VERIFY_PEER if one.verify_server else VERIFY_NONE, NULL)
     libssl.SSL_CTX_ctrl(one.client, CTRL_SESSION_CACHE, SESSIONS_CLIENT_OURS, NULL)
     libssl.SSL_CTX_sess_set_new_cb(one.client, <void*>on_session)
     if setup.certificates:
-        chain, key = setup.certificates[0]
-        use_certificate(one.client, chain, key)
+        use_certificate(one.client, setup, 0)
     return 0
 
 
 cdef int build_server(TlsSet* one, uint32_t index, object setup, bytes policy) except -1:
-    cdef str chain, key
     cdef void* context = new_context(setup)
     cdef void* names
     one.servers[index] = context
-    chain, key = setup.certificates[index]
-    use_certificate(context, chain, key)
+    use_certificate(context, setup, index)
     if not certificate_names(&libssl, libssl.SSL_CTX_get0_certificate(context), 1, &one.hosts[index]):
         raise MemoryError
     libssl.SSL_CTX_set_verify(context, VERIFY[setup.verify_client], NULL)

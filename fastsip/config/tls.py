@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastsip._tls import TlsContexts
+from fastsip._tls import SetupError, TlsContexts
 from fastsip.launch import TlsSetup
 
 from .reading import Reader
@@ -13,9 +13,7 @@ from .schema import Tables, Tls
 
 def tls_setup(table: Tls, folder: str, secret: bytes) -> TlsSetup | None:
     """None without certificates. Files are relative to `folder`."""
-    pairs = [(one.certificate, one.key) for one in table.certificates]
-    if table.certificate is not None and table.key is not None:
-        pairs.insert(0, (table.certificate, table.key))
+    pairs = [(chain, key) for _, chain, key in _pairs(table)]
     if not pairs:
         return None
     here = Path(folder)
@@ -30,6 +28,14 @@ def tls_setup(table: Tls, folder: str, secret: bytes) -> TlsSetup | None:
         tickets=table.tickets,
         ticket_secret=secret,
     )
+
+
+def _pairs(table: Tls) -> list[tuple[str, str, str]]:
+    """The table where they stand, certificate, key."""
+    pairs = [(f"tls.certificates[{at}]", one.certificate, one.key) for at, one in enumerate(table.certificates)]
+    if table.certificate is not None and table.key is not None:
+        pairs.insert(0, ("tls", table.certificate, table.key))
+    return pairs
 
 
 def check(reader: Reader, tables: Tables, folder: str) -> None:
@@ -51,5 +57,15 @@ def check(reader: Reader, tables: Tables, folder: str) -> None:
         return
     try:
         TlsContexts(setup)
+    except SetupError as error:
+        _wrong_file(reader, table, error)
     except (ValueError, RuntimeError) as error:
         reader.problem("tls", str(error))
+
+
+def _wrong_file(reader: Reader, table: Tls, error: SetupError) -> None:
+    if error.key == "ca_file":
+        reader.problem("tls.ca_file", error.text, value=table.ca_file)
+        return
+    where, chain, key = _pairs(table)[error.index]
+    reader.problem(f"{where}.{error.key}", error.text, value=chain if error.key == "certificate" else key)

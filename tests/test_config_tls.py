@@ -1,0 +1,66 @@
+"""Mistakes in the `tls` table: which file cannot be used and why, and what does not go together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from certificates import Authority
+from cryptography.hazmat.primitives import serialization
+from test_config import wrong
+
+LISTEN = '[server]\nlisten = ["tls:127.0.0.1:5061"]\n'
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def files(ca: Authority, tmp_path: Path) -> Path:
+    """With a certificate and its key, and keys of other kinds, beside the configuration."""
+    chain, key = map(Path, ca.sign("example.com"))
+    (tmp_path / "c.pem").write_bytes(chain.read_bytes())
+    (tmp_path / "k.pem").write_bytes(key.read_bytes())
+    (tmp_path / "other.pem").write_bytes(Path(ca.sign("example.net")[1]).read_bytes())
+    (tmp_path / "junk.pem").write_text("junk\n")
+    private = serialization.load_pem_private_key(key.read_bytes(), None)
+    for name, form in (
+        ("locked.pem", serialization.PrivateFormat.PKCS8),
+        ("old.pem", serialization.PrivateFormat.TraditionalOpenSSL),
+    ):
+        secret = serialization.BestAvailableEncryption(b"secret")
+        (tmp_path / name).write_bytes(private.private_bytes(serialization.Encoding.PEM, form, secret))
+    return tmp_path
+
+
+def pair(certificate: str, key: str) -> str:
+    return f'certificate = "{certificate}"\nkey = "{key}"\n'
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "what", "text"),
+    [
+        ("c.pem", "locked.pem", "key", "locked.pem is encrypted: a key without a passphrase is needed"),
+        ("c.pem", "old.pem", "key", "old.pem is encrypted: a key without a passphrase is needed"),
+        ("c.pem", "junk.pem", "key", "junk.pem is no private key that can be used"),
+        ("c.pem", "c.pem", "key", "c.pem is no private key that can be used"),
+        ("c.pem", "other.pem", "key", "other.pem is not that of c.pem"),
+        ("c.pem", "nowhere.pem", "key", "cannot read nowhere.pem: No such file or directory"),
+        ("k.pem", "k.pem", "certificate", "k.pem: no start line"),
+    ],
+)
+def test_a_file_that_cannot_be_used(files: Path, certificate: str, key: str, what: str, text: str) -> None:
+    value = key if what == "key" else certificate
+    one = f"[tls]\n{pair(certificate, key)}"
+    line = 5 if what == "key" else 4
+    assert wrong(files, LISTEN + one) == [f'fastsip.toml:{line}: tls.{what} = "{value}": {text}']
+    several = f"[tls]\n{pair('c.pem', 'k.pem')}[[tls.certificates]]\n{pair(certificate, key)}"
+    line += 3
+    assert wrong(files, LISTEN + several) == [f'fastsip.toml:{line}: tls.certificates[0].{what} = "{value}": {text}']
+
+
+def test_nobody_to_believe(files: Path) -> None:
+    found = wrong(files, f'{LISTEN}[tls]\n{pair("c.pem", "k.pem")}ca_file = "junk.pem"')
+    assert found == ['fastsip.toml:6: tls.ca_file = "junk.pem": junk.pem: no certificate or crl found']
