@@ -76,6 +76,7 @@
     F(void, X509_free, (void *)) \
     F(void *, X509_get_ext_d2i, (const void *, int, int *, int *)) \
     F(void *, X509_get_subject_name, (const void *)) \
+    F(const void *, X509_get0_notBefore, (const void *)) \
     F(const void *, X509_get0_notAfter, (const void *)) \
     F(int, ASN1_TIME_to_tm, (const void *, struct tm *)) \
     F(int, X509_NAME_get_index_by_NID, (void *, int, int)) \
@@ -346,10 +347,19 @@ static inline int certificate_names(const Libssl *ssl, const void *certificate, 
     return fine;
 }
 
-/* When it expires, in Unix seconds; 0 if that cannot be read. */
+/* In Unix seconds; 0 if it cannot be read. */
+static inline int64_t certificate_time(const Libssl *ssl, const void *time) {
+    struct tm at;
+    return ssl->ASN1_TIME_to_tm(time, &at) ? (int64_t)timegm(&at) : 0;
+}
+
+/* From when on it is valid, and when it expires. */
+static inline int64_t certificate_begin(const Libssl *ssl, const void *certificate) {
+    return certificate_time(ssl, ssl->X509_get0_notBefore(certificate));
+}
+
 static inline int64_t certificate_end(const Libssl *ssl, const void *certificate) {
-    struct tm end;
-    return ssl->ASN1_TIME_to_tm(ssl->X509_get0_notAfter(certificate), &end) ? (int64_t)timegm(&end) : 0;
+    return certificate_time(ssl, ssl->X509_get0_notAfter(certificate));
 }
 
 /* --- keys of session tickets ------------------------------------------------------------------------------------------

@@ -80,8 +80,8 @@ class TlsContexts:
     def live(self) -> int:
         """Connections that are not freed."""
     @property
-    def certificates(self) -> list[tuple[list[str], int]]:
-        """Of the servers: what each is for, and when it expires, in Unix seconds."""
+    def certificates(self) -> list[tuple[list[str], int, int]]:
+        """Of the servers: what each is for, from when on, and when it expires, in Unix seconds."""
     def accept(self, fd: int) -> Connection: ...
     def connect(self, fd: int, server_name: str | None = None) -> Connection: ...
 

@@ -75,12 +75,18 @@ class Authority:
         )
 
     def sign(
-        self, *names: str, common: str = "", expired: bool = False, usages: Sequence[str] = ("server", "client")
+        self,
+        *names: str,
+        common: str = "",
+        expired: bool = False,
+        early: bool = False,
+        usages: Sequence[str] = ("server", "client"),
     ) -> Pair:
-        """A certificate with these subjectAltNames, none at all without any; `common` is its common name."""
+        """A certificate with these subjectAltNames, none at all without any; `common` is its common name. An `early`
+        one is valid from tomorrow on."""
         self._made += 1
         key = _key(self._made)
-        begins, ends = (-9 * DAY, -DAY) if expired else (-DAY, 365 * DAY)
+        begins, ends = (-9 * DAY, -DAY) if expired else (DAY if early else -DAY, 365 * DAY)
         oids = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
         builder = self._builder(_name(common), key.public_key(), begins, ends)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

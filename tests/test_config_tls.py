@@ -1,13 +1,20 @@
-"""Mistakes in the `tls` table: which file cannot be used and why, and what does not go together."""
+"""Mistakes in the `tls` table: which file cannot be used and why, which certificate is out of date, and what does not go
+together."""
 
 from __future__ import annotations
 
+import re
+import ssl
+import time
 from pathlib import Path
 
 import pytest
 from certificates import Authority
 from cryptography.hazmat.primitives import serialization
+from stream_kit import StreamServer, secure
 from test_config import wrong
+
+from fastsip.config import load
 
 LISTEN = '[server]\nlisten = ["tls:127.0.0.1:5061"]\n'
 
@@ -64,3 +71,28 @@ def test_a_file_that_cannot_be_used(files: Path, certificate: str, key: str, wha
 def test_nobody_to_believe(files: Path) -> None:
     found = wrong(files, f'{LISTEN}[tls]\n{pair("c.pem", "k.pem")}ca_file = "junk.pem"')
     assert found == ['fastsip.toml:6: tls.ca_file = "junk.pem": junk.pem: no certificate or crl found']
+
+
+def test_certificates_that_others_refuse(ca: Authority, tmp_path: Path) -> None:
+    good, old, early = ca.sign("a.example"), ca.sign("b.example", expired=True), ca.sign("c.example", early=True)
+    file = tmp_path / "fastsip.toml"
+    file.write_text(
+        f"{LISTEN}[tls]\n{pair(*old)}[[tls.certificates]]\n{pair(*good)}[[tls.certificates]]\n{pair(*early)}"
+    )
+    first, second = load(file).warnings
+    day, hence = (time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * 86400)) for days in (-1, 1))
+    at = r"\d\d:\d\d UTC: others refuse it"
+    assert re.fullmatch(rf'{file}:4: warning: tls.certificate = ".*": expired on {day} {at}', str(first))
+    where = rf"{file}:10: warning: tls.certificates\[1\].certificate"
+    assert re.fullmatch(rf'{where} = ".*": not valid before {hence} {at}', str(second))
+
+
+def test_an_expired_certificate_is_served_and_the_log_says_so(ca: Authority) -> None:
+    chain, key = ca.sign("example.com", expired=True)
+    said = "warning: tls.certificate = .*: expired on "
+    with StreamServer(ca, {"certificate": chain, "key": key}, workers=1) as server:
+        assert len(re.findall(said, server.log)) == 1
+        server.ctl("reload")
+        assert len(re.findall(said, server.log)) == 2
+        with pytest.raises(ssl.SSLCertVerificationError, match="certificate has expired"):
+            secure(server)

@@ -39,10 +39,15 @@ cdef class TlsContexts:
     @property
     def certificates(self):
         cdef TlsSet* one = set_borrow(self.store)
+        cdef const void* certificate
         cdef uint32_t i
+        found = []
         try:
-            return [(names_of(&one.hosts[i]), certificate_end(&libssl, libssl.SSL_CTX_get0_certificate(one.servers[i])))
-                    for i in range(one.count)]
+            for i in range(one.count):
+                certificate = libssl.SSL_CTX_get0_certificate(one.servers[i])
+                found.append((names_of(&one.hosts[i]), certificate_begin(&libssl, certificate),
+                              certificate_end(&libssl, certificate)))
+            return found
         finally:
             set_give_back(one)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fastsip._tls import SetupError, TlsContexts
@@ -56,11 +58,27 @@ def check(reader: Reader, tables: Tables, folder: str) -> None:
     if setup is None:
         return
     try:
-        TlsContexts(setup)
+        contexts = TlsContexts(setup)
     except SetupError as error:
         _wrong_file(reader, table, error)
     except (ValueError, RuntimeError) as error:
         reader.problem("tls", str(error))
+    else:
+        _outside_its_time(reader, table, contexts)
+
+
+def _outside_its_time(reader: Reader, table: Tls, contexts: TlsContexts) -> None:
+    """Warn of certificates that others refuse by now, or still."""
+    now = time.time()
+    for (where, chain, _key), (_names, begins, ends) in zip(_pairs(table), contexts.certificates, strict=True):
+        if now < begins:
+            reader.warn(f"{where}.certificate", f"not valid before {_day(begins)}: others refuse it", value=chain)
+        elif 0 < ends < now:
+            reader.warn(f"{where}.certificate", f"expired on {_day(ends)}: others refuse it", value=chain)
+
+
+def _day(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _wrong_file(reader: Reader, table: Tls, error: SetupError) -> None:
