@@ -53,7 +53,21 @@ MISTAKES = {
     ),
     "listen role": (
         '[server]\nlisten = [{ bind = "udp:127.0.0.1:5060", role = "redirect" }]',
-        '(and in it role = "stateless" or "proxy")',
+        'fastsip.toml:2: server.listen[0].role = "redirect": expected "proxy" or "stateless"',
+    ),
+    "advertise": (
+        '[server]\nlisten = ["udp:127.0.0.1:5060", { bind = "udp:[::1]:5060", advertise = "2001:db8::1" }]',
+        'fastsip.toml:2: server.listen[1].advertise = "2001:db8::1": expected an address or a name others reach this '
+        'server at, with or without a port, such as "203.0.113.9", "sip.example.com" or "[2001:db8::9]:5060", IPv6 in '
+        "brackets",
+    ),
+    "advertise port": (
+        '[[server.listen]]\nbind = "udp:127.0.0.1:5060"\nadvertise = "192.0.2.1:0"',
+        'fastsip.toml:3: server.listen[0].advertise = "192.0.2.1:0": expected an address or a name',
+    ),
+    "advertise number": (
+        '[server]\nlisten = { bind = "udp:127.0.0.1:5060", advertise = 5060 }',
+        "fastsip.toml:2: server.listen[0].advertise = 5060: expected an address or a name",
     ),
     "name server": (
         '[dns]\nservers = "ns.example.com"',

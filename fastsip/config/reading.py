@@ -18,7 +18,7 @@ import msgspec
 
 from .document import Document
 from .problems import ABSENT, Problem
-from .values import Listen, Value
+from .values import Listen, PartError, Value
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -99,6 +99,9 @@ class Reader:
             text = str(error)
             path = at[1] if (at := _PATH.search(text)) else ""
             bad, full = _inside(raw, path)
+            if isinstance(part := error.__cause__, PartError):
+                self.problem(f"{key}{full}.{part.key}", f"expected {part.allowed}", value=part.value)
+                return None
             self.problem(key + full, f"expected {_allowed(hint, deep=bool(full))}", value=bad)
             return None
 

@@ -18,6 +18,14 @@ _URI = re.compile(r"(?:sips?:[^\s<>\"]+|tel:[0-9+*#][^\s<>\"]*)", re.IGNORECASE)
 _USERNAME = re.compile(r"[^\s\x00-\x1f\x7f:@<>\"]+")
 
 
+class PartError(ValueError):
+    """One key of a table that stands for a value is wrong, and the rest is not what is to be said."""
+
+    def __init__(self, key: str, value: object, allowed: str) -> None:
+        super().__init__(key)
+        self.key, self.value, self.allowed = key, value, allowed
+
+
 class Value(str):
     """A string that has been checked; `of` makes one from what the file says."""
 
@@ -161,8 +169,8 @@ class Username(Value):
 class Advertised(Value):
     __slots__ = ()
     ALLOWED = (
-        'an address or a name others reach this server at, such as "203.0.113.9", "[2001:db8::9]:5060" or '
-        '"sip.example.com"'
+        'an address or a name others reach this server at, with or without a port, such as "203.0.113.9", '
+        '"sip.example.com" or "[2001:db8::9]:5060", IPv6 in brackets'
     )
 
     @staticmethod
@@ -203,17 +211,21 @@ class Listen:
 
     @classmethod
     def of(cls, raw: object) -> Listen:
-        """From "udp:host:port" or a table with `bind`, `advertise` and `role`; raises ValueError if it is neither."""
+        """From "udp:host:port" or a table with `bind`, `advertise` and `role`; raises ValueError if it is neither,
+        PartError if one of the last two is wrong."""
         advertise: str | None = None
         role = "proxy"
         if isinstance(raw, dict):
             if not raw.keys() <= {"bind", "advertise", "role"} or "bind" not in raw:
                 raise ValueError
             if "advertise" in raw:
-                advertise = str(Advertised.of(raw["advertise"]))
+                try:
+                    advertise = str(Advertised.of(raw["advertise"]))
+                except ValueError:
+                    raise PartError("advertise", raw["advertise"], Advertised.ALLOWED) from None
             role = raw.get("role", role)
             if role not in cls.ROLES:
-                raise ValueError
+                raise PartError("role", role, " or ".join(f'"{one}"' for one in cls.ROLES))
             raw = raw["bind"]
         if not isinstance(raw, str):
             raise ValueError
