@@ -1,5 +1,5 @@
-"""Mistakes in the `tls` table: which file cannot be used and why, which certificate is out of date, and what does not go
-together."""
+"""Mistakes in the `tls` table: which file cannot be used and why, which certificate is out of date, and what does not
+go together."""
 
 from __future__ import annotations
 
@@ -96,3 +96,22 @@ def test_an_expired_certificate_is_served_and_the_log_says_so(ca: Authority) -> 
         assert len(re.findall(said, server.log)) == 2
         with pytest.raises(ssl.SSLCertVerificationError, match="certificate has expired"):
             secure(server)
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ('[[tls.certificates]]\ncertificate = "c.pem"', '3: tls.certificates[0]: "key" is missing: a path'),
+        ('[tls]\ncertificate = "c.pem"\nkey = 5', "5: tls.key = 5: expected a path"),
+        ("[tls]\ncertificates = 5", "4: tls.certificates = 5: expected tables [[tls.certificates]]"),
+        ('[tls]\nkey = "k.pem"', "4: tls.key: expected tls.certificate beside it"),
+        (
+            "[tls]\ncertificates = []",
+            "2: server.listen[0]: tls:127.0.0.1:5061 needs a certificate: tls.certificate and tls.key, or "
+            "tls.certificates",
+        ),
+    ],
+)
+def test_one_mistake_is_one_message(tmp_path: Path, table: str, text: str) -> None:
+    """Whoever wrote half a certificate is not told that there is none."""
+    assert wrong(tmp_path, LISTEN + table) == [f"fastsip.toml:{text}"]

@@ -40,6 +40,10 @@ class Reader:
     def problem(self, key: str, text: str, value: object = ABSENT) -> None:
         self.problems.append(Problem(self.document.name, self.document.line(key), key, text, value))
 
+    def complained(self, *keys: str) -> bool:
+        """Whether something is wrong with one of these keys, or within them."""
+        return any(re.split(r"\[", problem.key, maxsplit=1)[0] in keys for problem in self.problems)
+
     def table(self, cls: type[S], raw: object, key: str = "") -> S | None:
         """The struct for one table, or None if it is too wrong to make one. Wrong keys are reported and left out."""
         if not isinstance(raw, dict):

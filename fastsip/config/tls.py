@@ -43,6 +43,8 @@ def _pairs(table: Tls) -> list[tuple[str, str, str]]:
 def check(reader: Reader, tables: Tables, folder: str) -> None:
     """Report what does not go together, and files that cannot be used."""
     table = tables.tls
+    if reader.complained("tls.certificate", "tls.certificates", "tls.key"):
+        return  # and who needs one is not told that there is none
     if (table.certificate is None) != (table.key is None):
         missing, there = ("key", "certificate") if table.key is None else ("certificate", "key")
         reader.problem(f"tls.{there}", f"expected tls.{missing} beside it")
