@@ -73,6 +73,13 @@ def test_nobody_to_believe(files: Path) -> None:
     assert found == ['fastsip.toml:6: tls.ca_file = "junk.pem": junk.pem: no certificate or crl found']
 
 
+def test_nobody_is_asked_to_come_back_who_proved_nothing(tmp_path: Path) -> None:
+    table = "[tls]\nalias = true\nverify_server = "
+    assert wrong(tmp_path, f"{table}true") == []
+    [found] = wrong(tmp_path, f"{table}false")
+    assert found.startswith("fastsip.toml:2: tls.alias = true: expected tls.verify_server = true beside it: ")
+
+
 def test_certificates_that_others_refuse(ca: Authority, tmp_path: Path) -> None:
     good, old, early = ca.sign("a.example"), ca.sign("b.example", expired=True), ca.sign("c.example", early=True)
     file = tmp_path / "fastsip.toml"

@@ -43,6 +43,13 @@ def _pairs(table: Tls) -> list[tuple[str, str, str]]:
 def check(reader: Reader, tables: Tables, folder: str) -> None:
     """Report what does not go together, and files that cannot be used."""
     table = tables.tls
+    if table.alias and not table.verify_server:
+        reader.problem(
+            "tls.alias",
+            "expected tls.verify_server = true beside it: others are asked to send requests back by our connections, "
+            "and nobody would know who they are",
+            value=True,
+        )
     if reader.complained("tls.certificate", "tls.certificates", "tls.key"):
         return  # and who needs one is not told that there is none
     if (table.certificate is None) != (table.key is None):
