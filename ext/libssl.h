@@ -79,6 +79,7 @@
     F(const void *, X509_get0_notBefore, (const void *)) \
     F(const void *, X509_get0_notAfter, (const void *)) \
     F(int, ASN1_TIME_to_tm, (const void *, struct tm *)) \
+    F(int, X509_check_purpose, (void *, int, int)) \
     F(int, X509_NAME_get_index_by_NID, (void *, int, int)) \
     F(void *, X509_NAME_get_entry, (const void *, int)) \
     F(void *, X509_NAME_ENTRY_get_data, (const void *)) \
@@ -345,6 +346,12 @@ static inline int certificate_names(const Libssl *ssl, const void *certificate, 
         if (value) fine &= names_add(names, ssl->ASN1_STRING_get0_data(value), (size_t)ssl->ASN1_STRING_length(value));
     }
     return fine;
+}
+
+/* Whether a server may show it: what a client asks of one. */
+static inline int certificate_serves(const Libssl *ssl, void *certificate) {
+    enum { TLS_SERVER = 2, NO_AUTHORITY = 0 };
+    return ssl->X509_check_purpose(certificate, TLS_SERVER, NO_AUTHORITY) == 1;
 }
 
 /* In Unix seconds; 0 if it cannot be read. */

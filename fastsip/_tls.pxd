@@ -49,6 +49,7 @@ cdef const char* tls_reason(Tls* tls) noexcept nogil     # why it failed, "" if 
 cdef bint tls_peer_is(Tls* tls, const uint8_t* domain, uint32_t length) noexcept nogil
 cdef uint32_t tls_peer_name(Tls* tls, uint32_t index, const uint8_t** name) noexcept nogil    # its length; 0 after the last
 cdef bint tls_peer_verified(Tls* tls) noexcept nogil
+cdef bint tls_peer_serves(Tls* tls) noexcept nogil       # verified, and good for a server too
 cdef bint tls_resumed(Tls* tls) noexcept nogil
 cdef uint64_t tls_live(TlsStore* store) noexcept nogil   # connections not yet freed
 

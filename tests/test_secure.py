@@ -299,3 +299,49 @@ def test_a_contact_of_the_other_family_is_connected_to(server: StreamServer) -> 
         with peer:
             assert address[0] == "::1"
             assert peer.recv(65536).split(b"\r\n")[1].startswith(f"Via: SIP/2.0/TCP [::1]:{server.six};".encode())  # type: ignore[attr-defined]
+
+
+def say_alias(one: StreamPhone, port: int) -> None:
+    """Offer its connection for requests to where it listens (RFC 5923)."""
+    asked = one.request("OPTIONS", f"sip:{DOMAIN}")
+    one.send(re.sub(rb"Via: SIP/2.0/TLS [^;]+;", f"Via: SIP/2.0/TLS {one.host}:{port};alias;".encode(), asked, count=1))
+    one.expect("200")
+
+
+def is_asked(caller: StreamPhone, one: StreamPhone, port: int) -> bool:
+    """Whether a request to who listens there comes by that connection."""
+    caller.send(caller.request("OPTIONS", f"sip:x@{one.host}:{port};transport=tls"))
+    if (came := one.receive(0.5)) is not None:
+        one.respond(came, 200)
+    answer = caller.receive(5)
+    assert answer and answer.name == ("200" if came else "500")
+    return came is not None
+
+
+def client(server: StreamServer, authority: Authority, *usages: str) -> StreamPhone:
+    """Whose certificate is for its address."""
+    context = trusting(server)
+    context.load_cert_chain(*authority.sign("127.0.0.1", usages=usages))
+    return SecurePhone((server.host, server.secure_port), "x", context=context)
+
+
+def test_aliases(authority: Authority) -> None:
+    """They are worth what a connection to the same certificate would be, and the last one of a connection counts."""
+    first, second = free_port("127.0.0.1"), free_port("127.0.0.1")
+    with (
+        StreamServer(authority, {"verify_client": "ask"}, domains=[DOMAIN], trusted=LOOPBACK) as server,
+        plain(server, "carol") as carol,
+    ):
+        with client(server, authority, "client") as one:
+            say_alias(one, first)
+            assert not is_asked(carol, one, first)
+        with client(server, authority, "client", "server") as one:
+            say_alias(one, first)
+            assert is_asked(carol, one, first) and not is_asked(carol, one, second)
+            say_alias(one, second)
+            assert is_asked(carol, one, second) and not is_asked(carol, one, first)
+            say_alias(one, second)
+            assert is_asked(carol, one, second)
+        for port in (first, second):
+            carol.send(carol.request("OPTIONS", f"sip:x@127.0.0.1:{port};transport=tls"))
+            carol.expect("500")

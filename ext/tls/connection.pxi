@@ -11,6 +11,7 @@ cdef struct Tls:
     bint failed
     bint more                # tls_read would find something though the socket has nothing
     bint verified
+    bint serves              # that certificate is good for a server too
     Names names
     uint32_t name_length
     char* name               # of the server, lower case, with a NUL; NULL for a server, or none was asked for
@@ -188,6 +189,7 @@ cdef bint know_peer(Tls* tls) noexcept nogil:
     if certificate != NULL:
         if libssl.SSL_get_verify_result(tls.ssl) == 0:
             tls.verified = True
+            tls.serves = certificate_serves(&libssl, certificate)
             fine = certificate_names(&libssl, certificate, 0, &tls.names)
         libssl.X509_free(certificate)
     if not fine:
@@ -290,6 +292,10 @@ cdef uint32_t tls_peer_name(Tls* tls, uint32_t index, const uint8_t** name) noex
 
 cdef bint tls_peer_verified(Tls* tls) noexcept nogil:
     return tls.verified
+
+
+cdef bint tls_peer_serves(Tls* tls) noexcept nogil:
+    return tls.serves
 
 
 cdef bint tls_resumed(Tls* tls) noexcept nogil:

@@ -94,6 +94,7 @@ cdef extern from "libssl.h" nogil:
     uint32_t names_get(const Names* names, uint32_t index, const uint8_t** name) noexcept
     int names_have(const Names* names, const uint8_t* text, size_t length) noexcept
     int certificate_names(const Libssl* ssl, const void* certificate, int all, Names* names) noexcept
+    int certificate_serves(const Libssl* ssl, void* certificate) noexcept
     int64_t certificate_begin(const Libssl* ssl, const void* certificate) noexcept
     int64_t certificate_end(const Libssl* ssl, const void* certificate) noexcept
     int ticket_key(const Libssl* ssl, const uint8_t* secret, uint32_t length, uint64_t period, TicketKey* key) noexcept

@@ -314,6 +314,15 @@ cdef void connection_offer(Streams* s, Connection* c) noexcept nogil:
     s.buckets[bucket] = c.slot + 1
 
 
+cdef void connection_withdraw(Streams* s, Connection* c) noexcept nogil:
+    cdef Address offered = offered_at(c)
+    cdef uint32_t* at = &s.buckets[bucket_of(&offered, c.transport)]
+    while at[0] != c.slot + 1:
+        at = &s.slots[at[0] - 1].next
+    at[0] = c.next
+    c.offered = 0
+
+
 cdef Connection* connection_to(TransportState* t, const Flow* flow) noexcept nogil:
     # One that we opened there before, from the same listen address, to whom this is for; or one with such an alias.
     cdef Streams* s = t.streams
@@ -333,18 +342,12 @@ cdef Connection* connection_to(TransportState* t, const Flow* flow) noexcept nog
 cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
     # It is over. What nobody has begun to send goes back to whoever wanted it sent.
     cdef Streams* s = t.streams
-    cdef uint32_t* at
     cdef uint32_t i
     cdef Buffer* buffer
     cdef Buffer* message
-    cdef Address offered
     cdef Flow flow
     if c.offered:
-        offered = offered_at(c)
-        at = &s.buckets[bucket_of(&offered, c.transport)]
-        while at[0] != c.slot + 1:
-            at = &s.slots[at[0] - 1].next
-        at[0] = c.next
+        connection_withdraw(s, c)
     queue_leave(s, c)
     if c.tls != NULL:
         tls_shutdown(c.tls)

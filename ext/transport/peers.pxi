@@ -116,8 +116,8 @@ cdef bint certificate_is_of(const TransportState* t, Connection* c, const Flow* 
 
 
 # Connections that were accepted and go both ways (RFC 5923): the peer asked for it by `alias` in his Via, and both have
-# shown a certificate. He is found by the port he gives there, by requests to a name in his certificate; in the worker
-# that accepted him, for the others open their own.
+# shown a certificate, he one that we would take from a server. He is found by the port he gave there last, by requests
+# to a name in his certificate; in the worker that accepted him, for the others open their own.
 
 cdef void transport_alias(TransportState* t, const Flow* flow, uint16_t port) noexcept nogil:
     cdef Flow handed = flow[0]
@@ -127,9 +127,14 @@ cdef void transport_alias(TransportState* t, const Flow* flow, uint16_t port) no
         return
     if connection_worker(flow.connection) == t.worker:
         c = connection_named(t, flow)
-        if c != NULL and not c.offered and not c.finishing and c.tls != NULL and tls_peer_verified(c.tls):
-            c.alias = port
-            connection_offer(t.streams, c)
+        if c == NULL or c.finishing or c.tls == NULL or not tls_peer_serves(c.tls):
+            return
+        if c.offered and (c.alias == 0 or c.alias == port):
+            return                   # we opened it, or it is known
+        if c.offered:
+            connection_withdraw(t.streams, c)
+        c.alias = port
+        connection_offer(t.streams, c)
     elif connection_worker(flow.connection) < t.workers:
         handed.listener = t.listeners[flow.listener].index
         hand_over(t, connection_worker(flow.connection), RING_ALIAS, &handed, &said, sizeof(said))
