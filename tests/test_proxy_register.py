@@ -90,6 +90,10 @@ def test_expiry(server, lines, seconds):
     finish(server, phone, fact)
 
 
+REG_IDS_OF_NOBODY = ["reg-id=0", "reg-id=x", "reg-id=-1", "reg-id=2147483648", "reg-id=99999999999999999999", "reg-id"]
+"""RFC 5626 4.2: from 1 to 2^31 - 1."""
+
+
 @pytest.mark.parametrize(
     ("lines", "status"),
     [
@@ -99,6 +103,7 @@ def test_expiry(server, lines, seconds):
         (["Contact: *", "Expires: 10"], 400),
         (["Contact: *, <sip:a@192.0.2.4>", "Expires: 0"], 400),
         (["Contact: <sip:a@192.0.2.4>;q=7"], 400),
+        *((['Contact: <sip:a@192.0.2.4>;+sip.instance="<urn:x>";' + one], 400) for one in REG_IDS_OF_NOBODY),
         (["Contact: <sip:a@192.0.2.4"], 400),
         (["Require: path, 100rel", "Contact: <sip:a@192.0.2.4>"], 420),
     ],
@@ -110,6 +115,16 @@ def test_refused(server, lines, status):
     if status == 423:
         assert header(got, "Min-Expires") == "60"
     assert server.facts(0.05) == []
+
+
+@pytest.mark.parametrize("number", ["1", "2147483647"])
+def test_reg_ids(server, number):
+    phone = server.phone()
+    parameters = f'reg-id={number};+sip.instance="<urn:x>"'
+    phone.send(register(phone, f"Contact: <sip:a@192.0.2.4>;{parameters}", "Supported: path, outbound"))
+    fact = the_fact(server)
+    assert fact[8][0][3] == parameters.encode()
+    finish(server, phone, fact)
 
 
 def test_address_of_record_of_another_domain(server):

@@ -10,6 +10,7 @@ cdef enum:
     FLAG_ONLY_IF_APPLIED = 2
     FLAG_FLOW_GONE = 4           # only what was registered by this very flow
     MAX_PATH = 4096              # bytes of one REGISTER's
+    REG_ID_MOST = 0x7FFFFFFF     # RFC 5626 4.2
 
 
 cdef extern from "<endian.h>" nogil:
@@ -128,7 +129,9 @@ cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const Routing* r, c
             if q < 0:
                 return 400
         elif is_name(m.data, name, b"reg-id", 6):
-            reg_id = value.end > value.start
+            if not 1 <= parse_number(m.data, value) <= REG_ID_MOST:
+                return 400
+            reg_id = True
         elif is_name(m.data, name, b"+sip.instance", 13):
             instance = value.end > value.start
     if more < 0:
