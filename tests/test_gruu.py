@@ -64,6 +64,15 @@ def test_they_are_given_to_those_who_support_it(server):
     assert f';pub-gruu="sip:alice@example.com;gr={UUID}";temp-gruu="sip:tgruu.' in first
 
 
+def test_they_have_the_scheme_of_their_contact(server):
+    """RFC 5630 5.2.1."""
+    phone = server.phone()
+    bind(server, ("sips:a@192.0.2.4", UUID, "reg", 1), ("sip:b@192.0.2.5", "urn:b", "reg", 1))
+    (public, temporary), (other, another) = gruus(server, phone)
+    assert public == f"sips:alice@example.com;gr={UUID}" and temporary.startswith("sips:tgruu.")
+    assert other == "sip:alice@example.com;gr=urn:b" and another.startswith("sip:tgruu.")
+
+
 @pytest.mark.parametrize("urn", [UUID, UUID.upper(), "urn:x-odd:a/b%c[d]", "urn:" + "x" * 200])
 def test_they_lead_to_their_instance_alone(server, urn):
     one, other, caller = server.phone(), server.phone(), server.phone()

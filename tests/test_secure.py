@@ -345,3 +345,21 @@ def test_aliases(authority: Authority) -> None:
         for port in (first, second):
             carol.send(carol.request("OPTIONS", f"sip:x@127.0.0.1:{port};transport=tls"))
             carol.expect("500")
+
+
+def test_gruus_of_a_sips_contact(server: StreamServer) -> None:
+    """RFC 5630 5.2.1: they are sips, and lead there as sips does. By sip they do too: TLS alone leads there."""
+    with secure(server, "gus") as gus, secure(server) as alice, plain(server, "eve") as eve:
+        gus.scheme = "sips"
+        lines = "Expires: 600\r\nSupported: gruu\r\n"
+        asked = gus.request("REGISTER", f"sips:{DOMAIN}", to=f"<{gus.uri}>", headers=lines)
+        gus.send(re.sub(rb"(Contact: <[^>]*>)", rb'\1;+sip.instance="<urn:x:1>"', asked))
+        gruus = re.findall('(?:pub|temp)-gruu="(sips:[^"]*)"', gus.expect("200").get("Contact"))
+        assert len(gruus) == 2
+        for gruu in gruus:
+            for caller, scheme in ((alice, "sips"), (alice, "sip"), (eve, "sip")):
+                caller.send(caller.request("OPTIONS", gruu.replace("sips", scheme, 1)))
+                found = gus.expect("OPTIONS")
+                assert found.start_line == f"OPTIONS {gus.contact.replace('sips', scheme, 1)} SIP/2.0"
+                gus.respond(found, 200)
+                caller.expect("200")

@@ -95,19 +95,26 @@ cdef void put_uuid(Writer* w, const uint8_t* uuid) noexcept nogil:
         put_hex(w, uuid[i], 2)
 
 
+cdef bint is_sips(const Binding* b) noexcept nogil:
+    return b.uri_length > 5 and strncasecmp(<const char*>binding_uri(b), b"sips:", 5) == 0
+
+
 cdef void put_gruus(Proxy* p, Writer* w, const Binding* b, const uint8_t* aor, uint32_t aor_length) noexcept nogil:
-    # Of a binding with an instance. The temporary one is another after every REGISTER, and those before it stay good.
+    # Of a binding with an instance, with the scheme of its Contact (RFC 5630 5.2.1). The temporary one is another after
+    # every REGISTER, and those before it stay good.
     cdef const uint8_t* instance
     cdef uint8_t hidden[GRUU_MOST + 8]
     cdef uint64_t check, call = gruu_call(p, b)
     cdef uint32_t user = user_length(aor, aor_length), i, length, word
     cdef uint8_t c
+    cdef const char* scheme = b"sips:" if is_sips(b) else b"sip:"
     cdef Slice urn
     cdef Writer h
     if user == aor_length or not binding_instance(b, &urn):
         return
     instance = binding_parameters(b) + urn.start
-    put_text(w, b";pub-gruu=\"sip:")
+    put_text(w, b";pub-gruu=\"")
+    put_text(w, scheme)
     put(w, aor, aor_length)
     put(w, b";gr=", 4)
     for i in range(slice_length(urn)):
@@ -136,7 +143,9 @@ cdef void put_gruus(Proxy* p, Writer* w, const Binding* b, const uint8_t* aor, u
     gruu_stream(p, check, hidden + 8, length)
     memcpy(hidden, &check, 8)
     length += 8
-    put_text(w, b";temp-gruu=\"sip:tgruu.")
+    put_text(w, b";temp-gruu=\"")
+    put_text(w, scheme)
+    put(w, b"tgruu.", 6)
     for i in range(0, length, 3):
         word = (<uint32_t>hidden[i] << 16 | (<uint32_t>hidden[i + 1] << 8 if i + 1 < length else 0)
                 | (hidden[i + 2] if i + 2 < length else 0))
