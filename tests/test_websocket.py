@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import math
 import socket
 import ssl
 import time
@@ -17,6 +19,8 @@ from harness.ports import free_port
 from harness.stream import SecurePhone, StreamPhone, WebPhone, call
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
+
+from fastsip.process.remarks import A_SECOND, Remarks
 
 DOMAIN = "example.com"
 ORIGIN = "https://phone.example.com"
@@ -83,6 +87,30 @@ def test_who_may_open(server: WebServer) -> None:
     with pytest.raises(InvalidStatus) as refused:
         asked(server, subprotocols=["mqtt"])
     assert refused.value.response.status_code == 400
+
+
+def test_bad_openings_do_not_flood_the_log(server: WebServer) -> None:
+    junk = b"G" + bytes(range(128, 256)) * 60 + b"\r\n\r\n"
+    written, began = len(server.log), time.monotonic()
+    for _ in range(300):
+        with socket.create_connection((server.host, server.ports["ws"]), 5) as one:
+            one.sendall(junk)
+            assert b" 400 " in one.recv(1000)
+    lines = [line for line in server.log[written:].splitlines() if "no WebSocket for" in line]
+    seconds = math.ceil(time.monotonic() - began) + 1
+    assert 0 < len(lines) <= 2 * seconds * A_SECOND and all(len(line) < 300 for line in lines)
+
+
+def test_remarks_are_said_or_counted(caplog: pytest.LogCaptureFixture) -> None:
+    now = 100.0
+    remarks = Remarks(logging.getLogger("remarks"), lambda: now)
+    caplog.set_level(logging.INFO)
+    for text in "abcdefgh":
+        remarks.say(text)
+    now += 1
+    remarks.say("i")
+    remarks.say("j")
+    assert caplog.messages == ["a", "b", "c", "d", "e", "i (3 more before)", "j"]
 
 
 def test_pings_and_keep_alives(server: WebServer) -> None:

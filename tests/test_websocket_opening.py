@@ -113,8 +113,10 @@ def test_names_and_tokens_in_any_case_and_company() -> None:
         (ASKED.replace("HTTP/1.1", "HTTP/1.0"), 505, "HTTP/1.1"),
         (instead("Content-Length", "5"), 400, "body"),
         (instead("Transfer-Encoding", "chunked"), 400, "body"),
-        (ASKED.replace("Host", "Ho st"), 400, "not HTTP/1.1"),
-        (instead("Host", "xn--\N{LATIN SMALL LETTER SHARP S}.example"), 400, ""),
+        (ASKED.replace("Host", "Ho st"), 400, "not HTTP/1.1: illegal header line: 'Ho st: sip-ws.example.com'"),
+        (instead("Host", "xn--\N{LATIN SMALL LETTER SHARP S}.example"), 400, "a header is not ASCII"),
+        (instead("Host", "xn--0.example"), 400, "Host is no name"),
+        (instead("Connection", "\N{LATIN SMALL LETTER SHARP S}, upgrade"), 400, "a header is not ASCII"),
         ("REGISTER sip:example.com SIP/2.0\r\nCall-ID: 1\r\n\r\n", 400, "not HTTP/1.1"),
         (ASKED.replace("\r\nHost", "\nHost"), 400, "CRLF"),
         ("\r\n\r\n", 400, ""),
@@ -124,6 +126,14 @@ def test_names_and_tokens_in_any_case_and_company() -> None:
 def test_refusals_say_why(request_text: str | bytes, status: int, reason: str) -> None:
     found = refused(request_text)
     assert found[0] == status and reason in found[1]
+
+
+@pytest.mark.parametrize("junk", ["G{}\r\n\r\n", "GET /{} HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\n{}: x\r\n\r\n"])
+def test_little_is_quoted(junk: str) -> None:
+    """Every byte of it may be four characters in a log."""
+    status, reason = refused(junk.encode().replace(b"{}", bytes(range(128, 256)) * 60))
+    assert status == 400 and reason.startswith("not HTTP/1.1: illegal ") and reason.endswith("...")
+    assert len(reason) <= 120 and "bytearray" not in reason
 
 
 def test_what_426_and_405_have_to_say() -> None:
@@ -212,6 +222,13 @@ def test_a_client_insists_on_sip_and_the_right_key() -> None:
         assert change[0] in response
         answer = ask.feed(response.replace(*change))
         assert answer and not answer.accepted and reason in answer.reason
+
+
+def test_little_is_quoted_to_a_client_too() -> None:
+    for protocol, reason in ((b"x" * 5000, "x..."), (b"\xff", "a header is not ASCII")):
+        ask = Ask("example.com")
+        answer = ask.feed(opened(ask.request).response.replace(b"Protocol: sip", b"Protocol: " + protocol))
+        assert answer and answer.status == 0 and answer.reason.endswith(reason) and len(answer.reason) <= 100
 
 
 def test_a_client_is_told_what_the_server_answered() -> None:

@@ -22,6 +22,8 @@ from fastsip._worker import Worker
 from fastsip.launch import ListenerSetup
 from fastsip.websocket import Answer, Opening, Rules
 
+from .remarks import Remarks
+
 log = logging.getLogger(__name__)
 
 ACCEPTS = 64
@@ -77,7 +79,7 @@ class Reception:
     """The thread of one worker. `begin` it once, `end` it once."""
 
     def __init__(self, engine: Worker, listeners: Sequence[ListenerSetup], rules: Rules) -> None:
-        self._engine, self._rules = engine, rules
+        self._engine, self._rules, self._remarks = engine, rules, Remarks(log)
         self._listeners = [one for one in listeners if one.transport in ("ws", "wss")]
         self._guests: dict[int, Guest] = {}
         self._of: Counter[str] = Counter()
@@ -179,7 +181,7 @@ class Reception:
         said = guest.say(answer.response)
         if not (said and answer.accepted):
             if not answer.accepted:
-                log.info("no WebSocket for %s: %d, %s", guest.remote[0], answer.status, answer.reason)
+                self._remarks.say(f"no WebSocket for {guest.remote[0]}: {answer.status}, {answer.reason}")
             self._leave(guest)
             return
         self._forget(guest)

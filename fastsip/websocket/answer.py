@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 SUBPROTOCOL = "sip"
+REASON = 100
+"""Characters of a reason that quotes a peer."""
+_BYTES = re.compile(r"(bytearray\()?\bb((['\"]).*\3)(?(1)\))$")
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,12 @@ class Answer:
     @property
     def accepted(self) -> bool:
         return self.status == 101
+
+
+def explained(error: Exception) -> str:
+    """What a library found wrong, for a reason. It may quote the whole of what came, as Python writes bytes."""
+    text = _BYTES.sub(r"\2", str(error))
+    return text if len(text) <= REASON else text[: REASON - 3] + "..."
 
 
 class Head:

@@ -7,7 +7,7 @@ from wsproto.events import AcceptConnection, RejectConnection, Request
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
-from fastsip.websocket.answer import SUBPROTOCOL, Answer, Head
+from fastsip.websocket.answer import SUBPROTOCOL, Answer, Head, explained
 
 
 class Ask:
@@ -30,9 +30,14 @@ class Ask:
             found = self._head.feed(data)
             if not found:
                 return None
-            self._handshake.receive_data(found[0])
-        except (OverflowError, ValueError, RemoteProtocolError) as error:
+        except (OverflowError, ValueError) as error:
             return Answer(0, str(error))
+        try:
+            self._handshake.receive_data(found[0])
+        except RemoteProtocolError as error:
+            return Answer(0, explained(error))
+        except ValueError:
+            return Answer(0, "a header is not ASCII")
         event = next(self._handshake.events(), None)
         if isinstance(event, AcceptConnection):
             if event.subprotocol != SUBPROTOCOL:

@@ -17,7 +17,7 @@ from wsproto.events import AcceptConnection, RejectConnection, Request
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
-from fastsip.websocket.answer import SUBPROTOCOL, Answer, Head
+from fastsip.websocket.answer import SUBPROTOCOL, Answer, Head, explained
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -68,7 +68,7 @@ def _why(head: bytes, error: Exception) -> _Refused:
     try:
         request = reader.next_event()
     except h11.RemoteProtocolError as wrong:
-        return _Refused(400, f"not HTTP/1.1: {wrong}")
+        return _Refused(400, f"not HTTP/1.1: {explained(wrong)}")
     if not isinstance(request, h11.Request):
         return _Refused(400, "not an HTTP request")
     if request.method != b"GET":
@@ -77,8 +77,8 @@ def _why(head: bytes, error: Exception) -> _Refused:
         return _Refused(426, "this is a WebSocket server", [(b"Upgrade", b"websocket"), (b"Connection", b"upgrade")])
     hint = getattr(error, "event_hint", None)
     if isinstance(hint, RejectConnection):
-        return _Refused(hint.status_code, str(error), list(hint.headers))
-    return _Refused(400, str(error))
+        return _Refused(hint.status_code, explained(error), list(hint.headers))
+    return _Refused(400, explained(error))
 
 
 class Opening:
@@ -96,10 +96,10 @@ class Opening:
             return self._decide(*found) if found else None
         except OverflowError as error:
             return self._refuse(_Refused(431, str(error)))
+        except ValueError as error:
+            return self._refuse(_Refused(400, str(error)))
         except _Refused as refused:
             return self._refuse(refused)
-        except ValueError as error:  # a Host that is no IDNA name, too
-            return self._refuse(_Refused(400, str(error)))
 
     def expired(self, now: float) -> Answer | None:
         """The refusal, once it took too long."""
@@ -120,6 +120,8 @@ class Opening:
             response = handshake.send(AcceptConnection(subprotocol=SUBPROTOCOL))
         except (RemoteProtocolError, LocalProtocolError, h11.LocalProtocolError) as error:
             raise _why(head, error) from None
+        except ValueError:
+            raise _Refused(400, "Host is no name" if head.isascii() else "a header is not ASCII") from None
         return Answer(101, "", response, rest, path, origin)
 
     def _check(self, asked: Request) -> tuple[str, str | None]:
