@@ -1,12 +1,14 @@
-"""New TLS connections at a rate, each closed after its handshake; no session is resumed.
+"""New TLS connections at a rate, each closed after its handshake; no session is resumed, and nothing verified. Clients are
+elsewhere in life: this one takes what nobody else wants of the CPUs.
 
-    python tests/handshaker.py HOST PORT AUTHORITY RATE
+    python tests/handshaker.py HOST PORT RATE
 
 From 127.0.2.1 and up, until standard input ends; then how many there were, how many failed, and the seconds it took.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import sys
@@ -35,9 +37,10 @@ class Shaker(threading.Thread):
                 self.failed += 1
 
 
-def main(host: str, port: str, authority: str, rate: str) -> None:
-    context = ssl.create_default_context(cafile=authority)
-    context.check_hostname = False
+def main(host: str, port: str, rate: str) -> None:
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     begun = time.monotonic()
     shakers = [Shaker(n, (host, int(port)), context, THREADS / float(rate)) for n in range(THREADS)]
     for one in shakers:

@@ -25,7 +25,7 @@ def test_calls_beside_a_thousand_handshakes_a_second(tmp_path: Path) -> None:
 
     @contextlib.contextmanager
     def handshakes() -> Iterator[None]:
-        words = [server.host, server.secure_port, authority.file, RATE]
+        words = [server.host, server.secure_port, RATE]
         shaker = subprocess.Popen(
             [sys.executable, str(HERE / "handshaker.py"), *map(str, words)],
             stdin=subprocess.PIPE,
