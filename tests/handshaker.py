@@ -1,5 +1,6 @@
-"""New TLS connections at a rate, each closed after its handshake; no session is resumed, and nothing verified. Clients are
-elsewhere in life: this one takes what nobody else wants of the CPUs.
+"""New TLS connections at a rate, each closed after its handshake; no session is resumed, and nothing verified.
+
+Clients are elsewhere in life: this one takes what nobody else wants of the CPUs.
 
     python tests/handshaker.py HOST PORT RATE
 
