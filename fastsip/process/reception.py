@@ -19,7 +19,9 @@ from collections.abc import Sequence
 
 from fastsip import _tls
 from fastsip._worker import Worker
+from fastsip.descriptors import scarce
 from fastsip.launch import ListenerSetup
+from fastsip.policy.complaints import Complaints
 from fastsip.websocket import Answer, Opening, Rules
 
 from .remarks import Remarks
@@ -33,6 +35,8 @@ PER_SOURCE = 64
 CHUNK = 16384
 TICK = 0.5
 """Seconds between two looks at deadlines."""
+DEAF = 0.05
+"""Seconds for which nobody is accepted where no descriptor is free."""
 
 
 class Guest:
@@ -75,6 +79,14 @@ class Guest:
         self.socket.close()
 
 
+class Entrance:
+    """A listening socket, the engine's own descriptor."""
+
+    def __init__(self, setup: ListenerSetup) -> None:
+        self.setup = setup
+        self.socket = socket.socket(fileno=setup.fd)
+
+
 class Reception:
     """The thread of one worker. `begin` it once, `end` it once."""
 
@@ -84,18 +96,31 @@ class Reception:
         self._guests: dict[int, Guest] = {}
         self._of: Counter[str] = Counter()
         self._door: _tls.Door | None = None
+        self._entrances: list[Entrance] = []
+        self._deaf_until: float | None = None
+        self._complaints = Complaints(log)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._selector = selectors.DefaultSelector()
         self._threads = [threading.Thread(target=self._run, name="fastsip reception", daemon=True)]
+        self._open()
 
-    @property
-    def wanted(self) -> bool:
-        return bool(self._listeners)
+    def _open(self) -> None:
+        """All the descriptors it needs: later there may be none."""
+        self._selector.register(self._wake, selectors.EVENT_READ, self._wake)
+        contexts = self._engine.tls_contexts
+        for one in self._listeners:
+            if one.transport == "ws" or contexts is None:
+                entrance = Entrance(one)
+                self._entrances.append(entrance)
+                self._selector.register(entrance.socket, selectors.EVENT_READ, entrance)
+                continue
+            if self._door is None:
+                self._door = _tls.Door(contexts)
+                self._selector.register(self._door.fileno(), selectors.EVENT_READ, self._door)
+                self._threads.append(threading.Thread(target=self._door.run, name="fastsip wss door", daemon=True))
+            self._door.listen(one.fd, one.index)
 
     def begin(self) -> None:
-        contexts = self._engine.tls_contexts
-        if contexts is not None and any(one.transport == "wss" for one in self._listeners):
-            self._door = _tls.Door(contexts)
-            self._threads.append(threading.Thread(target=self._door.run, name="fastsip wss door", daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -105,45 +130,68 @@ class Reception:
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join(2)
+                if thread.is_alive():
+                    log.error("the reception does not end: its descriptors stay")
+                    return
+        for entrance in self._entrances:
+            entrance.socket.detach()
+        self._selector.close()
+        os.close(self._wake)
 
     def _run(self) -> None:
-        with selectors.DefaultSelector() as self._selector:
-            self._selector.register(self._wake, selectors.EVENT_READ, self._wake)
-            for one in self._listeners:
-                if one.transport == "wss" and self._door is not None:
-                    self._door.listen(one.fd, one.index)
-                else:
-                    self._selector.register(one.fd, selectors.EVENT_READ, one)
-            if self._door is not None:
-                self._selector.register(self._door.fileno(), selectors.EVENT_READ, self._door)
-            tick = 0.0
-            while True:
-                for key, _events in self._selector.select(TICK):
-                    if key.data is self._wake:
-                        self._close()
-                        return
-                    self._serve(key.data)
-                now = time.monotonic()
-                if now >= tick:
-                    tick = now + TICK
-                    self._expire(now)
-
-    def _serve(self, what: ListenerSetup | _tls.Door | Guest) -> None:
-        if isinstance(what, Guest):
-            self._hear(what)
-        elif isinstance(what, ListenerSetup):
-            self._accept(what)
-        else:
-            self._from_door(what)
-
-    def _accept(self, listener: ListenerSetup) -> None:
-        with contextlib.closing(socket.socket(fileno=os.dup(listener.fd))) as door:
-            for _ in range(ACCEPTS):
-                try:
-                    sock, _address = door.accept()
-                except OSError:
+        tick = 0.0
+        while True:
+            for key, _events in self._selector.select(TICK if self._deaf_until is None else DEAF):
+                if key.data is self._wake:
+                    self._close()
                     return
-                self._receive(sock, None, listener.index)
+                self._serve(key.data)
+            now = time.monotonic()
+            if self._deaf_until is not None and now >= self._deaf_until:
+                self._hear_again()
+            if now >= tick:
+                tick = now + TICK
+                self._expire(now)
+
+    def _serve(self, what: Entrance | _tls.Door | Guest) -> None:
+        """Whatever goes wrong with one of them, the others are served."""
+        try:
+            if isinstance(what, Guest):
+                self._hear(what)
+            elif isinstance(what, Entrance):
+                self._accept(what)
+            else:
+                self._from_door(what)
+        except Exception as error:
+            self._complaints.failed("a WebSocket opening", error)
+            if isinstance(what, Guest):
+                self._leave(what)
+            elif isinstance(what, Entrance):
+                self._be_deaf()
+
+    def _accept(self, entrance: Entrance) -> None:
+        for _ in range(ACCEPTS):
+            try:
+                sock, _address = entrance.socket.accept()
+            except OSError as error:
+                if scarce(error):
+                    where = f"{entrance.setup.transport} at {entrance.setup.host}:{entrance.setup.port}"
+                    self._complaints.warn(entrance, f"{where}: {error.strerror}: nobody is accepted")
+                    self._be_deaf()
+                return
+            self._receive(sock, None, entrance.setup.index)
+
+    def _be_deaf(self) -> None:
+        """Who comes waits a little while nobody can be accepted."""
+        if self._deaf_until is None:
+            for one in self._entrances:
+                self._selector.unregister(one.socket)
+        self._deaf_until = time.monotonic() + DEAF
+
+    def _hear_again(self) -> None:
+        self._deaf_until = None
+        for one in self._entrances:
+            self._selector.register(one.socket, selectors.EVENT_READ, one)
 
     def _from_door(self, door: _tls.Door) -> None:
         for news in door.take():
@@ -162,10 +210,14 @@ class Reception:
         if len(self._guests) >= UNFINISHED or self._of[source] >= PER_SOURCE:
             guest.end()
             return
+        try:
+            self._selector.register(sock, selectors.EVENT_READ, guest)
+        except OSError:
+            guest.end()
+            return
         self._guests[sock.fileno()] = guest
         self._of[source] += 1
-        self._selector.register(sock, selectors.EVENT_READ, guest)
-        self._hear(guest)  # with TLS the request may have come already, and nobody would tell
+        self._serve(guest)  # with TLS the request may have come already, and nobody would tell
 
     def _hear(self, guest: Guest) -> None:
         while (data := guest.read()) is not None:
@@ -195,8 +247,9 @@ class Reception:
                 self._leave(guest)
 
     def _forget(self, guest: Guest) -> None:
+        if self._guests.pop(guest.socket.fileno(), None) is None:
+            return
         self._selector.unregister(guest.socket)
-        del self._guests[guest.socket.fileno()]
         self._of[guest.remote[0]] -= 1
         if not self._of[guest.remote[0]]:
             del self._of[guest.remote[0]]
