@@ -6,13 +6,17 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from certificates import Authority
 from descriptors_kit import none_left, seconds, threads, workers
+from dns_kit import HOST, NameServer
+from gateway_kit import Caller, Gateway, Routed, until
+from harness import Server, requires_peer
 from harness.ports import free_port
-from harness.stream import WebPhone
+from harness.stream import DatagramPhone, WebPhone
 from stream_kit import DOMAIN, StreamServer, options
 
 LOOPBACK = ["127.0.0.0/8"]
@@ -54,3 +58,67 @@ def test_websocket_is_served_again(authority: Authority) -> None:
             alice.expect("200")
         assert "Traceback" not in server.log and "nobody is accepted" in server.log
         assert len([line for line in server.log.splitlines() if "nobody is accepted" in line]) == 1
+
+
+@requires_peer("nsd")
+def test_names_are_looked_for_again() -> None:
+    """What is asked when the resolver cannot begin fails, as if no name server answered."""
+    with NameServer({"example.net": "a A 127.0.0.1\nb A 127.0.0.1\nc A 127.0.0.1"}) as nsd:
+        dns = {"dns": {"servers": [f"{HOST}:{nsd.port}"], "naptr": False, "timeout": 2}}
+        with (
+            Server(extra=dns, domains=[DOMAIN], trusted=LOOPBACK) as server,
+            DatagramPhone(server.address) as alice,
+            DatagramPhone(server.address, "bob") as bob,
+        ):
+            before = workers(server)
+            for first in (True, False):  # before it has begun, and when it has
+                with none_left(server):
+                    started = time.monotonic()
+                    alice.send(alice.request("OPTIONS", f"sip:x@{'a' if first else 'c'}.example.net:{bob.port}"))
+                    alice.expect("500")
+                    assert time.monotonic() - started < 1
+                    alice.send(options(alice))
+                    alice.expect("200")
+                alice.send(alice.request("OPTIONS", f"sip:x@b.example.net:{bob.port}"))
+                bob.respond(bob.expect("OPTIONS"), 200)
+                alice.expect("200")
+            assert workers(server) == before
+            assert "Traceback" not in server.log and "no name can be looked for now" in server.log
+            assert "does not answer" not in server.log
+
+
+def test_a_reload_waits(tmp_path: Path) -> None:
+    with Server(domains=[DOMAIN], trusted=LOOPBACK, extra={"gateways": {}}) as server:
+        before = workers(server)
+        with none_left(server):
+            with pytest.raises(AssertionError, match="it has to wait"):
+                server.ctl("reload")
+            with DatagramPhone(server.address) as alice:
+                alice.send(options(alice))
+                alice.expect("200")
+        server.ctl("reload")
+        assert workers(server) == before and "Traceback" not in server.log
+
+
+def test_a_policy_begins_when_it_can() -> None:
+    """What is asked of it waits so long, within its time."""
+    with Gateway() as gateway:
+        plan = f"""
+[gateways.gw]
+uri = "{gateway.uri}"
+probe = 1
+[[routes]]
+prefix = "+1"
+gateways = ["gw"]
+"""
+        with Routed(domains=[DOMAIN], trusted=LOOPBACK, plan=plan) as server, Caller(server.address) as alice:
+            before = workers(server)
+            until(lambda: gateway.requests("OPTIONS"))
+            with ThreadPoolExecutor(1) as beside:
+                with none_left(server):
+                    calling = beside.submit(alice.call, f"sip:+15551234@{DOMAIN}")
+                    until(lambda: "the policy has to wait" in server.log)
+                    assert not gateway.requests("INVITE")
+                calling.result(5).hang_up()
+            assert workers(server) == before and "Traceback" not in server.log
+            assert server.gateways()["gw"]["state"] == "up"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import socket
 import threading
@@ -237,3 +238,22 @@ def test_the_loop_finds_a_gateway_dead_and_alive_again() -> None:
 
     asyncio.run(play(table))
     answerer.close()
+
+
+def test_who_cannot_be_asked_for_want_of_descriptors_is_not_silent() -> None:
+    table = target_table()
+    table.assign([("g0", 1, 0)])
+    asked = []
+
+    async def send(slot: int, uri: str) -> Heard | None:
+        asked.append(uri)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def play() -> None:
+        running = asyncio.create_task(Probing(table, [gateway(0, "g0", probe=0.05, try_time=0.1)], send).run())
+        while len(asked) < 6:
+            await asyncio.sleep(0.01)
+        running.cancel()
+
+    asyncio.run(asyncio.wait_for(play(), 5))
+    assert table.state(0) == UP

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
@@ -30,6 +31,8 @@ ONE_DOMAIN = 64
 """Of these for names of one domain, by its last two labels: one with dead name servers leaves others their share."""
 WAITING = 4096
 """Questions that wait for one of these."""
+OWN = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Errors that say nothing of the name server."""
 
 _BACKEND: Any = dns.asyncbackend.get_backend("asyncio")
 
@@ -132,8 +135,9 @@ class Asking:
             if self._now() - since >= FIRST_TRY:  # it had its time, and then the time for all of it was over
                 self._servers.silent(server, since)
             raise
-        except OSError as error:  # nobody listens there, or no way leads there
-            self._servers.silent(server, since)
+        except OSError as error:  # nobody listens there, or no way leads there; or it could not even be asked
+            if error.errno not in OWN:
+                self._servers.silent(server, since)
             raise NoAnswer(error.strerror or str(error)) from error
         except EOFError as error:
             raise NoAnswer("the connection was closed") from error

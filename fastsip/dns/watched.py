@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,7 @@ class Watched(Generic[T]):
             if state != self._state:
                 self._value = self._read(self._path.read_text(errors="replace"))
                 self._state = state
-        except OSError:
-            self._value, self._state = self._missing, None
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):  # it is there, only we cannot look now
+                self._value, self._state = self._missing, None
         return self._value

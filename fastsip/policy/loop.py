@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from selectors import SelectorKey
 from typing import Any
 
+from fastsip.descriptors import need
+
 NAP = 0.004
 """Seconds between two looks at most: the mean question waits half of it."""
 NAP_EACH = 0.001
@@ -55,6 +57,8 @@ class PolicyLoop(asyncio.SelectorEventLoop):
     """An event loop with such a wait."""
 
     def __init__(self) -> None:
+        """Raises OSError."""
+        need(4)
         self.paced = PacedSelector()
         super().__init__(self.paced)
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from fastsip.descriptors import scarce
 from fastsip.policy.addresses import Locator
 from fastsip.policy.complaints import Complaints
 from fastsip.policy.desk import ASKED_AGAIN_AT_MOST, Deciders, Desk, Encode
@@ -35,6 +36,8 @@ LEFT_BEHIND_AT_MOST = 8
 """Threads that may hang at the same time; with one more, questions wait, and get 500 and 503 from the hot thread."""
 START_LIMIT = 15.0
 """Seconds a successor may take to load the module."""
+START_AGAIN = 0.25
+"""Seconds until another one is tried, where the first could not even begin."""
 HOOKS_LIMIT = 10.0
 """Seconds for the module's `setup`, and for its `teardown`."""
 JOIN = 1.0
@@ -76,6 +79,8 @@ class PolicyThread:
         self.loop = PolicyLoop()
         self.desk: Desk
         self.stuck = False
+        self.failure = "it ends"
+        """Why it ended, if it did before it had begun."""
         self.begun = time.monotonic()
         self.thread = threading.Thread(target=self._run, name="fastsip policy", daemon=True)
         self._policy = policy
@@ -96,9 +101,10 @@ class PolicyThread:
             problem = loop.run_until_complete(self._begin(deciders))
             if policy.begun(self, problem):
                 self._serve()
-        except BaseException:
+        except BaseException as error:
+            self.failure = f"{type(error).__name__}: {error}"
             if not policy.stopped:
-                log.exception("a policy thread ends")
+                policy.complaints.failed("a policy thread", error)
         finally:
             policy.ended(self)
             with contextlib.suppress(Exception):
@@ -258,6 +264,8 @@ class Policy:
         self.waiting: deque[Question] = deque()
         """Taken from the engine, not decided yet: whoever is active goes on with them."""
         self._terms = terms
+        self._again: float | None = None
+        """When the first one is tried again that could not begin."""
         self._coming: PolicyThread | None = None
         self._threads: list[PolicyThread] = []
         self._followed: Callable[[str | None], None] | None = None
@@ -267,7 +275,8 @@ class Policy:
         self._watch = Watch(self)
 
     def start(self, followed: Callable[[str | None], None] | None = None) -> None:
-        """Begin; questions wait until the module is loaded. `followed` as in `reload`."""
+        """Begin; questions wait until the module is loaded. `followed` as in `reload`. Raises OSError or RuntimeError
+        where there can be no thread."""
         self._followed = followed
         self._succeed(self._terms)
         self._watch.start()
@@ -280,7 +289,14 @@ class Policy:
             self._terms = terms
         if superseded is not None:
             superseded("another reload came")
-        self._succeed(terms)
+        try:
+            self._succeed(terms)
+        except Exception as error:
+            if not scarce(error):
+                raise
+            with self.gate:
+                self._followed = None
+            followed(f"no thread can be started: {error}")
 
     def stop(self) -> None:
         """No answer reaches the engine after this. A thread that hangs is left to itself."""
@@ -311,11 +327,19 @@ class Policy:
     # Succession
 
     def _succeed(self, terms: Terms) -> None:
+        """Raises OSError or RuntimeError where there can be no thread."""
         thread = PolicyThread(self, terms)
         with self.gate:
-            self._coming = thread
+            before, self._coming = self._coming, thread
             self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            with self.gate:
+                self._coming = before
+                self._threads.remove(thread)
+            thread.loop.close()
+            raise
 
     def begun(self, thread: PolicyThread, problem: str | None) -> bool:
         """A thread has loaded its module, or has not; whether it shall serve. In that thread."""
@@ -348,8 +372,19 @@ class Policy:
         active.follow(self._terms)
 
     def ended(self, thread: PolicyThread) -> None:
-        with self.gate, contextlib.suppress(ValueError):
-            self._threads.remove(thread)
+        followed = None
+        with self.gate:
+            with contextlib.suppress(ValueError):
+                self._threads.remove(thread)
+            if self._coming is thread:  # it has not even begun
+                self._coming = None
+                followed, self._followed = self._followed, None
+                if self.active is None:
+                    self._again = time.monotonic() + START_AGAIN
+                else:
+                    self._stay(self.active, thread.terms)
+        if followed is not None:
+            followed(thread.failure)
 
     def blocked(self, thread: PolicyThread, where: str) -> None:
         """What the watch has found: `thread` hangs there."""
@@ -365,11 +400,27 @@ class Policy:
         if left > LEFT_BEHIND_AT_MOST:
             self.complaints.wrong("policy", f"{text}; requests that ask it get 500 until one comes back")
             return
-        self.complaints.warn(where, f"{text}; another takes over")
-        self._succeed(terms)
+        try:
+            self._succeed(terms)
+        except Exception as error:
+            if not scarce(error):
+                raise
+            self.complaints.warn(where, f"{text}; no other can take over now: {error}")
+        else:
+            self.complaints.warn(where, f"{text}; another takes over")
 
     def overdue(self, now: float) -> None:
-        """A module that does not load: the watch looks after it."""
+        """A module that does not load, or a first thread that could not begin: the watch looks after it."""
+        with self.gate:
+            again = self._again is not None and now >= self._again
+            if again:
+                self._again = None
+        if again:
+            try:
+                self._succeed(self._terms)
+            except Exception:
+                self._again = now + START_AGAIN
+                raise
         with self.gate:
             coming = self._coming
             if coming is None or now - coming.begun < START_LIMIT:

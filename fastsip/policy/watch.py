@@ -45,6 +45,14 @@ class Watch:
             self._thread.join(1.0)
 
     def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._look()
+            except Exception as error:
+                self._policy.complaints.failed("the watch", error)
+
+    def _look(self) -> None:
+        """Until the end."""
         seen: tuple[object, ...] | None = None
         since, used, pause = 0.0, 0.0, IDLE
         last = time.monotonic()

@@ -7,6 +7,7 @@ At once for a module, else with the first question: a server without policies pa
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections import deque
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING
 from fastsip._location import RECORD_BINDINGS, RECORD_USER, SegmentReader
 from fastsip._targets import TargetTable
 from fastsip._worker import Worker
+from fastsip.descriptors import need, scarce
 from fastsip.launch import PolicySetup, Settings, TlsSetup, WorkerSetup
+from fastsip.policy.complaints import Complaints
 
 from .naming import Naming
 
@@ -28,9 +31,17 @@ if TYPE_CHECKING:
     from .pinging import PingerThread
     from .probing import ProberThread
 
+log = logging.getLogger(__name__)
+
+NEEDED = 8
+"""Descriptors that have to be free before one of these threads is begun: a loop has three, imports open files."""
+RETRY = 0.25
+"""Seconds until that is tried again."""
+
 
 class Deciding:
-    """Belongs to the service thread. `news_fd` is readable when `news` has something."""
+    """Belongs to the service thread. `news_fd` is readable when `news` has something. What cannot be begun because
+    descriptors are short is owed: `tend` tries it again, and questions wait, to their deadline."""
 
     def __init__(self, setup: WorkerSetup, worker: Worker) -> None:
         self.news_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -44,6 +55,9 @@ class Deciding:
         self._pinger: PingerThread | None = None
         self._policy_setup, self._settings, self._tls = setup.policy, setup.settings, setup.tls
         self._news: deque[str | None] = deque()
+        self._owed: dict[str, Callable[[], None]] = {}
+        self._again = 0.0
+        self._complaints = Complaints(log)
 
     @property
     def begun(self) -> bool:
@@ -52,9 +66,40 @@ class Deciding:
     def start(self) -> None:
         """Begin now if there is a module, whose setup may take a while; probe."""
         if self._policy_setup.module is not None:
-            self.begin()
-        self._probe()
-        self._ping()
+            self._try("the policy", self.begin)
+        self._try("the prober", self._probe)
+        self._try("the pinger", self._ping)
+
+    def asked(self) -> None:
+        """There are questions, and nobody decides yet."""
+        if self._policy is None and "the policy" not in self._owed:
+            self._try("the policy", self.begin)
+        if self._policy is None:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._worker.policy_fd)  # else it would be heard all the time
+
+    def tend(self) -> None:
+        """Call it now and then: begins what is owed."""
+        if self._owed and time.monotonic() >= self._again:
+            for what, work in list(self._owed.items()):
+                self._try(what, work)
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which `tend` may have something to do."""
+        return RETRY if self._owed else float("inf")
+
+    def _try(self, what: str, work: Callable[[], None]) -> None:
+        self._owed.pop(what, None)
+        try:
+            need(NEEDED)
+            work()
+        except Exception as error:
+            if not scarce(error):
+                raise
+            self._owed[what] = work
+            self._again = time.monotonic() + RETRY
+            self._complaints.warn(what, f"{what} has to wait: {error}")
 
     def begin(self, followed: Callable[[str | None], None] | None = None) -> None:
         """There is a module, or a question."""
@@ -62,18 +107,19 @@ class Deciding:
             from fastsip.policy.threads import Policy  # asyncio is 4 MB that few need
 
             self._segment = SegmentReader(self._setup.segment_fd, self._setup.control_fd, None)
-            self._policy = Policy(self._worker, self._terms())
-            self._policy.start(followed)
+            policy = Policy(self._worker, self._terms())
+            policy.start(followed)
+            self._policy = policy
 
     def follow(self, policy: PolicySetup, settings: Settings, tls: TlsSetup | None) -> None:
         """A reload; `news` says when it is followed."""
         self._policy_setup, self._settings, self._tls = policy, settings, tls
-        self._probe()
-        self._ping()
+        self._try("the prober", self._probe)
+        self._try("the pinger", self._ping)
         if self._policy is not None:
             self._policy.reload(self._terms(), self._tell)
         elif policy.module is not None:
-            self.begin(self._tell)
+            self._try("the policy", lambda: self.begin(self._tell))
         else:
             self._tell(None)
 

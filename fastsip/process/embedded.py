@@ -270,11 +270,14 @@ class _Running:
         while True:
             events = dict(poller.poll(min(DRAINING if draining else IDLE, self.core.patience())))
             if self.engine.worker.policy_fd in events:
-                poller.unregister(self.engine.worker.policy_fd)
-                self.deciding.begin()
+                self.deciding.asked()
+                if self.deciding.begun:
+                    poller.unregister(self.engine.worker.policy_fd)
             if self.engine.worker.names_fd in events:
-                poller.unregister(self.engine.worker.names_fd)
-                self.deciding.naming.begin()
+                self.deciding.naming.asked()
+                if self.deciding.naming.begun:
+                    poller.unregister(self.engine.worker.names_fd)
+            self.deciding.tend()
             for fd in (self.engine.worker.wake_fd, self._wake):
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(fd)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastsip._worker import Worker
+from fastsip.descriptors import need, scarce
 from fastsip.launch import DnsSetup, ListenerSetup
 from fastsip.policy.complaints import INTERVAL, Complaints
 
@@ -37,9 +38,12 @@ TOLD = 20
 """Names without a server that are named in the log in ten seconds; of more, how many."""
 SERVERS = 8
 """Of one name, at most, in the hot thread."""
+NEEDED = 8
+"""Descriptors that have to be free before the resolver is begun: its loop has three, imports open files."""
 
 Key = tuple[int, int, bool]
 Row = tuple[str, str, int, int, int, float]
+Wanted = tuple[Key | None, str, int | None, str | None, bool]
 
 
 class Naming:
@@ -66,26 +70,39 @@ class Naming:
         return self._setup.try_time
 
     def begin(self) -> ResolverThread:
-        """There is a name."""
+        """There is a name. Raises OSError where descriptors are short."""
         with self._gate:
             if self._resolver is None:
+                need(NEEDED)
                 from .resolving import ResolverThread  # dnspython and asyncio are much that few need
 
                 self._resolver = ResolverThread(self._setup, self.transports, self._families)
                 self._resolver.attend(self._engine.names_fd, self._asked)
             return self._resolver
 
+    def asked(self) -> None:
+        """The hot thread asks for names, and nobody looks yet: begin, or else say that no name server can be asked."""
+        try:
+            self.begin()
+        except Exception as error:
+            if not scarce(error):
+                raise
+            self._complaints.warn("begin", f"no name can be looked for now: {error}")
+            with self._gate:
+                if self._resolver is None:
+                    self._refuse()
+
     def cached(self, hop: Hop) -> Located | None:
         """Where a hop leads, if nobody has to be asked. Raises NoServer if it leads nowhere."""
-        return self.begin().cached(hop)
+        return self._begun().cached(hop)
 
     async def locate(self, hop: Hop) -> Located:
         """The same, asking. Raises NoServer."""
-        return await asyncio.wrap_future(self.begin().locate(hop))
+        return await asyncio.wrap_future(self._begun().locate(hop))
 
     async def servers(self, hop: Hop) -> Sequence[Server]:
-        """Those of a hop, the best first. Raises NoServer."""
-        return (await self.locate(hop)).servers
+        """Those of a hop, the best first. Raises NoServer, and OSError where descriptors are short."""
+        return (await asyncio.wrap_future(self.begin().locate(hop))).servers
 
     def follow(self, setup: DnsSetup | None) -> None:
         """A reload."""
@@ -100,20 +117,45 @@ class Naming:
             if self._resolver is not None:
                 self._resolver.end()
 
+    def _begun(self) -> ResolverThread:
+        """Raises NoServer where it cannot be begun now."""
+        try:
+            return self.begin()
+        except OSError as error:
+            from fastsip.dns import NoServer
+
+            raise NoServer(f"no name server can be asked: {error.strerror}", temporary=True) from error
+
+    def _questions(self) -> Iterator[Wanted]:
+        """All that are asked now."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._engine.names_fd)
+        while taken := self._engine.take_names():
+            yield from taken
+
+    def _refuse(self) -> None:
+        """As if no name server answered."""
+        for key, *_ in self._questions():
+            if key is not None:
+                self._engine.located(key, UNSURE_FOR, ())
+
     # In the resolver's thread.
 
     def _asked(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._engine.names_fd)
-        while True:
-            taken = self._engine.take_names()
-            for key, host, port, transport, sips in taken:
-                try:
-                    self._take(key, host, port, transport, sips)
-                except Exception:
-                    log.exception("%s", host)  # its request has a deadline
-            if not taken:
-                return
+        for key, host, port, transport, sips in self._questions():
+            try:
+                self._take(key, host, port, transport, sips)
+            except Exception as error:
+                self._lost(key, host, error)
+
+    def _lost(self, key: Key | None, host: str, error: Exception) -> None:
+        """Something of our own went wrong."""
+        if key is not None:
+            self._engine.located(key, UNSURE_FOR, ())
+        if scarce(error):
+            self._complaints.warn("short", f"{host} cannot be looked for: {error}")
+        else:
+            self._complaints.failed(f"looking for {host}", error)
 
     def _take(self, key: Key | None, host: str, port: int | None, transport: str | None, sips: bool) -> None:
         from fastsip.dns import Hop, NoServer, Server
@@ -145,6 +187,8 @@ class Naming:
             located = await self._resolver.locating(hop)
         except NoServer as none:
             self._none(key, hop, none)
+        except Exception as error:
+            self._lost(key, hop.host, error)
         else:
             self._engine.located(key, max(located.expires - time.monotonic(), SHORTEST), rows(located))
 

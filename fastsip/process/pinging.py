@@ -34,7 +34,11 @@ class Pinger:
         self._control = control
         self._worker = worker
         self._places = {one.index: one for one in listeners if one.transport == "udp"}
-        self._sockets = {index: socket.socket(fileno=os.dup(one.fd)) for index, one in self._places.items()}
+        self._sockets: dict[int, socket.socket] = {}
+        with contextlib.ExitStack() as undo:  # all of them or none
+            for index, one in self._places.items():
+                self._sockets[index] = undo.enter_context(socket.socket(fileno=os.dup(one.fd)))
+            undo.pop_all()
         self._cursor: int | None = 0
 
     def look(self, limit: int) -> bool:
@@ -48,7 +52,8 @@ class Pinger:
             for uri, family, address, port, listener in datagram_flows(value, now):
                 if listener in self._sockets:
                     host = str(ipaddress.ip_address(address[:4] if family == 4 else address))
-                    self._ping(listener, aor, uri, (host, port))
+                    with contextlib.suppress(OSError):
+                        self._ping(listener, aor, uri, (host, port))
         return self._cursor is not None
 
     def close(self) -> None:
@@ -56,6 +61,7 @@ class Pinger:
             sock.close()
 
     def _ping(self, listener: int, aor: bytes, uri: bytes, address: tuple[str, int]) -> None:
+        """Raises OSError: no way leads there, or no descriptor is free."""
         place = self._places[listener]
         host = place.advertise or place.host
         if place.wildcard and not place.advertise:
@@ -77,9 +83,8 @@ class Pinger:
                 b"Content-Length: 0\r\n\r\n",
             )
         )
-        with contextlib.suppress(OSError):
-            self._sockets[listener].sendto(text, address)
-            self._control.count_ping(self._worker)
+        self._sockets[listener].sendto(text, address)
+        self._control.count_ping(self._worker)
 
 
 class PingerThread:
@@ -98,11 +103,12 @@ class PingerThread:
         self._thread.join(JOIN)
 
     def _run(self) -> None:
-        try:
-            while not self._ending.is_set():
+        while not self._ending.is_set():
+            try:
                 self._round()
-        except Exception:
-            log.exception("the pinger has ended")
+            except Exception:
+                log.exception("a round of pings ends")
+                self._ending.wait(max(self.period, 1.0))
         self._pinger.close()
 
     def _round(self) -> None:

@@ -18,6 +18,7 @@ import msgspec
 import zmq
 
 from fastsip import log
+from fastsip.descriptors import need
 from fastsip.launch import Channel, ListenerSetup, PolicySetup, Settings, TlsSetup, WorkerSetup, child_channel
 from fastsip.process.deciding import Deciding
 from fastsip.process.engine import RunningEngine
@@ -32,6 +33,8 @@ cost of a batch, which is some ten wake-ups of six threads. A phone that waits t
 would ask again after half a second (RFC 3261 17.1.2.2)."""
 IDLE = 0.25
 """Seconds between two looks at facts nobody waits for (dialogs)."""
+SPARE = 16
+"""Descriptors that have to be free before a reload is followed: files are read, threads may begin."""
 DRAINING = 0.05
 """Seconds between two looks at what is still open while the worker drains."""
 
@@ -66,7 +69,7 @@ class ServiceLoop:
         look_at = 0.0
         listening = True
         while self.running:
-            patience = min(look_at - time.monotonic(), self.line.patience)
+            patience = min(look_at - time.monotonic(), self.line.patience, self.deciding.patience)
             if self.draining:
                 patience = min(patience, DRAINING)
             events = dict(self.poller.poll(max(0, math.ceil(1000 * patience))))
@@ -93,9 +96,10 @@ class ServiceLoop:
             if self.channel.fileno() in events:
                 self._orders()
             if self.engine.policy_fd in events:
-                self.deciding.begin()
+                self.deciding.asked()
             if self.engine.names_fd in events:
-                self.deciding.naming.begin()
+                self.deciding.naming.asked()
+            self.deciding.tend()
             if self.deciding.begun and self.engine.policy_fd in self.poller:
                 self.poller.unregister(self.engine.policy_fd)
             if self.deciding.naming.begun and self.engine.names_fd in self.poller:
@@ -136,27 +140,43 @@ class ServiceLoop:
             if order == "stop":
                 self.running = False
             elif order == "reload":
-                self.settings = msgspec.convert(message["settings"], Settings)
-                policy = msgspec.convert(message["policy"], PolicySetup)
-                self.deciding.naming.follow(policy.dns)  # first: the hot thread forgets names when it follows
-                self.engine.reload(self.settings)
-                tls = msgspec.convert(message["tls"], TlsSetup | None)
-                try:
-                    self.engine.renew(tls)
-                except ValueError as error:
-                    logger.error("the former certificates stay: %s", error)
-                self.deciding.follow(policy, self.settings, tls)
+                self._reload(message)
             elif order == "drain":
                 self.hot.drain(self.settings.drain_timeout / 1000)
                 self.draining = True
             elif order == "adopt":
-                listeners = msgspec.convert(message["listeners"], list[ListenerSetup])
-                for listener, fd in zip(listeners, fds, strict=True):
-                    self.engine.adopt(msgspec.convert(message["worker"], int), msgspec.structs.replace(listener, fd=fd))
+                self._adopt(message, fds)
             elif order == "release":
                 self.engine.release(msgspec.convert(message["worker"], int))
         if self.channel.closed:
             self.running = False
+
+    def _reload(self, message: dict[str, object]) -> None:
+        try:
+            need(SPARE)
+        except OSError as error:  # half of it would be followed: the master will say so again
+            self.channel.send({"is": "reloaded", "error": f"it has to wait: {error.strerror}"})
+            return
+        self.settings = msgspec.convert(message["settings"], Settings)
+        policy = msgspec.convert(message["policy"], PolicySetup)
+        self.deciding.naming.follow(policy.dns)  # first: the hot thread forgets names when it follows
+        self.engine.reload(self.settings)
+        tls = msgspec.convert(message["tls"], TlsSetup | None)
+        try:
+            self.engine.renew(tls)
+        except (OSError, ValueError) as error:
+            logger.error("the former certificates stay: %s", error)
+        self.deciding.follow(policy, self.settings, tls)
+
+    def _adopt(self, message: dict[str, object], fds: list[int]) -> None:
+        listeners = msgspec.convert(message["listeners"], list[ListenerSetup])
+        if len(fds) < len(listeners):  # those there was no room for are lost (MSG_CTRUNC)
+            logger.error("%d of %d sockets of a neighbour cannot be had", len(listeners) - len(fds), len(listeners))
+            for fd in fds:
+                os.close(fd)
+            return
+        for listener, fd in zip(listeners, fds, strict=True):
+            self.engine.adopt(msgspec.convert(message["worker"], int), msgspec.structs.replace(listener, fd=fd))
 
 
 def main(setup_fd: int, channel_fd: int) -> int:

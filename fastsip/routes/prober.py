@@ -24,6 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from fastsip._targets import DOWN, ON_TRIAL, WAITING, TargetTable
+from fastsip.descriptors import scarce
 from fastsip.launch import GatewaySetup
 
 log = logging.getLogger(__name__)
@@ -135,14 +136,20 @@ class Prober:
         if probed is None:
             return
         probed.asking = False
-        if why and why != probed.why:
-            log.warning("gateway %s cannot be asked: %s", probed.setup.name, why)
-        probed.why = why
+        _tell(probed, why)
         probed.again = min(2 * probed.again or FIRST_AGAIN, probed.setup.probe)
         self._table.probed(slot, 0, 0.0, _ms(now))
         if self._table.probe_failed(slot, _ms(now + probed.again + probed.setup.try_time + MARGIN), _ms(now)):
             log.warning("gateway %s does not answer", probed.setup.name)
         self._at(slot, now + probed.again)
+
+    def postponed(self, slot: int, now: float, why: str) -> None:
+        """It could not be asked, which says nothing of it."""
+        probed = self._probed.get(slot)
+        if probed is not None:
+            probed.asking = False
+            _tell(probed, why)
+            self._at(slot, now + min(FIRST_AGAIN, probed.setup.probe))
 
     def look(self, now: float) -> None:
         """See what calls have found out: one they found dead is asked at once."""
@@ -154,6 +161,13 @@ class Prober:
     def _at(self, slot: int, due: float) -> None:
         self._probed[slot].due = due
         heapq.heappush(self._queue, (due, slot))
+
+
+def _tell(probed: Probed, why: str) -> None:
+    """Once."""
+    if why and why != probed.why:
+        log.warning("gateway %s cannot be asked: %s", probed.setup.name, why)
+    probed.why = why
 
 
 def _ms(seconds: float) -> int:
@@ -216,6 +230,10 @@ class Probing:
             heard = None
         except Exception as error:
             heard, why = None, str(error) or type(error).__name__
+            if scarce(error):
+                self._prober.postponed(gateway.slot, self._now(), why)
+                self._changed.set()
+                return
         now = self._now()
         if heard is not None:
             self._prober.answered(gateway.slot, heard, now - begun, now)
