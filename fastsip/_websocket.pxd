@@ -36,6 +36,8 @@ cdef extern from "websocket.h" nogil:
     ctypedef struct FrameReader: # zeroed to begin, but for `masked`: 1 at the server, 0 at the client
         uint8_t masked
         uint8_t ended
+        uint8_t opcode               # of the message that is not complete, 0 if there is none
+        uint32_t capacity            # bytes kept for one
 
     int frame_parse(const uint8_t* data, uint32_t length, int masked, Frame* out) noexcept
     int frame_next(FrameReader* r, uint8_t* data, uint32_t length, uint32_t* used, FrameSpan* out) noexcept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import math
@@ -163,3 +164,70 @@ def test_a_handshake_that_never_ends_is_ended(server: WebServer) -> None:
     with server.phone("ws", "alice") as alice:
         alice.send(alice.request("OPTIONS", f"sip:{DOMAIN}"))
         alice.expect("200")
+
+
+def fragment(length: int) -> bytes:
+    """The first of a message."""
+    return b"\x01\xfe" + length.to_bytes(2, "big") + bytes(4) + b"a" * length
+
+
+PINGING = b"\x89\x80" + bytes(4)
+OPEN = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
+)
+
+
+def opened(server: WebServer) -> socket.socket:
+    one = socket.create_connection((server.host, server.ports["ws"]), timeout=5)
+    one.sendall(OPEN)
+    assert one.recv(4096).startswith(b"HTTP/1.1 101 ")
+    return one
+
+
+def test_unfinished_messages_have_their_share_of_memory(server: WebServer) -> None:
+    """As half messages of TCP: whoever waits longest goes."""
+    before = server.stats()["total"]["connections_refused"]
+    halves = []
+    for _ in range(2200):  # of 64 KiB each, in two workers
+        halves.append(opened(server))
+        halves[-1].sendall(fragment(65000) + PINGING)
+    deadline = time.monotonic() + 5
+    while (gone := server.stats()["total"]["connections_refused"] - before) < 50:
+        assert time.monotonic() < deadline, gone
+        time.sleep(0.05)
+    assert server.stats()["total"]["connections"] <= 2 * (64 << 20) // 65000 + 50
+    with server.phone("ws", "alice") as alice:
+        text = alice.request("OPTIONS", f"sip:{DOMAIN}", body=b"x" * 3000).decode()
+        alice.web.send(text[at : at + 1500] for at in range(0, len(text), 1500))
+        alice.expect("200")
+    for half in halves:
+        half.close()
+
+
+def test_an_unfinished_message_has_its_time(server: WebServer) -> None:
+    """Pings do not keep it; whoever is between two messages is kept."""
+    idle = server.stats()["total"]["stream_errors"]
+    with opened(server) as half, opened(server) as between:
+        half.sendall(fragment(200))
+        between.sendall(b"\x8a\x80" + bytes(2))  # half a pong is no message
+        for turn in range(22):
+            time.sleep(0.5)
+            for one in (half, between):
+                with contextlib.suppress(OSError):
+                    one.sendall(bytes(2) + PINGING if one is between and turn == 0 else PINGING)
+        half.settimeout(1)
+        with contextlib.suppress(ConnectionError):
+            while half.recv(4096):
+                pass
+        between.settimeout(1)
+        assert between.recv(4096)
+        between.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                assert between.recv(4096)
+    assert server.stats()["total"]["stream_errors"] == idle + 1
+    deadline = time.monotonic() + 2
+    while "half a message, and nothing more" not in server.log:
+        assert time.monotonic() < deadline, server.log
+        time.sleep(0.05)

@@ -378,6 +378,7 @@ cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
         c.bound = NULL
         c.bound_length = 0
     if is_framed(c):
+        s.partial_bytes -= c.frames.capacity
         frame_reader_free(&c.frames)
     c.generation = c.generation + 1 if c.generation < 1023 else 1
     give_slot(s, c)

@@ -78,14 +78,21 @@ cdef bint dispense_partial(TransportState* t, const Connection* but) noexcept no
     return dispense(t, c)
 
 
+cdef bint make_memory(TransportState* t, const Connection* but) noexcept nogil:
+    # For what is to be kept of its message; whether there is some.
+    while t.streams.partial_bytes > <uint64_t>PARTIAL_MOST:
+        if not dispense_partial(t, but):
+            return False
+    return True
+
+
 cdef Buffer* enlarge_partial(TransportState* t, Connection* c, uint32_t size) noexcept nogil:
     # A buffer of at least that size with what there was; NULL when memory, or what is allowed, is out.
     cdef Buffer* larger
     if c.partial != NULL and c.partial.capacity >= size:
         return c.partial
-    while t.streams.partial_bytes > <uint64_t>PARTIAL_MOST:
-        if not dispense_partial(t, c):
-            return NULL
+    if not make_memory(t, c):
+        return NULL
     larger = buffer_new(t.pool, size)
     if larger == NULL:
         return NULL
@@ -202,6 +209,7 @@ cdef uint32_t keep_rest(TransportState* t, Connection* c, uint8_t* data, uint32_
                         bint kept_apart, bint spoke) noexcept nogil:
     # The beginning of a message, from `at` on, waits for more.
     cdef Buffer* rest
+    cdef bint unfinished
     if kept_apart:
         if at == length:
             drop_partial(t, c)
@@ -218,8 +226,9 @@ cdef uint32_t keep_rest(TransportState* t, Connection* c, uint8_t* data, uint32_
         rest.length = length - at
     elif c.partial != NULL:
         drop_partial(t, c)
-    if spoke or (c.partial != NULL and c.queue != QUEUE_PARTIAL):
-        queue_move(t.streams, c, QUEUE_PARTIAL if c.partial != NULL else QUEUE_OPEN)
+    unfinished = c.partial != NULL or (is_framed(c) and c.frames.opcode != 0)
+    if (spoke or unfinished != (c.queue == QUEUE_PARTIAL)) and not c.finishing:
+        queue_move(t.streams, c, QUEUE_PARTIAL if unfinished else QUEUE_OPEN)
     if at < length and kept == STREAM_PACKETS:
         note_event(t, c.slot, EPOLLIN)       # there may be whole messages in it, and no more bytes to come
     return kept

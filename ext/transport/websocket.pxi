@@ -91,6 +91,16 @@ cdef uint8_t* place_of(TransportState* t, const FrameSpan* span, uint32_t slot, 
     return copy.data
 
 
+cdef inline int next_frame(TransportState* t, Connection* c, uint8_t* data, uint32_t length, uint32_t* used,
+                           FrameSpan* span) noexcept nogil:
+    # frame_next, with an account of what it keeps of an unfinished message.
+    cdef uint32_t before = c.frames.capacity
+    cdef int found = frame_next(&c.frames, data, length, used, span)
+    t.streams.partial_bytes += c.frames.capacity
+    t.streams.partial_bytes -= before
+    return found
+
+
 cdef uint32_t unframe_all(TransportState* t, Connection* c, uint8_t* data, uint32_t length, uint32_t slot, uint32_t kept,
                           bint kept_apart) noexcept nogil:
     # As frame_all.
@@ -99,15 +109,16 @@ cdef uint32_t unframe_all(TransportState* t, Connection* c, uint8_t* data, uint3
     cdef Packet* packet
     cdef int found
     c.needed = 0
-    while kept < STREAM_PACKETS:
-        found = frame_next(&c.frames, data + at, length - at, &used, &span)
+    while kept < STREAM_PACKETS and not c.finishing:
+        found = next_frame(t, c, data + at, length - at, &used, &span)
         at += used
         if found == FRAME_WAIT:
             c.needed = span.length
             break
         if found == FRAME_PINGED:
             count_add(t.block, COUNT_keepalives, 1)
-            queue_move(t.streams, c, QUEUE_OPEN)
+            if c.frames.opcode == 0:         # else its message has so long to be finished, whatever comes between
+                queue_move(t.streams, c, QUEUE_OPEN)
             send_frame(t, c, FRAME_PONG, span.data, span.length)
         elif found == FRAME_CLOSED or found == FRAME_FAILED:
             if found == FRAME_FAILED:
@@ -127,4 +138,8 @@ cdef uint32_t unframe_all(TransportState* t, Connection* c, uint8_t* data, uint3
                 continue
             queue_move(t.streams, c, QUEUE_OPEN)
             kept = present(t, c, packet, span.length, slot, kept)
+    if c.frames.capacity and not make_memory(t, c):
+        count_add(t.block, COUNT_stream_errors, 1)
+        connection_close(t, c)
+        return kept
     return keep_rest(t, c, data, at, length, kept, kept_apart, False)
