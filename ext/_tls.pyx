@@ -15,9 +15,10 @@ from libc.string cimport memcmp, memcpy, memset, strlen
 from fastsip._address cimport (
     ADDRESS_TEXT, Address, address_from_sockaddr, address_host, address_parse, address_to_sockaddr, sockaddr_storage)
 from fastsip._hash cimport HashKey, siphash
-from fastsip._message cimport TRANSPORT_TLS
+from fastsip._message cimport TRANSPORT_TLS, TRANSPORT_WSS
 from fastsip._queue cimport Queue, queue_free, queue_new, queue_peek, queue_put, queue_take
-from fastsip._remark cimport REMARK_FROM, REMARK_TO, Remarks, remark, remarks_close, remarks_open
+from fastsip._remark cimport (
+    REMARK_AT, REMARK_FROM, REMARK_TO, Remark, Remarks, remark, remarks_close, remarks_open, remarks_take)
 
 include "tls/library.pxi"
 include "tls/contexts.pxi"

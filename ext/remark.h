@@ -11,12 +11,12 @@
 #include "queue.h"
 
 enum { REMARK_TEXT = 96, REMARK_ROOM = 1 << 13, REMARKS_A_SECOND = 5 };
-enum { REMARK_FROM = 0, REMARK_TO = 1 };
+enum { REMARK_FROM = 0, REMARK_TO = 1, REMARK_AT = 2 };    /* AT: a listen address of our own */
 
 typedef struct Remark {
     Address remote;
     uint8_t transport;
-    uint8_t way;             /* REMARK_FROM, REMARK_TO */
+    uint8_t way;
     uint32_t unsaid;         /* before this one */
     char text[REMARK_TEXT];
 } Remark;
@@ -24,8 +24,8 @@ typedef struct Remark {
 typedef struct Remarks {
     Queue *queue;            /* NULL: nothing is said */
     uint64_t second;
-    uint32_t said[2];        /* by way */
-    uint32_t unsaid[2];
+    uint32_t said[3];        /* by way */
+    uint32_t unsaid[3];
 } Remarks;
 
 static inline int remarks_open(Remarks *remarks) {
@@ -44,7 +44,7 @@ static inline void remark(Remarks *remarks, uint64_t now, int transport, int way
     if (!remarks->queue) return;
     if (remarks->second != now / 1000) {
         remarks->second = now / 1000;
-        remarks->said[REMARK_FROM] = remarks->said[REMARK_TO] = 0;
+        memset(remarks->said, 0, sizeof remarks->said);
     }
     if (remarks->said[way] == REMARKS_A_SECOND) {
         remarks->unsaid[way]++;

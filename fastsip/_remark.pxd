@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from fastsip._address cimport Address
 
 cdef extern from "remark.h" nogil:
-    enum: REMARK_FROM, REMARK_TO
+    enum: REMARK_AT, REMARK_FROM, REMARK_TO
 
     ctypedef struct Remark:
         Address remote

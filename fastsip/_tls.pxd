@@ -41,6 +41,7 @@ cdef int tls_pending(Tls* tls) noexcept nogil
 # Say close_notify, once, without waiting for an answer. The socket stays open.
 cdef void tls_shutdown(Tls* tls) noexcept nogil
 cdef void tls_free(Tls* tls) noexcept nogil              # NULL is fine
+cdef void tls_moved(Tls* tls, int fd) noexcept nogil     # its socket has another number now
 cdef const char* tls_reason(Tls* tls) noexcept nogil     # why it failed, "" if it did not
 
 # After the handshake. The identities of RFC 5922 7.1 in a certificate that was verified, lower case: hosts of its sip:
@@ -69,8 +70,10 @@ cdef struct DoorSetup:
     TlsStore* store          # outlives the door
     uint32_t accept_ms       # from accept to the end of the handshake; 0: 5,000
     uint32_t connect_ms      # from the order to the end of the handshake; 0: 5,000
-    uint32_t unfinished      # handshakes under way at once; 0: 4,096. More are closed and counted
-    uint32_t per_source      # the same per IPv4 address or IPv6 /64; 0: 64
+    uint32_t unfinished      # handshakes under way at once; 0: 4,096. For one more the oldest goes that waits for its peer,
+                             # of the source that has most, or else it is closed itself; both are counted
+    uint32_t per_source      # the same per IPv4 address or IPv6 /64; 0: 64. More are closed and counted
+    uint8_t transport        # in remarks; 0: TLS
 
 cdef struct DoorNews:
     uint8_t kind

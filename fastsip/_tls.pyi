@@ -99,6 +99,8 @@ class Connection:
     def write(self, data: ReadableBuffer) -> int:
         """How many bytes went, or the same."""
     def pending(self) -> int: ...
+    def moved(self, fd: int) -> None:
+        """Its socket has another number now."""
     def shutdown(self) -> None: ...
     def peer_is(self, domain: str) -> bool: ...
     @property
@@ -142,7 +144,9 @@ class Door:
         connect_ms: int = 0,
         unfinished: int = 0,
         per_source: int = 0,
-    ) -> None: ...
+        web: bool = False,
+    ) -> None:
+        """`web`: remarks are about WebSocket."""
     @property
     def contexts(self) -> TlsContexts: ...
     def run(self) -> None:
@@ -154,4 +158,6 @@ class Door:
     def fileno(self) -> int:
         """Readable when there is news."""
     def take(self) -> list[_News]: ...
+    def remarks(self) -> list[str]:
+        """What there is to say of handshakes since the last time."""
     def counters(self) -> dict[str, int]: ...

@@ -17,7 +17,7 @@ from gateway_kit import Caller, Gateway, Routed, until
 from harness import Server, requires_peer
 from harness.ports import free_port
 from harness.stream import DatagramPhone, WebPhone
-from stream_kit import DOMAIN, StreamServer, options
+from stream_kit import DOMAIN, StreamServer, options, secure
 
 LOOPBACK = ["127.0.0.0/8"]
 
@@ -32,6 +32,28 @@ def waiting(where: tuple[str, int], count: int) -> Iterator[list[socket.socket]]
     """So many connections that say nothing."""
     with contextlib.ExitStack() as closing:
         yield [closing.enter_context(socket.create_connection(where)) for _ in range(count)]
+
+
+# --- places are few ---------------------------------------------------------------------------------------------------
+
+
+def test_stalled_handshakes_of_many_sources(authority: Authority) -> None:
+    """The oldest goes for a newcomer when all places are taken."""
+    with (
+        StreamServer(authority, domains=[DOMAIN], trusted=LOOPBACK) as server,
+        contextlib.ExitStack() as closing,
+    ):
+        where = server.host, server.secure_port
+        for n in range(4300):
+            closing.enter_context(socket.create_connection(where, source_address=(f"127.0.6.{1 + n % 100}", 0)))
+        for _ in range(5):
+            started = time.monotonic()
+            with secure(server) as alice:
+                alice.send(options(alice))
+                alice.expect("200")
+            assert time.monotonic() - started < 1
+        until(lambda: "had to go for another" in server.log)
+        until(lambda: server.stats()["total"]["handshakes_refused"] >= 4300 - 4096)
 
 
 # --- nothing ends -----------------------------------------------------------------------------------------------------

@@ -201,6 +201,31 @@ def test_there_is_a_bound_for_all_sources_together(house: Callable[..., House]) 
     until(lambda: here.door.counters()["unfinished"] == 0)
 
 
+def test_who_has_most_makes_way(ca: Authority, house: Callable[..., House]) -> None:
+    """His oldest handshake, if it waits for him, and not the oldest of all."""
+    here = house(unfinished=12)
+    few = [socket.create_connection(here.address, source_address=(f"127.0.1.{i}", 0)) for i in range(2, 8)]
+    many = [socket.create_connection(here.address, source_address=("127.0.1.1", 0)) for _ in range(6)]
+    until(lambda: here.door.counters()["accepted"] == 12)
+    visits = []
+    for done in range(1, 4):
+        visits.append(visit(ca, here.address))
+        until(lambda: here.door.counters()["done"] == done)       # noqa: B023
+    assert here.door.counters()["refused_total"] == 1             # the places of those who are done are free again
+    more = [socket.create_connection(here.address, source_address=("127.0.1.9", 0)) for _ in range(3)]
+    until(lambda: here.door.counters()["refused_total"] == 3)
+    for client in many[:3]:
+        client.settimeout(2)
+        assert client.recv(1) == b""
+    for client in many[3:] + few + more:
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+    for client in [*few, *many, *more, *visits]:
+        client.close()
+    until(lambda: here.door.counters()["unfinished"] == 0)
+
+
 def test_what_nobody_takes_is_closed_with_the_door(ca: Authority, house: Callable[..., House]) -> None:
     here = house()
     clients = [visit(ca, here.address) for _ in range(5)]

@@ -76,6 +76,10 @@ cdef Tls* tls_connect(TlsStore* store, int fd, const uint8_t* server_name, uint3
     return tls
 
 
+cdef void tls_moved(Tls* tls, int fd) noexcept nogil:
+    tls.wire.fd = fd
+
+
 cdef void tls_free(Tls* tls) noexcept nogil:
     if tls == NULL:
         return

@@ -28,7 +28,7 @@ cdef extern from "<sys/socket.h>" nogil:
     ctypedef unsigned int socklen_t
     struct sockaddr:
         pass
-    enum: AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, MSG_NOSIGNAL
+    enum: AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, MSG_NOSIGNAL, MSG_PEEK, MSG_DONTWAIT
     int accept4(int fd, sockaddr* address, socklen_t* length, int flags) noexcept
     int socket(int family, int kind, int protocol) noexcept
     int bind(int fd, const sockaddr* address, socklen_t length) noexcept
@@ -46,6 +46,10 @@ cdef extern from "<fcntl.h>" nogil:
     enum: F_DUPFD_CLOEXEC
     int fcntl(int fd, int command, ...) noexcept
 
+cdef extern from "descriptors.h" nogil:
+    int fd_most_opening(uint32_t under_way) noexcept
+    int fd_lower(int fd) noexcept
+
 cdef extern from "<unistd.h>" nogil:
     int close(int fd) noexcept
 
@@ -60,6 +64,8 @@ cdef extern from * nogil:
 cdef enum:
     ACCEPT_AT_ONCE = 32      # per listener and turn; handshakes go on between
     EVENTS = 64
+    LOOKED_AT = 16           # knocks that may have to go, for one that may
+    STARVED_SAID = 10000     # ms between two remarks about that
     STARVED_MS = 50          # without a free descriptor; and how soon room for news is looked for again
     FULL_MS = 5
     NEWS_ROOM = 1 << 20
@@ -86,6 +92,9 @@ cdef struct Knock:
     uint64_t deadline
     Knock* next
     Knock* previous
+    Knock* after             # of the same source, while hands are shaken
+    Knock* before
+    Source* source           # of one that comes in
     DoorNews news            # what will be said of it
 
 cdef struct Knocks:
@@ -119,6 +128,7 @@ cdef struct DoorState:
     Knocks ready
     uint32_t outgoing        # knocks in `leaving`
     uint64_t starved_until   # ms; listeners are not watched; 0: they are
+    uint64_t starved_said    # ms; 0: never
     Listener listeners[DOOR_LISTENERS]
     Sources sources
 
@@ -159,6 +169,8 @@ cdef DoorState* door_new(const DoorSetup* setup) noexcept nogil:
         door.setup.unfinished = 4096
     if door.setup.per_source == 0:
         door.setup.per_source = 64
+    if door.setup.transport == 0:
+        door.setup.transport = TRANSPORT_TLS
     door.kind = IS_BELL
     door.epoll = epoll_create1(EPOLL_CLOEXEC)
     door.bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
@@ -166,7 +178,7 @@ cdef DoorState* door_new(const DoorSetup* setup) noexcept nogil:
     door.orders = queue_new(ORDERS_ROOM)
     door.news = queue_new(NEWS_ROOM)
     if (door.epoll >= 0 and door.bell >= 0 and door.chime >= 0 and door.orders != NULL and door.news != NULL and
-            remarks_open(&door.remarks) and sources_open(&door.sources, door.setup.unfinished)):
+            remarks_open(&door.remarks) and sources_open(&door.sources, door.setup.unfinished, door.setup.per_source)):
         event.events = EPOLLIN
         event.data.ptr = &door.kind
         if epoll_ctl(door.epoll, EPOLL_CTL_ADD, door.bell, &event) == 0:
@@ -189,7 +201,7 @@ cdef void drop_all(DoorState* door, Knocks* list) noexcept nogil:
         knock = list.first
         knocks_remove(list, knock)
         if knock.incoming:
-            source_leave(&door.sources, &knock.news.remote)
+            source_leave(&door.sources, knock.source)
         drop_news(&knock.news)
         free(knock)
 
@@ -203,8 +215,7 @@ cdef void door_free(DoorState* door) noexcept nogil:
     drop_all(door, &door.arriving)
     drop_all(door, &door.leaving)
     drop_all(door, &door.ready)
-    if door.sources.buckets != NULL:
-        sources_close(&door.sources)
+    sources_close(&door.sources)
     while door.news != NULL and queue_peek(door.news) >= 0:
         queue_take(door.news, &news, sizeof(news))
         drop_news(&news)
@@ -315,13 +326,15 @@ cdef int watch(DoorState* door, int operation, int fd, uint32_t events, void* wh
 
 
 cdef inline void door_says(DoorState* door, int way, const Address* remote, const char* text) noexcept nogil:
-    remark(&door.remarks, tls_clock_ms(), TRANSPORT_TLS, way, remote, text)
+    remark(&door.remarks, tls_clock_ms(), door.setup.transport, way, remote, text)
 
 
 cdef void finish(DoorState* door, Knock* knock, const char* reason) noexcept nogil:
     # It leaves its list: for `ready` if somebody wants to know, else for good. `reason` is why it failed, or NULL.
     cdef DoorNews* news = &knock.news
     knocks_remove(&door.arriving if knock.incoming else &door.leaving, knock)
+    if knock.incoming:
+        source_waits_no_more(knock)
     if reason != NULL:
         door_says(door, REMARK_FROM if knock.incoming else REMARK_TO, &news.remote, reason)
         snprintf(news.reason, DOOR_REASON, "%s", reason)
@@ -337,7 +350,7 @@ cdef void finish(DoorState* door, Knock* knock, const char* reason) noexcept nog
     if not knock.incoming:
         door.outgoing -= 1
     elif reason != NULL:
-        source_leave(&door.sources, &news.remote)
+        source_leave(&door.sources, knock.source)
         door.counters.unfinished -= 1
         free(knock)
         return
@@ -422,26 +435,74 @@ cdef Knock* knock_new(DoorState* door, int fd, const Address* remote, bint incom
     return knock
 
 
+cdef bint is_stalled(const Knock* knock) noexcept nogil:
+    # Nothing has come that we have not looked at: it is the peer who keeps us waiting.
+    cdef uint8_t byte
+    return recv(knock.news.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0
+
+
+cdef bint make_way(DoorState* door) noexcept nogil:
+    # For another: the oldest stalled handshake goes, of the source that has most.
+    cdef uint32_t rank = door.sources.top
+    cdef Source* source
+    cdef Knock* knock
+    cdef int looked = 0
+    while rank:
+        source = door.sources.ranks[rank].first
+        while source != NULL:
+            knock = source.first
+            while knock != NULL:
+                if is_stalled(knock):
+                    door.counters.refused_total += 1
+                    finish(door, knock, "had to go for another")
+                    return True
+                looked += 1
+                if looked == LOOKED_AT:
+                    return False
+                knock = knock.after
+            source = source.after
+        rank -= 1
+    return False
+
+
+cdef bint find_place(DoorState* door, int* fd) noexcept nogil:
+    # A descriptor that is not left to others.
+    cdef int most = fd_most_opening(<uint32_t>door.counters.unfinished)
+    if fd[0] >= most and make_way(door):
+        fd[0] = fd_lower(fd[0])
+    return fd[0] < most
+
+
+cdef void refuse(DoorState* door, Source* source, int fd, const Address* remote, const char* why) noexcept nogil:
+    door.counters.refused_total += 1
+    door_says(door, REMARK_FROM, remote, why)
+    source_leave(&door.sources, source)
+    close(fd)
+
+
 cdef void welcome(DoorState* door, Listener* listener, int fd, const Address* remote, uint64_t now) noexcept nogil:
     # A connection that was just accepted: shake hands, or close it.
     cdef int one = 1
     cdef Knock* knock
-    if door.counters.unfinished >= door.setup.unfinished:
-        door.counters.refused_total += 1
-        door_says(door, REMARK_FROM, remote, "too many handshakes are under way")
-        close(fd)
-        return
-    if not source_enter(&door.sources, remote, door.setup.per_source):
+    cdef Source* source = source_enter(&door.sources, remote, door.setup.per_source)
+    if source == NULL:
         door.counters.refused_source += 1
         door_says(door, REMARK_FROM, remote, "too many handshakes from there are under way")
         close(fd)
         return
+    if door.counters.unfinished >= door.setup.unfinished and not make_way(door):
+        refuse(door, source, fd, remote, "too many handshakes are under way")
+        return
+    if not find_place(door, &fd):
+        refuse(door, source, fd, remote, "no descriptor is free")
+        return
     knock = knock_new(door, fd, remote, True, now)
     if knock == NULL:
-        source_leave(&door.sources, remote)
+        source_leave(&door.sources, source)
         door.counters.failed += 1
         close(fd)
         return
+    source_waits(source, knock)
     door.counters.unfinished += 1
     knock.connected = True
     knock.events = EPOLLIN
@@ -451,6 +512,22 @@ cdef void welcome(DoorState* door, Listener* listener, int fd, const Address* re
     knock.news.tls = tls_accept(door.setup.store, fd)
     if knock.news.tls == NULL or watch(door, EPOLL_CTL_ADD, fd, EPOLLIN, knock) < 0:
         fail(door, knock, "out of memory")
+
+
+cdef void starve(DoorState* door, Listener* listener, uint64_t now) noexcept nogil:
+    # Nobody can be accepted: who comes waits a little while.
+    cdef sockaddr_storage storage
+    cdef socklen_t length = sizeof(storage)
+    cdef Address address
+    door.counters.starved += 1
+    door.starved_until = now + STARVED_MS
+    watch_listeners(door, 0)
+    if door.starved_said == 0 or now - door.starved_said >= STARVED_SAID:
+        door.starved_said = now
+        memset(&address, 0, sizeof(address))
+        if getsockname(listener.fd, <sockaddr*>&storage, &length) == 0:
+            address_from_sockaddr(&address, &storage)
+        door_says(door, REMARK_AT, &address, "no descriptor is free: nobody is accepted")
 
 
 cdef void accept_some(DoorState* door, Listener* listener, uint64_t now) noexcept nogil:
@@ -466,9 +543,7 @@ cdef void accept_some(DoorState* door, Listener* listener, uint64_t now) noexcep
             address_from_sockaddr(&remote, &storage)
             welcome(door, listener, fd, &remote, now)
         elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
-            door.counters.starved += 1
-            watch_listeners(door, 0)
-            door.starved_until = now + STARVED_MS
+            starve(door, listener, now)
             return
         elif errno != ECONNABORTED and errno != EINTR and errno != EPROTO:
             return
@@ -489,7 +564,10 @@ cdef void begin_connect(DoorState* door, const Order* order, uint64_t now) noexc
     cdef Knock* knock
     door.counters.ordered += 1
     fd = socket(AF_INET6 if order.remote.family == 6 else AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
-    error_text(errno if fd < 0 else 0, text, DOOR_REASON)
+    error_text(errno if fd < 0 else EMFILE, text, DOOR_REASON)
+    if fd >= 0 and not find_place(door, &fd):
+        close(fd)
+        fd = -1
     knock = knock_new(door, fd, &order.remote, False, now)
     if knock == NULL:                    # then nobody hears of it
         door.counters.connect_failed += 1
@@ -577,7 +655,7 @@ cdef void deliver(DoorState* door) noexcept nogil:
         said = True
         knocks_remove(&door.ready, knock)
         if knock.incoming:
-            source_leave(&door.sources, &knock.news.remote)
+            source_leave(&door.sources, knock.source)
             door.counters.unfinished -= 1
         free(knock)
     if said:
@@ -610,7 +688,12 @@ cdef void door_run(DoorState* door) noexcept nogil:
             kind = <uint8_t*>events[i].data.ptr
             if kind[0] == IS_KNOCK:
                 advance(door, <Knock*>kind)
-            elif kind[0] == IS_LISTENER:
+                events[i].data.ptr = NULL
+        for i in range(count):               # now that nobody's event is left who may have to go
+            kind = <uint8_t*>events[i].data.ptr
+            if kind == NULL:
+                continue
+            if kind[0] == IS_LISTENER:
                 if (<Listener*>kind).used and not door.starved_until:
                     accept_some(door, <Listener*>kind, now)
             else:

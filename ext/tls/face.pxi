@@ -123,6 +123,11 @@ cdef class Connection:
         self.check()
         return tls_pending(self.tls)
 
+    def moved(self, int fd):
+        self.check()
+        tls_moved(self.tls, fd)
+        self.fd = fd
+
     def shutdown(self):
         self.check()
         tls_shutdown(self.tls)
@@ -219,8 +224,9 @@ cdef class Door:
     cdef bint running
 
     def __cinit__(self, TlsContexts contexts not None, *, uint32_t accept_ms=0, uint32_t connect_ms=0,
-                  uint32_t unfinished=0, uint32_t per_source=0):
+                  uint32_t unfinished=0, uint32_t per_source=0, bint web=False):
         cdef DoorSetup setup
+        setup.transport = TRANSPORT_WSS if web else TRANSPORT_TLS
         self.contexts = contexts
         setup.store = contexts.store
         setup.accept_ms = accept_ms
@@ -272,6 +278,18 @@ cdef class Door:
                 "kind": news.kind, "listener": news.listener, "tag": news.tag, "remote": pair_of(&news.remote),
                 "local": pair_of(&news.local), "reason": news.reason.decode(errors="replace"), "fd": news.fd,
                 "connection": made(self.contexts, news.tls, news.fd) if news.tls != NULL else None})
+        return found
+
+    def remarks(self):
+        cdef Remark r
+        cdef char host[ADDRESS_TEXT]
+        found = []
+        while remarks_take(door_remarks(self.state), &r):
+            where = "to" if r.way == REMARK_TO else "at" if r.way == REMARK_AT else "from"
+            text = f"{'wss' if r.transport == TRANSPORT_WSS else 'tls'} {where} "
+            text += f"{host[:address_host(&r.remote, host, True)].decode()}:{r.remote.port}: "
+            text += (<bytes>r.text).decode("utf-8", "replace")
+            found.append(text + (f" ({r.unsaid} more before)" if r.unsaid else ""))
         return found
 
     def counters(self):
