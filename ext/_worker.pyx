@@ -25,7 +25,7 @@ from fastsip._message cimport TRANSPORT_SCTP, TRANSPORT_TCP, TRANSPORT_TLS, TRAN
 from fastsip._plan cimport *
 from fastsip._proxy cimport *
 from fastsip._queue cimport *
-from fastsip._remark cimport REMARK_TO, Remark, Remarks, remarks_take
+from fastsip._remark cimport REMARK_AT, REMARK_TO, Remark, Remarks, remarks_take
 from fastsip._targets cimport *
 from fastsip._timer cimport *
 from fastsip._tls cimport (
@@ -80,6 +80,9 @@ cdef struct Order:
 cdef extern from "flag.h" nogil:
     int flag_raise(int* flag) noexcept
     void flag_lower(int* flag) noexcept
+
+cdef extern from "descriptors.h" nogil:
+    int fd_most_opening(uint32_t under_way) noexcept
 
 cdef extern from "<stdlib.h>" nogil:
     void* aligned_alloc(size_t alignment, size_t size) noexcept
@@ -143,6 +146,7 @@ cdef class Worker:
     cdef uint32_t index
     cdef int running
     cdef int* wakes
+    cdef uint64_t web_handshakes[3]              # by the reception's door: done, failed, refused
     cdef bytearray taken
     cdef bytearray asked
     cdef int64_t adopted_from[MAX_LISTENERS]     # the neighbour a listener belongs to, -1 for our own
@@ -396,9 +400,11 @@ cdef class Worker:
         count_set(self.block, COUNT_retransmissions_out, self.layer.retransmissions_out)
         if self.door != NULL:
             doors = door_counters(self.door)
-            count_set(self.block, COUNT_handshakes, doors.done + doors.connected)
-            count_set(self.block, COUNT_handshakes_failed, doors.failed + doors.timed_out + doors.connect_failed)
-            count_set(self.block, COUNT_handshakes_refused, doors.refused_source + doors.refused_total)
+            count_set(self.block, COUNT_handshakes, doors.done + doors.connected + self.web_handshakes[0])
+            count_set(self.block, COUNT_handshakes_failed,
+                      doors.failed + doors.timed_out + doors.connect_failed + self.web_handshakes[1])
+            count_set(self.block, COUNT_handshakes_refused,
+                      doors.refused_source + doors.refused_total + self.web_handshakes[2])
 
     cdef void signal(self, int fd) noexcept nogil:
         cdef uint64_t one = 1
@@ -501,7 +507,8 @@ cdef class Worker:
         while remarks_take(remarks, &r):
             peer = (<bytes>host[:address_host(&r.remote, host, True)]).decode()
             outgoing = r.way == REMARK_TO
-            text = f"{TRANSPORT_NAMES[r.transport]} {'to' if outgoing else 'from'} {peer}:{r.remote.port}: "
+            text = f"{TRANSPORT_NAMES[r.transport]} {'to' if outgoing else 'at' if r.way == REMARK_AT else 'from'} "
+            text += f"{peer}:{r.remote.port}: "
             text += (<bytes>r.text).decode("utf-8", "replace")
             out.append((outgoing, text + (f" ({r.unsaid} more before)" if r.unsaid else "")))
         return 0
@@ -634,9 +641,20 @@ cdef class Worker:
         self.read_advertise(listener, &order.advertise)
         self.give(&order)
 
-    def join(self, int fd, size_t tls, int index, remote, bytes rest not None) -> None:
+    def fd_most(self, uint32_t openings) -> int:
+        """Descriptors from this one on are not for one more opening where so many are under way."""
+        return fd_most_opening(openings)
+
+    def count_openings(self, uint64_t refused, tuple handshakes) -> None:
+        """What the reception of WebSocket has counted: refused openings; handshakes done, failed and refused."""
+        count_set(self.block, COUNT_openings_refused, refused)
+        for i in range(3):
+            self.web_handshakes[i] = handshakes[i]
+
+    def join(self, int fd, size_t tls, int index, remote, bytes rest not None) -> bool:
         """Take over a WebSocket connection: descriptor, address of its Tls (`_tls.Connection.give`, 0 for none), the
-        listen address it came to, host and port of the peer, and what came behind the opening handshake."""
+        listen address it came to, host and port of the peer, and what came behind the opening handshake.
+        False, and it is closed, if there are too many orders already."""
         cdef Order order
         cdef bytes host = remote[0].encode()
         memset(&order, 0, sizeof(order))
@@ -648,8 +666,10 @@ cdef class Worker:
         if order.rest == NULL:
             raise MemoryError
         memcpy(order.rest, <const char*>rest, len(rest))
-        if not self.give(&order):
-            self.undo_join(&order)
+        if self.give(&order):
+            return True
+        self.undo_join(&order)
+        return False
 
     cdef void undo_join(self, Order* order):
         tls_free(order.tls)

@@ -33,7 +33,7 @@
     X(names_asked) X(names_late) X(names_refused) X(names_failed)                                                      \
     X(messages_in) X(messages_out) X(connections) X(connections_in) X(connections_out) X(connections_failed)           \
     X(connections_refused) X(connections_idle) X(connections_slow) X(stream_errors)                                   \
-    X(handshakes) X(handshakes_failed) X(handshakes_refused) X(stun) X(pings) X(pings_answered)
+    X(handshakes) X(handshakes_failed) X(handshakes_refused) X(openings_refused) X(stun) X(pings) X(pings_answered)
 
 enum Counter {
 #define X(name) COUNT_##name,

@@ -22,6 +22,7 @@ cdef extern from "control.h" nogil:
         COUNT_messages_in, COUNT_messages_out, COUNT_connections, COUNT_connections_in, COUNT_connections_out
         COUNT_connections_failed, COUNT_connections_refused, COUNT_connections_idle, COUNT_connections_slow
         COUNT_stream_errors, COUNT_handshakes, COUNT_handshakes_failed, COUNT_handshakes_refused
+        COUNT_openings_refused
         COUNT_stun, COUNT_pings, COUNT_pings_answered
         COUNT_END
 

@@ -37,6 +37,29 @@ def waiting(where: tuple[str, int], count: int) -> Iterator[list[socket.socket]]
 # --- places are few ---------------------------------------------------------------------------------------------------
 
 
+def test_silent_openings_have_their_budget(authority: Authority) -> None:
+    """Of each source, and whoever waits longest goes for a newcomer when all places are taken."""
+    port = free_port()
+    where = ("127.0.0.1", port)
+    with (
+        Server(also=[f"ws:127.0.0.1:{port}"], domains=[DOMAIN], trusted=LOOPBACK) as server,
+        contextlib.ExitStack() as closing,
+    ):
+        for _ in range(80):
+            closing.enter_context(socket.create_connection(where, source_address=("127.0.4.1", 0)))
+        until(lambda: "ws from 127.0.4.1:" in server.log)
+        assert "too many openings from there are under way" in server.log
+        for n in range(1200):
+            closing.enter_context(socket.create_connection(where, source_address=(f"127.0.3.{1 + n % 20}", 0)))
+        for _ in range(5):
+            with WebPhone(where) as alice:
+                alice.send(options(alice))
+                alice.expect("200")
+        until(lambda: server.stats()["total"]["openings_refused"] >= 1200 - 1024 + 80)
+        said = [line for line in server.log.splitlines() if "had to go for another" in line]
+        assert len(said) == 1 and "ws from 127.0." in said[0]
+
+
 def test_stalled_handshakes_of_many_sources(authority: Authority) -> None:
     """The oldest goes for a newcomer when all places are taken."""
     with (
