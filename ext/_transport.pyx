@@ -18,11 +18,13 @@ from fastsip._control cimport (
 from fastsip._memory cimport (
     Buffer, BufferPool, buffer_copy, buffer_hold, buffer_new, buffer_release, pool_init, pool_live, pool_trim)
 from fastsip._hash cimport siphash
-from fastsip._message cimport TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_UDP, TRANSPORT_WS, Slice, find_call_id, slice_length
-from fastsip._remark cimport REMARK_FROM, REMARK_TO, Remarks, remark, remark_error, remarks_close, remarks_open
+from fastsip._message cimport (
+    TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_UDP, TRANSPORT_WS, TRANSPORT_WSS, Slice, find_call_id, slice_length)
+from fastsip._remark cimport (
+    REMARK_AT, REMARK_FROM, REMARK_TO, Remarks, remark, remark_error, remarks_close, remarks_open)
 from fastsip._tls cimport (
     DOOR_ACCEPTED, DOOR_CONNECTED, DOOR_FAILED, TLS_FAILED, TLS_WANT_READ, TLS_WANT_WRITE, DoorNews, DoorState, Tls,
-    door_connect, door_fd, door_forget, door_listen, door_take, tls_free, tls_peer_is, tls_peer_serves,
+    door_connect, door_fd, door_forget, door_listen, door_take, tls_free, tls_moved, tls_peer_is, tls_peer_serves,
     tls_peer_verified, tls_pending, tls_read, tls_shutdown, tls_write)
 from fastsip._websocket cimport (
     FRAME_BINARY, FRAME_CLOSE, FRAME_CLOSED, FRAME_CONTROL_MAX, FRAME_FAILED, FRAME_HEAD_MAX, FRAME_MESSAGE, FRAME_PINGED,

@@ -1,8 +1,8 @@
 /* For whom the descriptors of a process are. Who asks the kernel for one gets the lowest number that is free, so a high
  * number says how many are taken. Established connections have those at the bottom, whoever is still shaking hands for
  * TLS or WebSocket some more above, so that there is room to find out who a newcomer is; a few of these are for a door
- * that has few, whatever crowd there is at another. The rest of the process, name servers, policies, files, has FD_SPARE
- * at the top.
+ * that has few, whatever crowd there is at another. The rest of the process, name servers, policies, files, has the
+ * FD_SPARE at the top.
  */
 #ifndef FASTSIP_DESCRIPTORS_H
 #define FASTSIP_DESCRIPTORS_H

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
-from descriptors_kit import none_left, seconds, threads, workers
+from descriptors_kit import Poor, none_left, seconds, threads, used, workers
 from dns_kit import HOST, NameServer
 from gateway_kit import Caller, Gateway, Routed, until
 from harness import Server, requires_peer
@@ -34,7 +34,73 @@ def waiting(where: tuple[str, int], count: int) -> Iterator[list[socket.socket]]
         yield [closing.enter_context(socket.create_connection(where)) for _ in range(count)]
 
 
-# --- places are few ---------------------------------------------------------------------------------------------------
+# --- one rule for all transports --------------------------------------------------------------------------------------
+
+KINDS = ("tcp", "tls", "ws", "wss")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_connections_leave_some_to_the_process(authority: Authority, kind: str) -> None:
+    """When all that is theirs is taken by people who speak, newcomers are refused, counted and told; nobody spins."""
+    with Poor(authority) as server, contextlib.ExitStack() as closing:
+        (worker,) = workers(server)
+        held = server.fill(kind, closing)
+        assert len(held) > 40
+        assert used(worker) <= server.most - 32
+        until(lambda: server.stats()["total"]["connections_refused"] == 1)
+        assert not any(server.serves(newcomer) for newcomer in KINDS)
+        assert used(worker) <= server.most - 32
+        spent = seconds(worker)
+        with DatagramPhone(server.address) as udp:
+            for _ in range(5):
+                assert server.answers(udp)
+                time.sleep(0.1)
+        assert seconds(worker) - spent < 0.15
+        assert all(server.answers(one) for one in held)
+        until(lambda: server.stats()["total"]["connections_refused"] == 1 + len(KINDS), 2)
+        told = [line for line in server.log.splitlines() if "no descriptor is free" in line]
+        assert len(told) == len(KINDS) + 1 and all(f"{one} from 127.0.0.1" in "".join(told) for one in KINDS), told
+        closing.close()
+        until(lambda: all(server.serves(newcomer) for newcomer in KINDS))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_silent_go_for_a_newcomer(authority: Authority, kind: str) -> None:
+    """Whoever has said nothing goes, again and again, by whatever transport he and the newcomer have come."""
+    with Poor(authority) as server, contextlib.ExitStack() as closing:
+        (worker,) = workers(server)
+        for _ in range(120):
+            with contextlib.suppress(OSError, EOFError):
+                closing.enter_context(server.phone(kind))
+        speaking = []
+        for newcomer in KINDS * 8:
+            one = closing.enter_context(server.phone(newcomer))
+            assert server.answers(one), newcomer
+            speaking.append(one)
+        assert used(worker) <= server.most - 32
+        assert all(server.answers(one) for one in speaking)
+        assert server.stats()["total"]["connections_refused"] > 30
+
+
+@pytest.mark.parametrize("kind", ("tls", "ws", "wss"))
+def test_nobody_is_kept_out_by_openings_that_do_not_go_on(authority: Authority, kind: str) -> None:
+    """They take what is left for openings, and go for who comes from elsewhere."""
+    with Poor(authority) as server, contextlib.ExitStack() as closing:
+        (worker,) = workers(server)
+        server.fill("tcp", closing)
+        for one in closing.enter_context(waiting((server.host, server.ports["tcp"]), 3)):
+            one.close()
+        for n in range(60):
+            where = server.host, server.ports[kind]
+            closing.enter_context(socket.create_connection(where, source_address=(f"127.0.5.{1 + n % 3}", 0)))
+        until(lambda: used(worker) >= server.most - 32 - 12)
+        assert used(worker) <= server.most - 32 - 12 + 1  # one that is just looked at
+        counter = "openings_refused" if kind == "ws" else "handshakes_refused"
+        until(lambda: server.stats()["total"][counter] > 30)
+        for newcomer in ("tls", "ws", "wss"):
+            refused = server.stats()["total"]["connections_refused"]
+            assert not server.serves(newcomer)  # it was opened, and there is nobody silent
+            until(lambda: server.stats()["total"]["connections_refused"] > refused)  # noqa: B023
 
 
 def test_silent_openings_have_their_budget(authority: Authority) -> None:
@@ -101,8 +167,9 @@ def test_websocket_is_served_again(authority: Authority) -> None:
         with WebPhone(("127.0.0.1", ports["ws"])) as alice:
             alice.send(options(alice))
             alice.expect("200")
-        assert "Traceback" not in server.log and "nobody is accepted" in server.log
-        assert len([line for line in server.log.splitlines() if "nobody is accepted" in line]) == 1
+        assert "Traceback" not in server.log
+        said = [line for line in server.log.splitlines() if "no descriptor is free: nobody is accepted" in line]
+        assert sorted(line.split(": ")[1].split()[0] for line in said) == ["ws", "wss"]
 
 
 @requires_peer("nsd")

@@ -28,7 +28,8 @@ cdef extern from "<sys/socket.h>" nogil:
     ctypedef unsigned int socklen_t
     struct sockaddr:
         pass
-    enum: AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, MSG_NOSIGNAL, MSG_PEEK, MSG_DONTWAIT
+    enum: AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR
+    enum: MSG_NOSIGNAL, MSG_PEEK, MSG_DONTWAIT
     int accept4(int fd, sockaddr* address, socklen_t* length, int flags) noexcept
     int socket(int family, int kind, int protocol) noexcept
     int bind(int fd, const sockaddr* address, socklen_t length) noexcept

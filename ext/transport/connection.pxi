@@ -33,7 +33,7 @@ cdef enum:
     UNSURE = 8                   # messages to a peer that has closed, of which nobody knows whether he reads them
     DISPENSABLE = 10000          # ms of silence after which one may have to go for another
     DEAF = 50                    # ms until a listener without descriptors is tried again
-    FD_SPARE = 32                # descriptors connections leave to the rest of the process
+    DEAF_SAID = 10000            # ms between two remarks about that
     AOR_MOST = 512               # bytes of an address-of-record
     BOUND_MOST = 4096            # and of all that are reached through one connection
     LINGER = 500                 # ms for answers that are on their way from other workers, and for the peer to read them
@@ -114,6 +114,7 @@ cdef struct Streams:
     uint32_t news                # 1: the door may have some
     uint32_t deaf                # bit per listener: not watched until a connection goes, or a little time has
     uint64_t deaf_until          # ms
+    uint64_t deaf_said           # ms; 0: never
     Undelivered* undelivered
     uint32_t undelivered_count
     uint32_t undelivered_room

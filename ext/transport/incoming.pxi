@@ -4,7 +4,9 @@ cdef void stop_listening(TransportState* t, uint32_t number) noexcept nogil:
     epoll_ctl(t.epoll, EPOLL_CTL_DEL, t.listeners[number].fd, NULL)
     t.streams.deaf |= 1u << number
     t.streams.deaf_until = t.streams.now + DEAF
-    says(t, TRANSPORT_TCP, REMARK_FROM, &t.listeners[number].address, b"no descriptor is free for more connections here")
+    if t.streams.deaf_said == 0 or t.streams.now - t.streams.deaf_said >= DEAF_SAID:
+        t.streams.deaf_said = t.streams.now
+        says(t, TRANSPORT_TCP, REMARK_AT, &t.listeners[number].address, b"no descriptor is free: nobody is accepted")
 
 
 cdef void listen_again(TransportState* t) noexcept nogil:
@@ -38,10 +40,43 @@ cdef bint evict(TransportState* t) noexcept nogil:
     return False
 
 
+cdef bint find_place(TransportState* t, int* fd) noexcept nogil:
+    # A newcomer's descriptor has to be one for connections: for one that is not somebody goes, and it gets that number.
+    cdef int i
+    for i in range(2):                       # another thread may be quicker to take it
+        if fd[0] < t.fd_most:
+            return True
+        if not evict(t):
+            return False
+        fd[0] = fd_lower(fd[0])
+    return fd[0] < t.fd_most
+
+
+cdef void refuse(TransportState* t, int transport, int fd, Tls* tls, const Address* remote) noexcept nogil:
+    # A newcomer for whom there is no place.
+    tls_free(tls)
+    close(fd)
+    count_add(t.block, COUNT_connections_refused, 1)
+    if t.streams != NULL:
+        says(t, transport, REMARK_FROM, remote,
+             b"no descriptor is free" if fd >= t.fd_most else b"no room for more connections")
+
+
 cdef bint dispense(TransportState* t, Connection* c) noexcept nogil:
     count_add(t.block, COUNT_connections_refused, 1)
     connection_close(t, c)
     return True
+
+
+cdef Connection* received(TransportState* t, int* fd, uint32_t number, const Address* remote) noexcept nogil:
+    # A connection that comes in; NULL if there is no place for it, which is still the caller's to refuse.
+    cdef Connection* c = NULL
+    if not find_place(t, fd):
+        return NULL
+    c = connection_new(t, fd[0], number, remote)
+    if c == NULL and evict(t):
+        c = connection_new(t, fd[0], number, remote)
+    return c
 
 
 cdef void accept_from(TransportState* t, uint32_t number) noexcept nogil:
@@ -51,28 +86,23 @@ cdef void accept_from(TransportState* t, uint32_t number) noexcept nogil:
     cdef Address remote
     cdef Connection* c
     cdef int fd, i, on = 1
+    cdef bint evicted = False
     for i in range(ACCEPTS_PER_TURN):
         length = sizeof(name)
         fd = accept4(listener.fd, <sockaddr*>&name, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
         if fd < 0:
             if errno != EMFILE and errno != ENFILE and errno != ENOBUFS and errno != ENOMEM:
                 return
-            if not evict(t):
+            if evicted or not evict(t):
                 stop_listening(t, number)
                 return
+            evicted = True                   # that was one; if it does not help, others have taken more than their share
             continue
+        evicted = False
         address_from_sockaddr(&remote, &name)
-        if fd >= t.fd_most and not evict(t):
-            close(fd)
-            count_add(t.block, COUNT_connections_refused, 1)
-            says(t, TRANSPORT_TCP, REMARK_FROM, &remote, b"no descriptor is free")
-            continue
-        c = connection_new(t, fd, number, &remote)
-        if c == NULL and evict(t):
-            c = connection_new(t, fd, number, &remote)
+        c = received(t, &fd, number, &remote)
         if c == NULL:
-            close(fd)
-            count_add(t.block, COUNT_connections_refused, 1)
+            refuse(t, TRANSPORT_TCP, fd, NULL, &remote)
             continue
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
         if listener.wildcard:
@@ -97,20 +127,13 @@ cdef void take_from_door(TransportState* t) noexcept nogil:
             opened(t, &news)
 
 
-cdef void turn_away(TransportState* t, const DoorNews* news) noexcept nogil:
-    tls_free(news.tls)
-    close(news.fd)
-    count_add(t.block, COUNT_connections_refused, 1)
-
-
-cdef void accepted(TransportState* t, const DoorNews* news) noexcept nogil:
-    cdef Connection* c = connection_new(t, news.fd, news.listener, &news.remote)
-    if c == NULL and evict(t):
-        c = connection_new(t, news.fd, news.listener, &news.remote)
+cdef void accepted(TransportState* t, DoorNews* news) noexcept nogil:
+    cdef Connection* c = received(t, &news.fd, news.listener, &news.remote)
     if c == NULL:
-        turn_away(t, news)
+        refuse(t, TRANSPORT_TLS, news.fd, news.tls, &news.remote)
         return
     c.tls = news.tls
+    tls_moved(c.tls, c.fd)
     if t.listeners[news.listener].wildcard:
         c.local = news.local
     queue_enter(t.streams, c, QUEUE_SILENT)

@@ -12,8 +12,10 @@ cdef Connection* connection_open(TransportState* t, const Flow* flow) noexcept n
     if flow.transport != TRANSPORT_TCP:
         return open_at_door(t, flow, &local)
     fd = socket(AF_INET if flow.remote.family == 4 else AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
-    if fd < 0:
-        remark_error(&t.remarks, t.streams.now, TRANSPORT_TCP, REMARK_TO, &flow.remote, errno)
+    if fd < 0 or not find_place(t, &fd):
+        remark_error(&t.remarks, t.streams.now, TRANSPORT_TCP, REMARK_TO, &flow.remote, errno if fd < 0 else EMFILE)
+        if fd >= 0:
+            close(fd)
         return NULL
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on))
     if not is_unspecified(&local):
@@ -107,21 +109,25 @@ cdef bint connection_opened(TransportState* t, Connection* c) noexcept nogil:
     return True
 
 
-cdef void opened(TransportState* t, const DoorNews* news) noexcept nogil:
+cdef void opened(TransportState* t, DoorNews* news) noexcept nogil:
     # By the name it was ordered under, if that still waits for it.
     cdef uint32_t slot = <uint32_t>news.tag & 0xFFFF
     cdef Connection* c = t.streams.slots[slot] if slot < t.streams.count else NULL
     if c == NULL or c.fd != AT_DOOR or connection_name(t, c) != <uint32_t>news.tag:
-        if news.kind == DOOR_CONNECTED:
-            turn_away(t, news)
+        if news.kind == DOOR_CONNECTED:      # nobody wants it any more
+            tls_free(news.tls)
+            close(news.fd)
         return
-    if news.kind == DOOR_FAILED or not connection_has(t, c, news.fd):
+    if news.kind == DOOR_FAILED or not find_place(t, &news.fd) or not connection_has(t, c, news.fd):
         count_add(t.block, COUNT_connections_failed, 1)
         if news.kind == DOOR_CONNECTED:
-            turn_away(t, news)
+            says(t, TRANSPORT_TLS, REMARK_TO, &news.remote, b"no descriptor is free")
+            tls_free(news.tls)
+            close(news.fd)
         connection_close(t, c)
         return
     c.tls = news.tls
+    tls_moved(c.tls, c.fd)
     queue_move(t.streams, c, QUEUE_OPEN)
     note_event(t, c.slot, EPOLLIN)
     soon(t, c)

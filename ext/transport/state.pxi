@@ -65,7 +65,7 @@ cdef struct TransportState:
     uint64_t crowded_since   # ms: a ring was more than half full ever since; 0: none is
     DoorState* door          # NULL: no TLS
     Remarks remarks
-    int fd_most              # descriptors from this one on are left to others in the process
+    int fd_most              # descriptors from this one on are not for connections
     Peers* peers             # NULL: none yet
     const uint8_t* peer      # see TransportSetup
     uint32_t peer_length
@@ -113,7 +113,7 @@ cdef TransportState* transport_new(const TransportSetup* setup) noexcept nogil:
     t.peer, t.peer_length = setup.peer, setup.peer_length
     t.watched = -1
     t.alarm = -1
-    t.fd_most = descriptors() - FD_SPARE
+    t.fd_most = fd_most_connected()
     t.probes[0] = t.probes[1] = -1
     memset(t.by_index, 0xff, sizeof(t.by_index))
     t.epoll = epoll_create1(EPOLL_CLOEXEC)

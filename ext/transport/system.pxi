@@ -24,7 +24,6 @@ cdef extern from *:
     #include <sys/socket.h>
     #include <sys/timerfd.h>
     #include <sys/uio.h>
-    #include <sys/resource.h>
     #include <sys/syscall.h>
     #include <time.h>
     #include <unistd.h>
@@ -38,13 +37,6 @@ cdef extern from *:
     #ifndef SYS_epoll_pwait2
     #define SYS_epoll_pwait2 441
     #endif
-
-    /* How many descriptors this process may have. */
-    static inline int descriptors(void) {
-        struct rlimit limit;
-        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > INT32_MAX) return INT32_MAX;
-        return (int)limit.rlim_cur;
-    }
 
     /* By its number: glibc has no name for it before 2.35. A kernel before 5.11 sleeps to the next millisecond. */
     static inline int epoll_wait_ns(int epoll, struct epoll_event *events, int capacity, uint64_t ns) {
@@ -103,6 +95,10 @@ cdef extern from "<sys/socket.h>" nogil:
     size_t CMSG_LEN(size_t length)
     size_t CMSG_SPACE(size_t length)
 
+cdef extern from "descriptors.h" nogil:
+    int fd_most_connected() noexcept
+    int fd_lower(int fd) noexcept
+
 cdef extern from "<linux/sock_diag.h>" nogil:
     enum: SK_MEMINFO_DROPS, SK_MEMINFO_VARS
 
@@ -151,7 +147,6 @@ cdef extern from "<strings.h>" nogil:
 cdef extern from * nogil:
     enum: SOL_UDP, UDP_SEGMENT
     int IP_BIND_ADDRESS_NO_PORT
-    int descriptors() noexcept
     int epoll_wait_ns(int epoll, epoll_event* events, int capacity, uint64_t ns) noexcept
 
 cdef extern from "<sys/timerfd.h>" nogil:

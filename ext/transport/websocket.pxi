@@ -5,15 +5,13 @@ cdef int transport_join(TransportState* t, int fd, Tls* tls, uint32_t number, co
                         uint32_t length) noexcept nogil:
     cdef Connection* c = NULL
     if t.streams != NULL and number < t.listener_count and length <= 65535:
-        c = connection_new(t, fd, number, remote)
-        if c == NULL and evict(t):
-            c = connection_new(t, fd, number, remote)
+        c = received(t, &fd, number, remote)
     if c == NULL:
-        tls_free(tls)
-        close(fd)
-        count_add(t.block, COUNT_connections_refused, 1)
+        refuse(t, TRANSPORT_WSS if tls != NULL else TRANSPORT_WS, fd, tls, remote)
         return -1
     c.tls = tls
+    if tls != NULL:
+        tls_moved(tls, fd)
     memset(&c.frames, 0, sizeof(FrameReader))
     c.frames.masked = 1
     queue_enter(t.streams, c, QUEUE_SILENT)
