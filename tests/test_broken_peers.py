@@ -545,7 +545,7 @@ def test_a_killed_worker_takes_only_its_own_connections(authority: Authority) ->
 
 def test_a_server_that_drains_ends_its_calls_and_connections(authority: Authority) -> None:
     with (
-        StreamServer(authority, workers=2, domains=[DOMAIN], trusted=["127.0.0.0/8"], drain_timeout=3) as server,
+        StreamServer(authority, workers=2, domains=[DOMAIN], trusted=["127.0.0.0/8"], drain_timeout=6) as server,
         plain(server, "alice") as alice,
         secure(server, "bob") as bob,
     ):
@@ -560,7 +560,7 @@ def test_a_server_that_drains_ends_its_calls_and_connections(authority: Authorit
             carol.expect("503")
         bob.respond(invite, 200)
         alice.expect("200")
-        assert server._process.wait(10) == 0
+        assert server._process.wait(15) == 0
         assert alice.closed() and bob.closed()
         server._process = None
 
