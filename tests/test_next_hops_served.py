@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from beside import alone_and_beside
+from disturbance import alone_and_beside
 from dns_kit import HOST, NameServer
 from gateway_kit import Caller, Gateway, Routed, until
 from harness import Message, Phone, Server, free_port, requires_peer

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from beside import alone_and_beside
 from certificates import Authority
+from disturbance import alone_and_beside
 from stream_kit import StreamServer
 
 HERE = Path(__file__).parent
