@@ -174,8 +174,11 @@ def _check_set_up(call: Call, scene: Scene, request: Message, acknowledged_by: i
     assert invite.uri.split("@")[1] == _bracketed(ok.one("Contact")).split("@")[1], "not to the contact he registered"
     for name in ("180", "200"):
         check_response(call.received("alice", name), request, call.sent("bob", name))
-    assert "100" in [message.name for message in call.alice]
-    assert not tag(call.received("alice", "100").one("To")), "100 Trying with a To tag"
+    if "100" in [message.name for message in call.alice]:
+        assert not tag(call.received("alice", "100").one("To")), "100 Trying with a To tag"
+    else:  # something better came meanwhile (RFC 3261 17.2.1)
+        asked = call.sent("alice", "INVITE", [m.name for m in call.alice if m.sent].count("INVITE") - 1)
+        assert call.received("alice", "180").time - asked.time < 0.2
     ack_sent = call.sent("alice", "ACK", [m.name for m in call.alice if m.sent].count("ACK") - 1)
     ack = call.received("bob", "ACK")
     check_forwarded(ack, ack_sent, hops if acknowledged_by is None else acknowledged_by)

@@ -151,8 +151,9 @@ cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const Routing* r, c
     if slice_length(contact.uri) >= MAX_URI:
         return 400               # nobody could be sent there
     if (seconds and slice_length(contact.uri) > 5 and m.data[contact.uri.start + 3] | 0x20 == c's'
-            and (r.target.scheme != SCHEME_SIPS or not path_is_secure(m))):
-        return 400               # RFC 5630 5.2
+            and (r.target.scheme != SCHEME_SIPS or not path_is_secure(m)
+                 or (is_first_hop(m) and not is_secure(r.source.transport)))):
+        return 400               # RFC 5630 5.2; and where nothing is safe nobody is reached safely
     if (p.settings.gateway_room and seconds and not r.trusted and parse_uri(m.data, contact.uri, &uri)
             and uri_address(m.data, &uri, &address)
             and gateway_at(p.settings, &address, wanted_transport(&uri))):

@@ -503,6 +503,7 @@ cdef void expire_connections(TransportState* t) noexcept nogil:
 
 cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms, const void* aor, uint32_t length) noexcept nogil:
     cdef Flow handed = flow[0]
+    cdef Buffer* gone
     cdef Connection* c
     cdef uint8_t record[4 + AOR_MOST]
     if flow.connection < FLOW_CONNECTIONS or t.streams == NULL or length > AOR_MOST:
@@ -513,6 +514,14 @@ cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms, const
             c.kept = max(c.kept, t.streams.now + ms)
             if length:
                 connection_bind(t, c, aor, length)
+        elif length:                         # it ended before its registration was through
+            gone = buffer_new(t.pool, length + 1)
+            if gone != NULL:
+                memcpy(gone.data, aor, length)
+                gone.data[length] = c'\n'
+                gone.length = length + 1
+                show_later(t, flow, gone, PACKET_GONE)
+            buffer_release(t.pool, gone)
     elif connection_worker(flow.connection) < t.workers:
         handed.listener = t.listeners[flow.listener].index
         memcpy(record, &ms, 4)

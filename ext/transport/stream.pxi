@@ -346,6 +346,8 @@ cdef int send_out(TransportState* t, Connection* c, Buffer* buffer) noexcept nog
     # A message, to the end of what its peer is to get.
     cdef Buffer* frame
     cdef int result
+    if c.owed and is_final(buffer.data, buffer.length):
+        c.owed -= 1
     if not is_framed(c):
         return queue_out(t, c, buffer)
     frame = framed_message(t, buffer)
@@ -378,8 +380,6 @@ cdef int queue_out(TransportState* t, Connection* c, Buffer* buffer) noexcept no
     c.out_bytes += buffer.length
     if c.out_bytes > OUT_MOST and (c.queue == QUEUE_OPEN or c.queue == QUEUE_PARTIAL or c.queue == QUEUE_SILENT):
         queue_move(t.streams, c, QUEUE_STUCK)        # it has so long to read some of it
-    if c.owed and is_final(buffer.data, buffer.length):
-        c.owed -= 1
     if c.queue != QUEUE_OPENING and not c.blocked:
         soon(t, c)
     return 0
