@@ -123,6 +123,27 @@ def test_reload_decides_anew_and_finishes_what_it_began(tmp_path: Path) -> None:
         assert engine.wait(old, new) == [reject(480), reject(601)]
 
 
+def test_who_blocks_what_a_reload_has_left_behind_holds_nobody_up(tmp_path: Path) -> None:
+    """It is found as the active thread's is; what waits beside it is asked again, by the new module."""
+    code = HEAD + """
+async def route(request):
+    if request.user == "block":
+        await asyncio.sleep(0.05)
+        time.sleep(20)
+    await asyncio.sleep(0.4)
+    return reject(480)
+"""
+    with policy(tmp_path, code) as (engine, made):
+        name = made._terms.module
+        assert name
+        engine.wait(engine.route())
+        waiting = [engine.route() for _ in range(5)]
+        engine.route("block")  # sleeps when the other thread has begun
+        time.sleep(0.02)
+        assert follow(made, name, tmp_path) is None
+        assert engine.wait(*waiting, timeout=3) == [reject(480)] * 5
+
+
 def test_coroutines_that_never_begin_are_closed(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     code = f"""{HEAD}
 async def later(status):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import os
 import threading
@@ -83,9 +84,13 @@ class PolicyThread:
         """Why it ended, if it did before it had begun."""
         self.begun = time.monotonic()
         self.thread = threading.Thread(target=self._run, name="fastsip policy", daemon=True)
+        self.retired = False
+        """It finishes what it has begun: another one is active."""
         self._policy = policy
-        self._retired = False
+        self._deaf = False
         self._place: Place
+        self.context: contextvars.Context
+        """In which its callbacks run."""
 
     def start(self) -> None:
         self.thread.start()
@@ -98,6 +103,7 @@ class PolicyThread:
             loop.set_exception_handler(handled(policy.complaints))
             deciders = self.terms.deciders()
             self._place = enter(deciders.surroundings)
+            self.context = contextvars.copy_context()
             problem = loop.run_until_complete(self._begin(deciders))
             if policy.begun(self, problem):
                 self._serve()
@@ -234,12 +240,13 @@ class PolicyThread:
 
     def retire(self) -> None:
         """Take no more questions; finish what was begun; end. From any thread."""
+        self.retired = True
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._retire)
 
     def _retire(self) -> None:
-        if not self._retired:
-            self._retired = True
+        if not self._deaf:
+            self._deaf = True
             self.loop.remove_reader(self._policy.engine.policy_fd)
         if self.desk.pending:
             self.loop.call_later(0.05, self._retire)
@@ -386,14 +393,27 @@ class Policy:
         if followed is not None:
             followed(thread.failure)
 
+    def watched(self) -> list[PolicyThread]:
+        """Those whose code may hang: the active one, and those that finish what they had begun before a reload."""
+        with self.gate:
+            found = [] if self.active is None else [self.active]
+            return found + [each for each in self._threads if each.retired and not each.stuck]
+
     def blocked(self, thread: PolicyThread, where: str) -> None:
         """What the watch has found: `thread` hangs there."""
         with self.gate:
-            if self.stopped or self.active is not thread:
+            active = self.active
+            if self.stopped or thread.stuck or (active is not thread and not thread.retired):
                 return
             thread.stuck = True
-            if self._coming is not None:
+            if active is thread and self._coming is not None:
                 return
+        if active is not None and active is not thread:
+            with contextlib.suppress(RuntimeError):
+                active.loop.call_soon_threadsafe(active.take_over, thread, context=active.context)
+            self.complaints.warn(where, f"{where}, before a reload; what waited with it is asked again")
+            return
+        with self.gate:
             left = sum(each.stuck for each in self._threads)
             terms = self._terms
         text = f"{where}: {left} of at most {LEFT_BEHIND_AT_MOST} threads hang"

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from fastsip.policy.threads import Policy, PolicyThread
@@ -53,22 +53,32 @@ class Watch:
 
     def _look(self) -> None:
         """Until the end."""
-        seen: tuple[object, ...] | None = None
-        since, used, pause = 0.0, 0.0, IDLE
-        last = time.monotonic()
+        seen: dict[PolicyThread, Seen] = {}
+        pause, last = IDLE, time.monotonic()
         while not self._over.wait(pause):
             now = time.monotonic()
             late, last = now - last > pause + LIMIT / 2, now
             self._policy.overdue(now)
-            thread = self._policy.active
-            sample = _sample(thread) if thread is not None else None
-            pause = IDLE if sample is None else SAMPLE
-            if thread is None or sample is None or late or seen is None or not _same(sample, seen):
-                seen, since = sample, now
-                used = _cpu(thread) if thread is not None and sample is not None else 0.0
-            elif now - since >= LIMIT and not _starved(thread, used, now - since):
-                self._policy.blocked(thread, _where(thread))
-                seen = None
+            before, seen, pause = seen, {}, IDLE
+            for thread in self._policy.watched():
+                sample = _sample(thread)
+                if sample is None:
+                    continue
+                pause, known = SAMPLE, before.get(thread)
+                if late or known is None or not _same(sample, known.sample):
+                    seen[thread] = Seen(sample, now, _cpu(thread))
+                elif now - known.since < LIMIT or _starved(thread, known.used, now - known.since):
+                    seen[thread] = known
+                else:
+                    self._policy.blocked(thread, _where(thread))
+
+
+class Seen(NamedTuple):
+    """What a thread has been doing since then, and what CPU it had used by then."""
+
+    sample: tuple[object, ...]
+    since: float
+    used: float
 
 
 def _sample(thread: PolicyThread) -> tuple[object, ...] | None:
