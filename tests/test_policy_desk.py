@@ -29,6 +29,15 @@ def test_none_is_the_default(tmp_path: Path) -> None:
         assert engine.wait(engine.route()) == [None]
 
 
+def test_nobody_is_a_480(tmp_path: Path) -> None:
+    """`lookup` finds nobody, `next_gateway` none that may be called."""
+    plans = "[fork(), fork(None, *()), hunt(None), fork(None, 'sip:a@192.0.2.9')]"
+    code = f"{HEAD}def route(request):\n    return {plans}[int(request.user)]\n"
+    with policy(tmp_path, code) as (engine, _):
+        tokens = [engine.route(str(number)) for number in range(4)]
+        assert engine.wait(*tokens) == [reject(480)] * 3 + [fork("sip:a@192.0.2.9")]
+
+
 def test_coroutines_wait_beside_each_other(tmp_path: Path) -> None:
     code = f"{HEAD}async def route(request):\n    await asyncio.sleep(0.2)\n    return reject(486)\n"
     with policy(tmp_path, code) as (engine, _):

@@ -109,6 +109,9 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     """Ask the policy's `on_failure` before a failure is told to the caller."""
 
 
+NOBODY = Plan(answer=Answer(480))
+
+
 def target(uri: str | Target, **more: Any) -> Target:
     """A Target from a URI; keywords are its fields."""
     return uri if isinstance(uri, Target) else Target(uri, **more)
@@ -119,18 +122,20 @@ def step(*targets: str | Target, **more: Any) -> Step:
     return Step(_targets(targets), **more)
 
 
-def _targets(targets: tuple[str | Target, ...]) -> tuple[Target, ...]:
-    return tuple([one if type(one) is Target else Target(one) for one in targets])  # type: ignore[arg-type]
+def _targets(targets: tuple[str | Target | None, ...]) -> tuple[Target, ...]:
+    return tuple([one if type(one) is Target else Target(one) for one in targets if one is not None])  # type: ignore[arg-type]
 
 
-def fork(*targets: str | Target, ring_time: float | None = None, recurse: bool = False) -> Plan:
-    """All of these at the same time."""
-    return Plan((Step(_targets(targets), ring_time),), None, recurse)
+def fork(*targets: str | Target | None, ring_time: float | None = None, recurse: bool = False) -> Plan:
+    """All of these at the same time. None is nobody, as `next_gateway` says it; of nobody at all the answer is 480."""
+    found = _targets(targets)
+    return Plan((Step(found, ring_time),), None, recurse) if found else NOBODY
 
 
-def hunt(*targets: str | Target, ring_time: float | None = None, onward: Collection[Outcome] = ANY) -> Plan:
-    """One after another, each for `ring_time`, until one answers."""
-    return Plan(tuple(step(one, ring_time=ring_time, onward=onward) for one in targets))
+def hunt(*targets: str | Target | None, ring_time: float | None = None, onward: Collection[Outcome] = ANY) -> Plan:
+    """One after another, each for `ring_time`, until one answers. Of nobody at all the answer is 480."""
+    steps = tuple(step(one, ring_time=ring_time, onward=onward) for one in _targets(targets))
+    return Plan(steps) if steps else NOBODY
 
 
 def reject(status: int, reason: str | None = None, *, headers: Collection[tuple[str, str]] = ()) -> Plan:

@@ -15,6 +15,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,8 @@ AT_ONCE = 32
 """Requests the service gets at the same time; with more, calls go without it rather than wait in line."""
 REMEMBERED = 10_000
 DEFAULT = os.environ.get("ROUTING_DEFAULT", "sip:{number}@gw1.example.net")
+
+URI = re.compile(r"sips?:[!-~]+")
 
 log = logging.getLogger(__name__)
 cache: dict[str, tuple[float, str | None]] = {}
@@ -86,6 +89,7 @@ def _fetch(number: str) -> tuple[str | None, float]:
     url = f"{SERVICE}?{urllib.parse.urlencode({'number': number})}"
     with urllib.request.urlopen(url, timeout=2 * PATIENCE) as reply:
         said = json.load(reply)
-    if not isinstance(said, dict) or not isinstance(said.get("to"), str | None):
+    to, seconds = (said.get("to"), said.get("seconds", 60)) if isinstance(said, dict) else (said, None)
+    if not isinstance(seconds, int | float) or not (to is None or (isinstance(to, str) and URI.fullmatch(to))):
         raise ValueError(f"it says {said!r}")
-    return said.get("to"), float(said.get("seconds", 60))
+    return to, float(seconds)
