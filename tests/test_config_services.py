@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_config import wrong
 
-from fastsip.config import load
+from fastsip.config import ConfigurationError, load
 from fastsip.config.services import file_services, value_of
 from fastsip.services.record import Record
 
@@ -191,3 +191,16 @@ def test_what_a_person_types() -> None:
     assert value_of("do_not_disturb", "Yes") is True and value_of("do_not_disturb", "perhaps") == "perhaps"
     assert value_of("ring_time", "7.5") == 7.5 and value_of("ring_time", "x") == "x"
     assert value_of("forward_busy", "[") == "["
+
+
+def test_services_of_somebody_whose_account_is_in_the_users_file(tmp_path):
+    """His table has no password; with one he is there twice."""
+    (tmp_path / "u.csv").write_text("username,password\nbob,secret\n")
+    text = '[server]\ndomains = "example.com"\n[auth]\nusers_file = "u.csv"\n[users.bob]\nforward_busy = "carol"\n'
+    (tmp_path / "fastsip.toml").write_text(text)
+    configuration = load(tmp_path / "fastsip.toml")
+    assert [one.username for one in configuration.accounts] == ["bob"]
+    assert [aor for aor, _ in configuration.served] == ["bob@example.com"]
+    (tmp_path / "fastsip.toml").write_text(text + 'password = "x"\n')
+    with pytest.raises(ConfigurationError, match=r"already in users\.bob"):
+        load(tmp_path / "fastsip.toml")

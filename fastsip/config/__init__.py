@@ -142,7 +142,12 @@ def _checked(path: Path | None, document: Document, raw: dict[str, Any], modules
     if not reader.problems:
         accounts = people.table_accounts(tables.users, realm, default_domain)
         if users_file := _file(reader, path, "auth.users_file", tables.auth.users_file):
-            from_file, file_problems = people.file_accounts(users_file, realm, default_domain, seen)
+            with_password = {  # the tables of others are services of whoever is in the file
+                address: key
+                for address, key in seen.items()
+                if tables.users[key.removeprefix("users.")].password is not None
+            }
+            from_file, file_problems = people.file_accounts(users_file, realm, default_domain, with_password)
             accounts += from_file
         served, more = _served(reader, path, tables, default_domain, places)
         file_problems += more
