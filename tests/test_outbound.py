@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from certificates import Authority
 from harness import Phone, Server
-from harness.stream import StreamPhone, call
-from stream_kit import DOMAIN
+from harness.stream import SecurePhone, StreamPhone, call
+from stream_kit import DOMAIN, StreamServer, trusting
 
 INSTANCE = "<urn:uuid:00000000-0000-1000-8000-000a95a0e128>"
 
@@ -248,6 +250,29 @@ def test_edge_proxy(server: Server) -> None:
                 if message.name == "BYE":
                     registrar.respond(message, 200)
             lea.expect("200")
+
+
+def test_the_path_of_an_edge_is_sips_where_the_registration_is(tmp_path: Path) -> None:
+    """RFC 5630 5.2: or the registrar has to refuse it. Through both of them, and back."""
+    authority = Authority(tmp_path)
+    near = StreamServer(
+        authority, names=["127.0.0.2"], host="127.0.0.2", domains=["edge.example.net"], trusted=["127.0.0.0/8"]
+    )
+    far = StreamServer(authority, names=["127.0.0.3"], host="127.0.0.3", domains=[DOMAIN], trusted=["127.0.0.0/8"])
+    with near, far:
+        context = trusting(near)
+        places = [(one.host, one.secure_port) for one in (near, far)]
+        with (
+            SecurePhone(places[0], "nora", context=context, name="127.0.0.2") as nora,
+            SecurePhone(places[1], "olaf", context=context, name="127.0.0.3") as olaf,
+        ):
+            nora.scheme = olaf.scheme = "sips"
+            headers = f"Route: <sips:127.0.0.3:{far.secure_port};lr>\r\nSupported: path\r\nExpires: 600\r\n"
+            nora.send(nora.request("REGISTER", f"sips:{DOMAIN}", to=f"<{nora.uri}>", headers=headers))
+            assert nora.expect("200").get("Path").startswith("<sips:p")
+            olaf.send(olaf.request("OPTIONS", f"sips:nora@{DOMAIN}"))
+            nora.respond(nora.expect("OPTIONS"), 200)
+            olaf.expect("200")
 
 
 def test_tokens_that_lead_nowhere(server: Server) -> None:

@@ -231,3 +231,16 @@ def test_an_unfinished_message_has_its_time(server: WebServer) -> None:
     while "half a message, and nothing more" not in server.log:
         assert time.monotonic() < deadline, server.log
         time.sleep(0.05)
+
+
+def test_a_page_that_goes_without_a_word_is_registered_no_longer(server: WebServer) -> None:
+    """No close frame, and it has asked before: nothing it is owed keeps it."""
+    with server.phone("ws", "leaver") as leaver:
+        leaver.register()
+        leaver.send(leaver.request("OPTIONS", f"sip:{DOMAIN}"))
+        leaver.expect("200")
+        leaver.web.socket.shutdown(socket.SHUT_RDWR)
+        deadline = time.monotonic() + 3
+        while server.contacts(f"leaver@{DOMAIN}"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)

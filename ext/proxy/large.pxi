@@ -44,8 +44,8 @@ cdef bint leaves_transport_open(Proxy* p, const ResponseContext* ctx, const Targ
 
 cdef bint named_stream(Proxy* p, const ResponseContext* ctx, const Target* target, const uint8_t* data, const Uri* uri,
                        Flow* flow) noexcept nogil:
-    # A domain says who has TCP for it, and whether anybody (RFC 3263 4.1). That is asked for meanwhile if it is not known
-    # yet, and tried where the datagrams would go.
+    # A domain says who has TCP for it, and whether anybody (RFC 3263 4.1). While that is not known it is asked for, and a
+    # datagram goes.
     cdef Names* n = <Names*>p.names
     cdef const Name* name
     cdef NameQuestion q
@@ -56,7 +56,7 @@ cdef bint named_stream(Proxy* p, const ResponseContext* ctx, const Target* targe
         memset(&q, 0, sizeof(q))
         q.kind = NAME_LOCATE
         ask_resolver(p, &q)
-        return transport_route(p.transport, &ctx.source, &target.flow.remote, TRANSPORT_TCP, flow)
+        return False
     return name.count != 0 and transport_route(p.transport, &ctx.source, &name.servers[0].address, TRANSPORT_TCP, flow)
 
 

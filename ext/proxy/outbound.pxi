@@ -337,13 +337,15 @@ cdef void add_path(Proxy* p, Writer* w, const Message* m, const Routing* r, cons
     # registrar sees.
     cdef const SentBy* by
     cdef Flow flow = r.source
+    cdef bint secure
     if not is_first_hop(m) or not has_option(m, HDR_SUPPORTED, b"path", 4):
         return
     if flow.transport == TRANSPORT_UDP:
         flow.connection = FLOW_DATAGRAM
     by = sent_by(p, out)
-    put(w, b"Path: <sip:", 11)
+    secure = m.data[m.uri.start + 3] | 0x20 == c's'
+    put_text(w, b"Path: <sips:" if secure else b"Path: <sip:")   # RFC 5630 5.2
     put_flow_token(p, w, &flow, c'p')
     put(w, b"@", 1)
-    put(w, by.text, by.route_length)
+    put(w, by.text, by.length if secure and out.transport == TRANSPORT_TLS else by.route_length)
     put(w, b";lr;ob>\r\n", 9)

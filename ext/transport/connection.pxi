@@ -35,7 +35,7 @@ cdef enum:
     DEAF = 50                    # ms until a listener without descriptors is tried again
     DEAF_SAID = 10000            # ms between two remarks about that
     AOR_MOST = 512               # bytes of an address-of-record
-    BOUND_MOST = 4096            # and of all that are reached through one connection
+    BOUND_MOST = 65000           # and of all that are reached through one connection
     LINGER = 500                 # ms for answers that are on their way from other workers, and for the peer to read them
 
 cdef enum ConnectionQueue:
@@ -370,14 +370,7 @@ cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
     c.out_first = c.out_count = c.out_room = c.out_sent = c.out_bytes = 0
     drop_unsure(t, c, &flow)
     drop_partial(t, c)
-    if c.bound != NULL:
-        message = buffer_copy(t.pool, c.bound, c.bound_length) if c.kept > s.now else NULL
-        if message != NULL:
-            show_later(t, &flow, message, PACKET_GONE)
-        buffer_release(t.pool, message)
-        free(c.bound)
-        c.bound = NULL
-        c.bound_length = 0
+    connection_unbind(t, c)
     if is_framed(c):
         s.partial_bytes -= c.frames.capacity
         frame_reader_free(&c.frames)
@@ -426,6 +419,7 @@ cdef void connection_ended(TransportState* t, Connection* c) noexcept nogil:
         connection_close(t, c)
         return
     drop_partial(t, c)
+    connection_unbind(t, c)
     c.finishing = 1
     c.leaving = IS_LEAVING
     connection_watch(t, c, c.blocked)
@@ -527,6 +521,24 @@ cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms, const
         memcpy(record, &ms, 4)
         memcpy(record + 4, aor, length)
         hand_over(t, connection_worker(flow.connection), RING_KEEP, &handed, record, 4 + length)
+
+
+cdef void connection_unbind(TransportState* t, Connection* c) noexcept nogil:
+    # Nobody is reached through it any more, whatever answers its peer may still wait for.
+    cdef Buffer* names
+    cdef Flow flow
+    if c.bound == NULL:
+        return
+    if c.kept > t.streams.now:
+        connection_flow(t, c, &flow)
+        names = buffer_copy(t.pool, c.bound, c.bound_length)
+        if names != NULL:
+            show_later(t, &flow, names, PACKET_GONE)
+        buffer_release(t.pool, names)
+    free(c.bound)
+    c.bound = NULL
+    c.bound_length = 0
+    c.kept = 0
 
 
 cdef void connection_bind(TransportState* t, Connection* c, const void* aor, uint32_t length) noexcept nogil:
