@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from fastsip.routes.patterns import is_slow
 
 from .reading import Reader
 from .schema import Gateway, Tables
-from .values import bracketed
+from .values import bracketed, is_address
 
 SENT = ("udp", "tcp", "tls")
 """Transports by which a gateway can be reached: nobody connects to the other end of a WebSocket."""
@@ -68,7 +67,7 @@ def addresses(tables: Tables, slots: Sequence[int]) -> list[GatewayAddress]:
     found = []
     for slot, gateway in zip(slots, tables.gateways.values(), strict=True):
         hop = Hop.of(Uri(gateway.uri))
-        if _is_address(hop.host):
+        if is_address(hop.host):
             found.append(GatewayAddress(slot, hop.host, address_port(hop), gateway.trusted, address_transport(hop)))
     return found
 
@@ -134,7 +133,7 @@ def _unreachable(gateway: Gateway, tables: Tables) -> str | None:
     hop = Hop.of(uri)
     if wrong := _not_sent(hop, tables):
         return wrong
-    if gateway.trusted and not _is_address(hop.host):
+    if gateway.trusted and not is_address(hop.host):
         return (
             f'expected an address in place of "{hop.host}", such as "sip:192.0.2.7:5060", with trusted = true: whom to '
             "trust has to be known by address (auth.trusted names networks)"
@@ -150,7 +149,7 @@ def _not_sent(hop: Hop, tables: Tables) -> str | None:
     if hop.sips and hop.transport == "udp":
         return "expected transport=tls, or none: what is asked for by sips does not go by udp"
     wanted: tuple[str, ...] = (address_transport(hop),)
-    if hop.transport is None and not hop.sips and not _is_address(hop.host):
+    if hop.transport is None and not hop.sips and not is_address(hop.host):
         wanted = SENT
     listening = {one.transport for one in tables.server.listen}
     if listening.intersection(wanted):
@@ -159,11 +158,3 @@ def _not_sent(hop: Hop, tables: Tables) -> str | None:
     port = 5061 if wanted == ("tls",) else 5060
     listen = f'"{wanted[0]}:{bracketed(tables.server.listen[0].host)}:{port}" in server.listen'
     return f"nothing is sent by {' or '.join(wanted)} here: expected {' or '.join([*sent, listen])}"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -178,7 +178,7 @@ class Advertised(Value):
         host, port = split_host(raw)
         if port == 0:
             raise ValueError
-        if _is_address(host):
+        if is_address(host):
             if ipaddress.ip_address(host).is_unspecified:
                 raise ValueError
         elif raw.startswith("[") or len(host) > 200:
@@ -260,7 +260,7 @@ class Listen:
     def named(self) -> str:
         """The same as it is written into messages where it is a name; "" where it is an address."""
         host, port = self.public
-        return "" if _is_address(host) else f"{host}:{port}"
+        return "" if is_address(host) else f"{host}:{port}"
 
     def at(self, port: int) -> Listen:
         """The same with another port: the one the kernel chose."""
@@ -279,7 +279,8 @@ class Listen:
         return hash((str(self), self.advertise))
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether it is numeric, IPv6 without brackets."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
