@@ -22,6 +22,13 @@ static inline int address_equal(const Address *a, const Address *b) {
     return a->family == b->family && a->port == b->port && !memcmp(a->ip, b->ip, 16);
 }
 
+/* For small tables: spread over the high bits. */
+static inline uint64_t address_hash(const Address *address) {
+    uint64_t word[2];
+    memcpy(word, address->ip, 16);
+    return (word[0] ^ word[1] ^ address->port) * 0x9E3779B97F4A7C15u;
+}
+
 static inline int address_same_ip(const Address *a, const Address *b) {
     return a->family == b->family && !memcmp(a->ip, b->ip, 16);
 }

@@ -1,5 +1,5 @@
 # Transport addresses; see ext/address.h. Header only.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "address.h" nogil:
     enum: ADDRESS_TEXT, FLOW_RELIABLE, FLOW_REGISTERED, FLOW_NAMED, FLOW_DATAGRAM, FLOW_CONNECTIONS
@@ -28,6 +28,7 @@ cdef extern from "address.h" nogil:
 
     bint flow_is_fixed(const Flow* flow) noexcept
     bint address_equal(const Address* a, const Address* b) noexcept
+    uint64_t address_hash(const Address* address) noexcept
     bint address_same_ip(const Address* a, const Address* b) noexcept
     void address_from_sockaddr(Address* out, const void* sockaddr) noexcept
     uint32_t address_to_sockaddr(const Address* address, sockaddr_storage* out) noexcept

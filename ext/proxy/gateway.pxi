@@ -130,10 +130,7 @@ cdef Called* called_at(const Proxy* p, const Address* address) noexcept nogil:
     # Where that stands, or would.
     cdef Called* all = <Called*>p.called
     cdef Called* one
-    cdef uint64_t word[2]
-    cdef uint32_t i, place
-    memcpy(word, address.ip, 16)
-    place = <uint32_t>((word[0] ^ word[1] ^ address.port) * <uint64_t>0x9E3779B97F4A7C15 >> 56)
+    cdef uint32_t i, place = <uint32_t>(address_hash(address) >> 56)
     for i in range(CALLED_NEAR):
         one = &all[(place + i) % CALLED_PLACES]
         if one.length == 0 or address_equal(&one.address, address):

@@ -13,10 +13,7 @@ cdef enum:
 
 
 cdef inline Refusal* refusal_of(Proxy* p, const Address* remote) noexcept nogil:
-    cdef uint64_t word[2]
-    memcpy(word, remote.ip, 16)
-    word[0] = (word[0] ^ word[1] ^ remote.port) * <uint64_t>0x9E3779B97F4A7C15
-    return &p.refusals[word[0] >> 58]
+    return &p.refusals[address_hash(remote) >> 58]
 
 
 cdef bint leaves_transport_open(Proxy* p, const ResponseContext* ctx, const Target* target, const Message* m,
