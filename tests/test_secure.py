@@ -223,6 +223,14 @@ def test_a_sips_contact_is_for_those_who_register_by_sips(server: StreamServer) 
         erin.register()
 
 
+def test_other_schemes_are_none_of_sips(server: StreamServer) -> None:
+    """Though their fourth letter is an s: such a Contact may be registered (RFC 3261 10.2.1)."""
+    with plain(server, "finn") as finn:
+        data = finn.request("REGISTER", f"sip:{DOMAIN}", to=f"<{finn.uri}>", headers="Expires: 600\r\n")
+        finn.send(data.replace(finn.contact.encode(), b"pres:finn@far.example.net"))
+        assert "pres:finn@far.example.net" in finn.expect("200").get("Contact")
+
+
 def test_without_tls_there_is_no_sips() -> None:
     with Server(domains=[DOMAIN], trusted=LOOPBACK) as server, DatagramPhone(server.address, "alice") as alice:
         alice.send(alice.request("OPTIONS", f"sips:bob@{DOMAIN}"))

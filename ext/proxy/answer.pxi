@@ -7,6 +7,13 @@ cdef inline bint bytes_equal(const uint8_t* a, uint32_t a_length, const uint8_t*
     return a_length == b_length and memcmp(a, b, a_length) == 0
 
 
+cdef inline bint is_sips(const uint8_t* uri) noexcept nogil:
+    # By its scheme alone; five bytes can be read there.
+    cdef uint32_t word
+    memcpy(&word, uri, 4)
+    return word | 0x20202020 == 0x73706973 and uri[4] == c':'    # "sips", in either case
+
+
 cdef bint text_iequal(Text text, const uint8_t* data, uint32_t length) noexcept nogil:
     # `text` is lower case already.
     cdef uint32_t i

@@ -42,7 +42,7 @@ cdef void put_record_route(Proxy* p, Writer* w, const Message* m, const Routing*
                            const Flow* side) noexcept nogil:
     # What is_recorded knows again, but for those with a flow.
     cdef const SentBy* by = sent_by(p, side)
-    cdef bint secure = m.data[m.uri.start + 3] | 0x20 == c's'
+    cdef bint secure = is_sips(m.data + m.uri.start)
     put_text(w, b"Record-Route: <sips:" if secure else b"Record-Route: <sip:")
     if is_recorded_flow(side):
         put_flow_token(p, w, side, c'f')
@@ -146,7 +146,7 @@ cdef void put_forwarded(Proxy* p, Writer* w, const Message* m, const Routing* r,
     put(w, b" ", 1)
     if r.strict:
         put_slice(w, data, r.next_hop.whole)
-    elif uri[3] | 0x20 == c's' and r.target.scheme != SCHEME_SIPS:
+    elif is_sips(uri) and r.target.scheme != SCHEME_SIPS:
         put(w, b"sip", 3)        # RFC 5630 5.3: safe is the way there, but nobody has asked for that
         put(w, uri + 4, uri_length - 4)
     else:
@@ -283,7 +283,7 @@ cdef int start_target(Proxy* p, ResponseContext* ctx, Target* target, const Mess
     cdef Buffer* request
     cdef Writer w
     cdef int status
-    if ctx.secure and target.uri != NULL and target.uri[3] | 0x20 != c's':
+    if ctx.secure and target.uri != NULL and not is_sips(target.uri):
         return 480               # RFC 5630 5.3
     if not hop_of(p, ctx, target):
         return 503

@@ -95,10 +95,6 @@ cdef void put_uuid(Writer* w, const uint8_t* uuid) noexcept nogil:
         put_hex(w, uuid[i], 2)
 
 
-cdef bint is_sips(const Binding* b) noexcept nogil:
-    return b.uri_length > 5 and strncasecmp(<const char*>binding_uri(b), b"sips:", 5) == 0
-
-
 cdef void put_gruus(Proxy* p, Writer* w, const Binding* b, const uint8_t* aor, uint32_t aor_length) noexcept nogil:
     # Of a binding with an instance, with the scheme of its Contact (RFC 5630 5.2.1). The temporary one is another after
     # every REGISTER, and those before it stay good.
@@ -107,7 +103,7 @@ cdef void put_gruus(Proxy* p, Writer* w, const Binding* b, const uint8_t* aor, u
     cdef uint64_t check, call = gruu_call(p, b)
     cdef uint32_t user = user_length(aor, aor_length), i, length, word
     cdef uint8_t c
-    cdef const char* scheme = b"sips:" if is_sips(b) else b"sip:"
+    cdef const char* scheme = b"sips:" if is_sips(binding_uri(b)) else b"sip:"
     cdef Slice urn
     cdef Writer h
     if user == aor_length or not binding_instance(b, &urn):

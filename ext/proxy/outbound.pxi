@@ -151,7 +151,7 @@ cdef bint path_is_secure(const Message* m) noexcept nogil:
     cdef NameAddr hop
     rest.start = rest.end = 0
     while next_value(m, HDR_PATH, &line, &rest, &value) > 0:
-        if not parse_name_addr(m.data, value, &hop) or m.data[hop.uri.start + 3] | 0x20 != c's':
+        if not parse_name_addr(m.data, value, &hop) or not is_sips(m.data + hop.uri.start):
             return False
     return True
 
@@ -280,7 +280,7 @@ cdef void on_flow_gone(Proxy* p, const Packet* packet) noexcept nogil:
     while at < end:
         stop = <const uint8_t*>memchr(at, c'\n', end - at)
         if stop == NULL:
-            return
+            stop = end
         unbind_flow(p, at, <uint32_t>(stop - at), &packet.flow)
         at = stop + 1
 
@@ -343,7 +343,7 @@ cdef void add_path(Proxy* p, Writer* w, const Message* m, const Routing* r, cons
     if flow.transport == TRANSPORT_UDP:
         flow.connection = FLOW_DATAGRAM
     by = sent_by(p, out)
-    secure = m.data[m.uri.start + 3] | 0x20 == c's'
+    secure = is_sips(m.data + m.uri.start)
     put_text(w, b"Path: <sips:" if secure else b"Path: <sip:")   # RFC 5630 5.2
     put_flow_token(p, w, &flow, c'p')
     put(w, b"@", 1)

@@ -312,7 +312,7 @@ cdef bint hop_of(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
         return False
     elif target.gateway and target.flow.transport == TRANSPORT_TLS:
         note_called(p, data, &uri, &target.flow)
-    if not is_secure(target.flow.transport) and (ctx.secure or (target.uri != NULL and target.uri[3] | 0x20 == c's')):
+    if not is_secure(target.flow.transport) and (ctx.secure or (target.uri != NULL and is_sips(target.uri))):
         memset(&target.flow, 0, sizeof(Flow))
         return False
     return True

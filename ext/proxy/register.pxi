@@ -150,7 +150,7 @@ cdef int pack_contact(Proxy* p, Writer* w, const Message* m, const Routing* r, c
         x.keyed |= reg_id
     if slice_length(contact.uri) >= MAX_URI:
         return 400               # nobody could be sent there
-    if (seconds and slice_length(contact.uri) > 5 and m.data[contact.uri.start + 3] | 0x20 == c's'
+    if (seconds and is_sips(m.data + contact.uri.start)
             and (r.target.scheme != SCHEME_SIPS or not path_is_secure(m)
                  or (is_first_hop(m) and not is_secure(r.source.transport)))):
         return 400               # RFC 5630 5.2; and where nothing is safe nobody is reached safely
