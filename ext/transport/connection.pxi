@@ -497,7 +497,6 @@ cdef void expire_connections(TransportState* t) noexcept nogil:
 
 cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms, const void* aor, uint32_t length) noexcept nogil:
     cdef Flow handed = flow[0]
-    cdef Buffer* gone
     cdef Connection* c
     cdef uint8_t record[4 + AOR_MOST]
     if flow.connection < FLOW_CONNECTIONS or t.streams == NULL or length > AOR_MOST:
@@ -509,13 +508,7 @@ cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms, const
             if length:
                 connection_bind(t, c, aor, length)
         elif length:                         # it ended before its registration was through
-            gone = buffer_new(t.pool, length + 1)
-            if gone != NULL:
-                memcpy(gone.data, aor, length)
-                gone.data[length] = c'\n'
-                gone.length = length + 1
-                show_later(t, flow, gone, PACKET_GONE)
-            buffer_release(t.pool, gone)
+            show_gone(t, flow, aor, length)
     elif connection_worker(flow.connection) < t.workers:
         handed.listener = t.listeners[flow.listener].index
         memcpy(record, &ms, 4)
@@ -525,20 +518,23 @@ cdef void transport_keep(TransportState* t, const Flow* flow, uint32_t ms, const
 
 cdef void connection_unbind(TransportState* t, Connection* c) noexcept nogil:
     # Nobody is reached through it any more, whatever answers its peer may still wait for.
-    cdef Buffer* names
     cdef Flow flow
     if c.bound == NULL:
         return
     if c.kept > t.streams.now:
         connection_flow(t, c, &flow)
-        names = buffer_copy(t.pool, c.bound, c.bound_length)
-        if names != NULL:
-            show_later(t, &flow, names, PACKET_GONE)
-        buffer_release(t.pool, names)
+        show_gone(t, &flow, c.bound, c.bound_length)
     free(c.bound)
     c.bound = NULL
     c.bound_length = 0
     c.kept = 0
+
+
+cdef void show_gone(TransportState* t, const Flow* flow, const void* names, uint32_t length) noexcept nogil:
+    cdef Buffer* buffer = buffer_copy(t.pool, names, length)
+    if buffer != NULL:
+        show_later(t, flow, buffer, PACKET_GONE)
+    buffer_release(t.pool, buffer)
 
 
 cdef void connection_bind(TransportState* t, Connection* c, const void* aor, uint32_t length) noexcept nogil:
