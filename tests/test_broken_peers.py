@@ -103,9 +103,15 @@ def test_whoever_is_owed_nothing_is_closed_at_once(server: StreamServer, phone: 
         assert alice.closed() and time.monotonic() - started < 0.4
 
 
-def test_requests_are_not_sent_to_who_closed_his_side(server: StreamServer) -> None:
-    """He could not answer them."""
-    with plain(server, "alice") as alice, plain(server, "dora") as dora, plain(server, "emil") as emil:
+def test_requests_are_not_sent_to_who_closed_his_side(authority: Authority) -> None:
+    """He could not answer them. He has an account, so he is away, whether his registration has ended by now or not."""
+    users = [("dora", "secret", DOMAIN)]
+    with (
+        StreamServer(authority, workers=2, domains=[DOMAIN], trusted=["127.0.0.0/8"], users=users) as server,
+        plain(server, "alice") as alice,
+        plain(server, "dora") as dora,
+        plain(server, "emil") as emil,
+    ):
         dora.register()
         emil.register()
         dora.send(dora.request("OPTIONS", emil.uri))
