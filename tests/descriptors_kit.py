@@ -10,18 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from certificates import Authority
-from frames import MASK, TEXT
+from frames import MASK, OPENING, TEXT
 from harness import Message, Server
 from harness.ports import free_port
 from harness.stream import SecurePhone, StreamPhone, WebPhone
 from stream_kit import DOMAIN, StreamServer, options, trusting
 
 from fastsip._testing import ManualFrames, frame_written
-
-OPENING = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
-)
 
 
 class QuickWebPhone(WebPhone):

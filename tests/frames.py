@@ -38,3 +38,9 @@ def frame(
 
 def close(code: int | None = None, reason: bytes = b"", *, mask: bytes | None = MASK) -> bytes:
     return frame(CLOSE, b"" if code is None else struct.pack(">H", code) + reason, mask=mask)
+
+OPENING = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
+)
+"""A client's handshake (RFC 7118 4.1)."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority
+from frames import OPENING
 from harness import Server
 from harness.ports import free_port
 from harness.stream import SecurePhone, StreamPhone, WebPhone, call
@@ -172,15 +173,11 @@ def fragment(length: int) -> bytes:
 
 
 PINGING = b"\x89\x80" + bytes(4)
-OPEN = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sip\r\n\r\n"
-)
 
 
 def opened(server: WebServer) -> socket.socket:
     one = socket.create_connection((server.host, server.ports["ws"]), timeout=5)
-    one.sendall(OPEN)
+    one.sendall(OPENING)
     assert one.recv(4096).startswith(b"HTTP/1.1 101 ")
     return one
 

@@ -33,6 +33,11 @@ class Peer:
         if self.answer.accepted:
             self._take(self.answer.rest)
 
+    @property
+    def pending(self) -> bool:
+        """Whether a message has been read already, so that `receive` gives it without a look at the socket."""
+        return bool(self._messages)
+
     def receive(self, timeout: float = 10) -> bytes:
         """The next message; pings are answered, pongs passed over."""
         self.socket.settimeout(timeout)
@@ -88,7 +93,8 @@ class Listener:
     def __init__(self, rules: Rules | None = None) -> None:
         self.rules = rules or Rules()
         self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"ws://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.port: int = self.socket.getsockname()[1]
+        self.url = f"ws://127.0.0.1:{self.port}"
 
     def accept(self, timeout: float = 10) -> Peer:
         """Take the next connection and its handshake, which may end with a refusal: see `Peer.answer`."""
