@@ -249,6 +249,7 @@ def descriptors(server: Server) -> int:
 
 
 def silence(server: StreamServer, count: int) -> None:
+    settled(server)  # whatever was there before
     with plain(server) as alice, secure(server) as bob, Phone(server.address) as udp:
         for one in (alice, bob):  # they are there
             one.send(options(one))
