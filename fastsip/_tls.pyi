@@ -1,7 +1,7 @@
 """TLS on non-blocking sockets, and the thread that accepts, connects and shakes hands. The work is done in compiled
 code (fastsip/_tls.pxd); Python makes the TlsContexts, and tests drive connections and a door through the classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypedDict
 
 from _typeshed import ReadableBuffer
@@ -34,6 +34,9 @@ class _Setup(Protocol):
     @property
     def ca_file(self) -> str | None:
         """Whom to believe; None: the system's."""
+    @property
+    def files(self) -> Mapping[str, bytes]:
+        """What files named here held when somebody looked; of those that are missing, what the disk has is taken."""
     @property
     def verify_client(self) -> str:
         """ "no", "ask" (it may have none, but not a bad one) or "require"."""

@@ -3,7 +3,10 @@ go together."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import signal
 import ssl
 import time
 from pathlib import Path
@@ -11,7 +14,8 @@ from pathlib import Path
 import pytest
 from certificates import Authority
 from cryptography.hazmat.primitives import serialization
-from stream_kit import StreamServer, secure
+from doubles.server import until
+from stream_kit import DOMAIN, StreamServer, options, secure
 from test_config import wrong
 
 from fastsip.config import load
@@ -103,6 +107,21 @@ def test_an_expired_certificate_is_served_and_the_log_says_so(ca: Authority) -> 
         assert len(re.findall(said, server.log)) == 2
         with pytest.raises(ssl.SSLCertVerificationError, match="certificate has expired"):
             secure(server)
+
+
+def test_a_worker_that_begins_has_the_certificates_that_were_accepted(ca: Authority, tmp_path: Path) -> None:
+    """Somebody is half through with new ones, or has made a mistake: whoever is replaced meanwhile serves on."""
+    chain, key = (shutil.copy(file, tmp_path) for file in ca.sign("example.com"))
+    with StreamServer(ca, {"certificate": chain, "key": key}, workers=1, domains=[DOMAIN]) as server:
+        Path(key).write_text("junk\n")
+        with pytest.raises(AssertionError, match="is no private key that can be used"):
+            server.ctl("reload")
+        worker = next(pid for pid, kind in server.children().items() if kind == "worker")
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: worker not in server.children() and "worker" in server.children().values(), 10)
+        with secure(server) as alice:
+            alice.send(options(alice))
+            alice.expect("200")
 
 
 @pytest.mark.parametrize(

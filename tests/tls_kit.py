@@ -20,6 +20,7 @@ class Setup:
 
     certificates: Sequence[Pair] = ()
     ca_file: str | None = None
+    files: dict[str, bytes] = dataclasses.field(default_factory=dict)
     verify_client: str = "no"
     verify_server: bool = True
     minimum: str = "1.2"

@@ -29,12 +29,27 @@ cdef int fits(bint fine, str what) except -1:
     return 0
 
 
-cdef int readable(str path, str what, index=0) except -1:
-    try:
-        with open(path, "rb"):
-            return 0
-    except OSError as error:
-        raise SetupError(what, f"cannot read {path}: {error.strerror}", index) from None
+class Readable:
+    # A file libssl can open while this is a context: that of the disk, or what the setup says it held.
+    def __init__(self, setup, str path, str what, index=0):
+        text = setup.files.get(path)
+        try:
+            if text is None:
+                self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                self._path = os.fsencode(path)
+            else:
+                self._fd = os.memfd_create("fastsip-tls", os.MFD_CLOEXEC)
+                self._path = b"/proc/self/fd/%d" % self._fd
+                while text:
+                    text = text[os.write(self._fd, text):]
+        except OSError as error:
+            raise SetupError(what, f"cannot read {path}: {error.strerror}", index) from None
+
+    def __enter__(self):
+        return self._path
+
+    def __exit__(self, *_):
+        os.close(self._fd)
 
 
 cdef void* new_context(object setup) except NULL:
@@ -65,16 +80,16 @@ cdef int use_certificate(void* context, object setup, uint32_t index) except -1:
     cdef str chain, key
     cdef int encrypted = 0, fine
     chain, key = setup.certificates[index]
-    readable(chain, "certificate", index)
-    readable(key, "key", index)
     libssl.SSL_CTX_set_default_passwd_cb_userdata(context, &encrypted)
-    fine = libssl.SSL_CTX_use_PrivateKey_file(context, os.fsencode(key), FILE_PEM)
+    with Readable(setup, key, "key", index) as path:
+        fine = libssl.SSL_CTX_use_PrivateKey_file(context, path, FILE_PEM)
     libssl.SSL_CTX_set_default_passwd_cb_userdata(context, NULL)
     if not fine:
         raise SetupError("key", f"{key} is encrypted: a key without a passphrase is needed" if encrypted else
                          f"{key} is no private key that can be used", index)
-    if not libssl.SSL_CTX_use_certificate_chain_file(context, os.fsencode(chain)):
-        raise SetupError("certificate", f"{chain}: {trouble()}", index)
+    with Readable(setup, chain, "certificate", index) as path:
+        if not libssl.SSL_CTX_use_certificate_chain_file(context, path):
+            raise SetupError("certificate", f"{chain}: {trouble()}", index)
     if not libssl.SSL_CTX_check_private_key(context):
         raise SetupError("key", f"{key} is not that of {chain}", index)
     return 0
@@ -83,9 +98,9 @@ cdef int use_certificate(void* context, object setup, uint32_t index) except -1:
 cdef int build_client(TlsSet* one, object setup) except -1:
     one.client = new_context(setup)
     if setup.ca_file:
-        readable(setup.ca_file, "ca_file")
-        if not libssl.SSL_CTX_load_verify_locations(one.client, os.fsencode(setup.ca_file), NULL):
-            raise SetupError("ca_file", f"{setup.ca_file}: {trouble()}")
+        with Readable(setup, setup.ca_file, "ca_file") as path:
+            if not libssl.SSL_CTX_load_verify_locations(one.client, path, NULL):
+                raise SetupError("ca_file", f"{setup.ca_file}: {trouble()}")
     else:
         libssl.SSL_CTX_set_default_verify_paths(one.client)
     libssl.SSL_CTX_set_verify(one.client, VERIFY_PEER if one.verify_server else VERIFY_NONE, NULL)
@@ -98,7 +113,7 @@ cdef int build_client(TlsSet* one, object setup) except -1:
 
 cdef int build_server(TlsSet* one, uint32_t index, object setup, bytes policy) except -1:
     cdef void* context = new_context(setup)
-    cdef void* names
+    cdef void* names = NULL
     one.servers[index] = context
     use_certificate(context, setup, index)
     if not certificate_names(&libssl, libssl.SSL_CTX_get0_certificate(context), 1, &one.hosts[index]):
@@ -106,9 +121,11 @@ cdef int build_server(TlsSet* one, uint32_t index, object setup, bytes policy) e
     libssl.SSL_CTX_set_verify(context, VERIFY[setup.verify_client], NULL)
     if one.verify_client:
         libssl.SSL_CTX_set1_cert_store(context, libssl.SSL_CTX_get_cert_store(one.client))
-        names = libssl.SSL_load_client_CA_file(os.fsencode(setup.ca_file)) if setup.ca_file else NULL
-        if names != NULL:
-            libssl.SSL_CTX_set_client_CA_list(context, names)
+        if setup.ca_file:
+            with Readable(setup, setup.ca_file, "ca_file") as path:
+                names = libssl.SSL_load_client_CA_file(path)
+            if names != NULL:
+                libssl.SSL_CTX_set_client_CA_list(context, names)
     libssl.SSL_CTX_ctrl(context, CTRL_SESSION_CACHE, SESSIONS_OFF, NULL)
     libssl.SSL_CTX_set_session_id_context(context, policy, POLICY)
     libssl.SSL_CTX_set_timeout(context, <long>one.lifetime)
@@ -129,7 +146,7 @@ cdef bytes policy_of(object setup):
     # A ticket is good where the same clients are let in: not under a stricter rule, nor after another CA came.
     policy = hashlib.sha256(setup.verify_client.encode())
     if setup.verify_client != "no" and setup.ca_file:
-        with open(setup.ca_file, "rb") as file:
+        with Readable(setup, setup.ca_file, "ca_file") as path, open(path, "rb") as file:
             policy.update(file.read())
     return policy.digest()
 

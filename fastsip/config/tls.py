@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from fastsip._tls import SetupError, TlsContexts
 from fastsip.launch import TlsSetup
@@ -12,9 +16,12 @@ from fastsip.launch import TlsSetup
 from .reading import Reader
 from .schema import Tables, Tls
 
+Files = Mapping[str, bytes]
+"""What files hold, by their absolute path."""
 
-def tls_setup(table: Tls, folder: str, secret: bytes) -> TlsSetup | None:
-    """None without certificates. Files are relative to `folder`."""
+
+def tls_setup(table: Tls, folder: str, secret: bytes, files: Files) -> TlsSetup | None:
+    """None without certificates. Paths are relative to `folder`."""
     pairs = [(chain, key) for _, chain, key in _pairs(table)]
     if not pairs:
         return None
@@ -22,6 +29,7 @@ def tls_setup(table: Tls, folder: str, secret: bytes) -> TlsSetup | None:
     return TlsSetup(
         certificates=[(str(here / chain), str(here / key)) for chain, key in pairs],
         ca_file=str(here / table.ca_file) if table.ca_file else None,
+        files=dict(files),
         verify_client=table.verify_client,
         verify_server=table.verify_server,
         minimum=table.minimum,
@@ -40,8 +48,18 @@ def _pairs(table: Tls) -> list[tuple[str, str, str]]:
     return pairs
 
 
-def check(reader: Reader, tables: Tables, folder: str) -> None:
-    """Report what does not go together, and files that cannot be used."""
+def _read(setup: TlsSetup) -> Files:
+    """All that can be read: what is looked over now is what workers are handed, whatever is on the disk by then."""
+    paths = [path for pair in setup.certificates for path in pair]
+    files = {}
+    for path in [*paths, setup.ca_file] if setup.ca_file else paths:
+        with contextlib.suppress(OSError):
+            files[path] = Path(path).read_bytes()
+    return files
+
+
+def check(reader: Reader, tables: Tables, folder: str) -> Files:
+    """Report what does not go together, and files that cannot be used; what the others hold."""
     table = tables.tls
     if table.alias and not table.verify_server:
         reader.problem(
@@ -51,29 +69,31 @@ def check(reader: Reader, tables: Tables, folder: str) -> None:
             value=True,
         )
     if reader.complained("tls.certificate", "tls.certificates", "tls.key"):
-        return  # and who needs one is not told that there is none
+        return {}  # and who needs one is not told that there is none
     if (table.certificate is None) != (table.key is None):
         missing, there = ("key", "certificate") if table.key is None else ("certificate", "key")
         reader.problem(f"tls.{there}", f"expected tls.{missing} beside it")
-        return
-    setup = tls_setup(table, folder, b"")
+        return {}
+    setup = tls_setup(table, folder, b"", {})
     for index, listen in enumerate(tables.server.listen):
         if listen.transport in ("tls", "wss") and setup is None:
             reader.problem(
                 f"server.listen[{index}]",
                 f"{listen} needs a certificate: tls.certificate and tls.key, or tls.certificates",
             )
-            return
+            return {}
     if setup is None:
-        return
+        return {}
+    files = _read(setup)
     try:
-        contexts = TlsContexts(setup)
+        contexts = TlsContexts(msgspec.structs.replace(setup, files=files))
     except SetupError as error:
         _wrong_file(reader, table, error)
     except (ValueError, RuntimeError) as error:
         reader.problem("tls", str(error))
     else:
         _outside_its_time(reader, table, contexts)
+    return files
 
 
 def _outside_its_time(reader: Reader, table: Tls, contexts: TlsContexts) -> None:
