@@ -112,6 +112,7 @@ class TlsSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     certificates: list[tuple[str, str]] = []
     ca_file: str | None = None
+    files: dict[str, bytes] = {}
     verify_client: str = "no"
     verify_server: bool = True
     minimum: str = "1.2"
@@ -177,12 +178,23 @@ class DnsSetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long after its time an answer may be used while no name server answers (RFC 8767); 0: not at all."""
 
 
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file of one Python module."""
+
+    name: str
+    file: str
+    package: bool
+    text: bytes
+
+
 class PolicySetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the policy thread decides by; SIGHUP replaces it whole."""
 
     module: str | None = None
     folder: str = ""
     """Where the module is looked for first: the configuration's folder."""
+    sources: list[Source] = []
+    """What the module was when it was looked over; none: what is on the disk."""
     domains: list[str] = []
     """This server's, the default one first; listen addresses too."""
     gateways: list[GatewaySetup] = []

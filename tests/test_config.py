@@ -363,7 +363,7 @@ def test_policy_module_lies_beside_the_configuration(tmp_path):
     module.write_text("def route(): ...\n")
     with pytest.raises(ConfigurationError, match=r"my_checked\.py:1: route\(\): expected route\(request\)"):
         load(path)
-    assert load(path, modules=False).face.route is False
+    assert load(path, modules=False).probed.face.route is False
 
 
 def test_overrides_stand_above_the_file(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastsip.policy.module import ModuleProblem, load, look_over
-from fastsip.policy.probe import face
+from fastsip.policy.probe import probed
 
 WRONG = {
     "nothing": ("x = 1\n", "my_wrong.py: expected a function route(request) that returns a Plan or None"),
@@ -123,7 +124,7 @@ def test_anything_with_such_attributes_will_do() -> None:
 def test_face_is_found_in_a_process_of_its_own(tmp_path: Path) -> None:
     code = "print('hello')\nMETHODS = ['MESSAGE']\ndef route(r):\n    pass\ndef on_response(r):\n    pass\n"
     (tmp_path / "my_face.py").write_text(code)
-    found = face("my_face", str(tmp_path))
+    found = probed("my_face", str(tmp_path)).face
     assert (found.route, found.responses, found.methods) == (True, True, ("MESSAGE",))
     assert "my_face" not in sys.modules
 
@@ -140,4 +141,81 @@ def test_face_is_found_in_a_process_of_its_own(tmp_path: Path) -> None:
 def test_face_of_a_module_that_ends_it_all(tmp_path: Path, code: str, message: str) -> None:
     (tmp_path / "my_end.py").write_text(code)
     with pytest.raises(ModuleProblem, match=message):
-        face("my_end", str(tmp_path), patience=1)
+        probed("my_end", str(tmp_path), patience=1)
+
+
+# --- what was looked over is what runs ---
+
+
+def test_sources_are_loaded_whatever_is_on_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "my_held.py").write_text("from my_held_beside import VALUE\ndef route(request):\n    return VALUE\n")
+    (tmp_path / "my_held_beside.py").write_text("VALUE = 1\n")
+    sources = probed("my_held", str(tmp_path)).sources
+    assert [each.name for each in sources] == ["my_held", "my_held_beside"]
+    (tmp_path / "my_held.py").unlink()
+    (tmp_path / "my_held_beside.py").write_text("import os\nos._exit(3)\n")
+    for _ in range(2):
+        held = load("my_held", str(tmp_path), sources)
+        assert held.route and held.route(None) == 1  # type: ignore[comparison-overlap]
+        assert held.sources == sources
+    with pytest.raises(ModuleProblem, match="there is no module my_held"):
+        load("my_held", str(tmp_path))
+
+
+def test_sources_of_a_package(tmp_path: Path) -> None:
+    package = tmp_path / "my_held_package"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text("RATE = 5\n")
+    (package / "deep" / "__init__.py").write_text("from .. import RATE\n")
+    (package / "routing.py").write_text("from .deep import RATE\ndef route(request):\n    return RATE\n")
+    sources = probed("my_held_package.routing", str(tmp_path)).sources
+    assert {each.name: each.package for each in sources} == {
+        "my_held_package.routing": False,
+        "my_held_package": True,
+        "my_held_package.deep": True,
+    }
+    for file in package.rglob("*.py"):
+        file.write_text("1 / 0\n")
+    held = load("my_held_package.routing", str(tmp_path), sources)
+    assert held.route and held.route(None) == 5  # type: ignore[comparison-overlap]
+
+
+def test_what_is_imported_later_is_on_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "my_lazy.py").write_text("def route(request):\n    import my_lazy_beside as it\n    return it.VALUE\n")
+    sources = probed("my_lazy", str(tmp_path)).sources
+    (tmp_path / "my_lazy_beside.py").write_text("VALUE = 7\n")
+    lazy = load("my_lazy", str(tmp_path), sources)
+    assert lazy.route and lazy.route(None) == 7  # type: ignore[comparison-overlap]
+
+
+def test_installed_code_is_not_the_policys_own(tmp_path: Path) -> None:
+    """A virtual environment beside the policy: numpy may not be loaded twice."""
+    installed = tmp_path / "venv" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "my_installed.py").write_text("VALUE = object()\n")
+    (tmp_path / "my_user.py").write_text(
+        f"import sys\nsys.path.append({str(installed)!r})\nimport my_installed\n"
+        "def route(request):\n    return my_installed.VALUE\n"
+    )
+    first, second = load("my_user", str(tmp_path)), load("my_user", str(tmp_path))
+    assert [each.name for each in first.sources] == ["my_user"]
+    assert first.route and second.route and first.route(None) is second.route(None)
+    alone = load("my_installed_policy", str(_installed(installed)))
+    assert [each.name for each in alone.sources] == ["my_installed_policy"]
+
+
+def _installed(folder: Path) -> Path:
+    (folder / "my_neighbour.py").write_text("VALUE = object()\n")
+    (folder / "my_installed_policy.py").write_text("import my_neighbour\ndef route(request):\n    pass\n")
+    return folder
+
+
+def test_a_file_is_read_whatever_its_compiled_file_says(tmp_path: Path) -> None:
+    """Two edits of one second and one size: Python's own loader would take the compiled file of the first."""
+    (tmp_path / "my_quick.py").write_text("from my_quick_beside import VALUE\ndef route(request):\n    return VALUE\n")
+    beside = tmp_path / "my_quick_beside.py"
+    for value in (1, 2, 3):
+        beside.write_text(f"VALUE = {value}\n")
+        os.utime(beside, (1_000_000_000, 1_000_000_000))
+        quick = load("my_quick", str(tmp_path))
+        assert quick.route and quick.route(None) == value  # type: ignore[comparison-overlap]

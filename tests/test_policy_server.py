@@ -175,6 +175,12 @@ def test_reload_loses_no_call(server: Server, phones: list[wire.Phone]) -> None:
         server._process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
         until(lambda: "my_policy.py:1: SyntaxError: expected ':'" in server.log, 5)
         assert call(bob, "refuse-410").startswith("SIP/2.0 600"), "the old one goes on"
+        path.write_text("import os\nos._exit(3)\n")
+        worker = next(pid for pid, kind in server.children().items() if kind == "worker")
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: worker not in server.children() and "worker" in server.children().values(), 10)
+        assert call(bob, "refuse-410", 10).startswith("SIP/2.0 600"), "and in a worker that begins"
+        assert "(code 3)" not in server.log and "with status 3" not in server.log
     finally:
         path.write_text(MODULE)
         server.ctl("reload")

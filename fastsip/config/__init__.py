@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from fastsip.policy.module import Face
+from fastsip.policy.probe import Probed
 from fastsip.services.record import Record
 
 from . import checks, gateways, people, services, tls
@@ -35,7 +35,7 @@ __all__ = [
 ]  # fmt: skip
 
 MEMORY = ":memory:"
-NO_MODULE = Face()
+NO_MODULE = Probed()
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,10 @@ class Configuration:
     """Who has services, of `users` and the services file together."""
     default_domain: str
     """What a bare user name belongs to: the first domain, or else the first listen address."""
-    face: Face = NO_MODULE
+    probed: Probed = NO_MODULE
     """What the policy's module has."""
+    tls_files: tls.Files = dataclasses.field(default_factory=dict, repr=False)
+    """What the files of the `tls` table held."""
     warnings: tuple[Problem, ...] = ()
     """What can be served, and is hardly meant."""
 
@@ -161,15 +163,15 @@ def _checked(path: Path | None, document: Document, raw: dict[str, Any], modules
         effective = tuple(map(str, required))
     checks.contradictions(reader, raw, tables, effective)
     gateways.check(reader, raw, tables)
-    tls.check(reader, tables, folder(path))
-    face = checks.module(reader, tables, folder(path)) if modules else NO_MODULE
+    tls_files = tls.check(reader, tables, folder(path))
+    probed = checks.module(reader, tables, folder(path)) if modules else NO_MODULE
     if reader.problems or file_problems:
         raise ConfigurationError([*reader.problems, *file_problems])
     checks.stateless(reader, tables, served)
     astray = checks.astray(reader, tables, served, places, accounts if effective else None, default_domain)
     people_alone = {name: msgspec.structs.replace(person, password=None) for name, person in tables.users.items()}
     tables = msgspec.structs.replace(tables, users=people_alone)
-    whole = (tuple(accounts), tuple(served), default_domain, face, (*astray, *reader.warnings))
+    whole = (tuple(accounts), tuple(served), default_domain, probed, tls_files, (*astray, *reader.warnings))
     return Configuration(path, tables, effective, *whole)
 
 

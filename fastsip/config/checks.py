@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from fastsip._message import Uri, canonical_aor
-from fastsip.policy.module import Face, ModuleProblem
-from fastsip.policy.probe import face
+from fastsip.policy.module import ModuleProblem
+from fastsip.policy.probe import Probed, probed
 from fastsip.routes.numbers import number_of
 
 from .people import Account
@@ -147,13 +147,13 @@ def stateless(reader: Reader, tables: Tables, served: list[Served]) -> None:
             reader.warn(f"server.listen[{index}]", f"role = stateless: {text}", value=str(listen))
 
 
-def module(reader: Reader, tables: Tables, folder: str) -> Face:
+def module(reader: Reader, tables: Tables, folder: str) -> Probed:
     """What the policy's module has; report what is wrong with it."""
     name = tables.policy.module
     if name is None:
-        return Face()
+        return Probed()
     try:
-        return face(name, folder)
+        return probed(name, folder)
     except ModuleProblem as problem:
         reader.problem("policy.module", str(problem), value=name)
-        return Face()
+        return Probed()

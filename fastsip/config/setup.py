@@ -41,7 +41,7 @@ def settings(configuration: Configuration, bound: Sequence[Listen], slots: Seque
         drain_timeout=_milliseconds(tables.server.drain_timeout),
         trying=_milliseconds(tables.timers.trying),
         asks=_asks(configuration),
-        ask_methods=list(configuration.face.methods),
+        ask_methods=list(configuration.probed.face.methods),
         policy_timeout=_milliseconds(tables.policy.timeout),
         policy_waiting=tables.policy.waiting,
         dns_timeout=_milliseconds(tables.dns.timeout),
@@ -62,10 +62,10 @@ def _asks(configuration: Configuration) -> list[str]:
     """What the hot thread asks about, of those things nobody has to be looked up for."""
     routes = configuration.tables.routes
     asks = {
-        "requests": configuration.face.route,
+        "requests": configuration.probed.face.route,
         "numbers": any(route.domain is None for route in routes),
         "domains": any(route.domain is not None for route in routes),
-        "responses": configuration.face.responses,
+        "responses": configuration.probed.face.responses,
     }
     return [name for name, wanted in asks.items() if wanted]
 
@@ -78,6 +78,7 @@ def policy(configuration: Configuration, bound: Sequence[Listen], slots: Sequenc
     return PolicySetup(
         module=tables.policy.module,
         folder=folder(configuration.path),
+        sources=list(configuration.probed.sources),
         domains=list(names),
         gateways=gateways.gateway_setups(tables, slots),
         routes=gateways.route_setups(tables),
@@ -110,7 +111,7 @@ def dns(configuration: Configuration) -> DnsSetup:
 def tls(configuration: Configuration, secret: bytes) -> TlsSetup | None:
     """What TLS connections are made of, None without certificates. `secret` is what all workers share to resume each
     other's sessions."""
-    return tls_setup(configuration.tables.tls, folder(configuration.path), secret)
+    return tls_setup(configuration.tables.tls, folder(configuration.path), secret, configuration.tls_files)
 
 
 def users(configuration: Configuration) -> list[tuple[str, str, str, str]]:

@@ -8,8 +8,8 @@
     async def teardown() -> None                                      # after the last answer
 
 It is executed anew each time it is loaded, and so is what it imports from its own folder: a reload finds what is on the
-disk, and two loops never share an object that belongs to one of them. What was loaded before lives on for those who
-still use it.
+disk, or is given what was there when somebody looked (`sources.py`), and two loops never share an object that belongs
+to one of them. What was loaded before lives on for those who still use it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
 
 from fastsip.errors import SipError
+from fastsip.launch import Source
 from fastsip.policy.plan import Plan
+from fastsip.policy.sources import OwnFinder, found, is_own
 
 NEVER_ASKED = frozenset({"ACK", "CANCEL", "REGISTER"})
 
@@ -65,6 +66,8 @@ class Module:
     """None for all."""
     setup: Hook | None
     teardown: Hook | None
+    sources: tuple[Source, ...] = ()
+    """Its own and those of what it imports from its folder; its own is the first."""
 
     @property
     def face(self) -> Face:
@@ -76,8 +79,9 @@ _owned: dict[str, set[str]] = {}
 """By folder: modules that were imported from it on a policy's behalf."""
 
 
-def load(name: str, folder: str = "") -> Module:
-    """The module `name`, looked for in `folder` first. Raises ModuleProblem, and what was there before is untouched."""
+def load(name: str, folder: str = "", sources: Sequence[Source] = ()) -> Module:
+    """The module `name`, looked for in `folder` first; of `sources` as another load had them, if given. Raises
+    ModuleProblem, and what was there before is untouched."""
     if folder and sys.path[:1] != [folder]:
         sys.path[:] = [folder, *(each for each in sys.path if each != folder)]
     importlib.invalidate_caches()
@@ -85,16 +89,18 @@ def load(name: str, folder: str = "") -> Module:
     known = set(sys.modules)
     own = folder
     try:
-        spec = _found(name, folder)
-        origin = spec.origin if spec.has_location and spec.origin else ""
+        origin = sources[0].file if sources else _origin(name, folder)
         own = str(Path(origin).parent) if origin else ""
         ours = _owned.get(own, set())
         before |= {each: sys.modules.pop(each) for each in ours if each in sys.modules}
         known -= ours
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        _execute(module, origin)
-        found = look_over(module, name, origin)
+        with OwnFinder(name, own, sources) as finder:
+            spec = _found(name, folder)
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            assert spec.loader is not None
+            spec.loader.exec_module(module)
+        looked_over = replace(look_over(module, name, origin), sources=finder.sources)
     except BaseException as error:  # SystemExit too: a module that exits is no module
         for each in _new(known, own) | {name}:
             sys.modules.pop(each, None)
@@ -106,10 +112,27 @@ def load(name: str, folder: str = "") -> Module:
     if name in before and name not in ours:
         sys.modules[name] = before[name]  # a program that imported it itself keeps its own
         _owned[own].discard(name)
-    return found
+    return looked_over
+
+
+def _origin(name: str, folder: str) -> str:
+    """The file it would be loaded from, "" without one. Nothing is imported to find it."""
+    path: Sequence[str] | None = None
+    spec: ModuleSpec | None = None
+    whole = ""
+    for part in name.split("."):
+        whole = f"{whole}.{part}" if whole else part
+        spec = found(whole, path)
+        if spec is None and whole != name:
+            raise ModuleProblem(f"there is no module {name}: No module named {whole!r}")
+        if spec is None:
+            raise ModuleProblem(f"there is no module {name} in {folder or 'the module path'}")
+        path = spec.submodule_search_locations or ()
+    return spec.origin if spec is not None and spec.has_location and spec.origin else ""
 
 
 def _found(name: str, folder: str) -> ModuleSpec:
+    """With its parents imported."""
     try:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError as error:
@@ -121,22 +144,7 @@ def _found(name: str, folder: str) -> ModuleSpec:
 
 def _new(known: set[str], folder: str) -> set[str]:
     """Modules of this folder that were not there before."""
-    return {each for each in set(sys.modules) - known if folder and _lies_in(sys.modules[each], folder)}
-
-
-def _execute(module: ModuleType, origin: str) -> None:
-    """Run it from its source: compiled files go by the second of a change, and a reload may follow sooner."""
-    spec = module.__spec__
-    assert spec is not None and spec.loader is not None
-    if isinstance(spec.loader, SourceFileLoader):
-        exec(spec.loader.source_to_code(spec.loader.get_data(origin), origin), module.__dict__)
-    else:
-        spec.loader.exec_module(module)
-
-
-def _lies_in(module: object, folder: str) -> bool:
-    file = getattr(module, "__file__", None)
-    return isinstance(file, str) and Path(file).is_relative_to(folder)
+    return {each for each in set(sys.modules) - known if is_own(getattr(sys.modules[each], "__file__", None), folder)}
 
 
 def _where(error: BaseException, folder: str) -> str:

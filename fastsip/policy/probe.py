@@ -11,7 +11,8 @@ import sys
 
 import msgspec
 
-from fastsip.policy.module import Face, ModuleProblem, load
+from fastsip.launch import Source
+from fastsip.policy.module import Face, Module, ModuleProblem, load
 
 PATIENCE = 15.0
 """Seconds a module may take to load."""
@@ -23,15 +24,27 @@ class _Asked(msgspec.Struct):
     path: list[str]
 
 
+class Probed(msgspec.Struct, frozen=True):
+    """A module that can be loaded."""
+
+    face: Face = Face()
+    sources: tuple[Source, ...] = ()
+    """What it was made of: whoever loads these gets what was looked at."""
+
+    @staticmethod
+    def of(module: Module) -> Probed:
+        return Probed(module.face, module.sources)
+
+
 class _Said(msgspec.Struct):
-    face: Face | None = None
+    probed: Probed | None = None
     problem: str = ""
 
 
-def face(name: str, folder: str, patience: float = PATIENCE) -> Face:
+def probed(name: str, folder: str, patience: float = PATIENCE) -> Probed:
     """What the module `name` has. Raises ModuleProblem with what is wrong with it."""
     if not sys.executable:  # embedded where there is no interpreter to start
-        return load(name, folder).face
+        return Probed.of(load(name, folder))
     asked = msgspec.json.encode(_Asked(name, folder, sys.path))
     try:
         done = subprocess.run(
@@ -47,9 +60,9 @@ def face(name: str, folder: str, patience: float = PATIENCE) -> Face:
     except (IndexError, msgspec.DecodeError):
         how = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
         raise ModuleProblem(f"{name} ends the process that loads it ({how})") from None
-    if said.face is None:
+    if said.probed is None:
         raise ModuleProblem(said.problem)
-    return said.face
+    return said.probed
 
 
 def main() -> None:
@@ -57,7 +70,7 @@ def main() -> None:
     asked = msgspec.json.decode(sys.stdin.buffer.read(), type=_Asked)
     sys.path[:] = asked.path
     try:
-        said = _Said(face=load(asked.name, asked.folder).face)
+        said = _Said(Probed.of(load(asked.name, asked.folder)))
     except ModuleProblem as problem:
         said = _Said(problem=str(problem))
     sys.stdout.flush()

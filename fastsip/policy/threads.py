@@ -16,11 +16,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from fastsip.descriptors import scarce
+from fastsip.launch import Source
 from fastsip.policy.addresses import Locator
 from fastsip.policy.complaints import Complaints
 from fastsip.policy.desk import ASKED_AGAIN_AT_MOST, Deciders, Desk, Encode
@@ -70,6 +71,8 @@ class Terms:
     """Called in the thread that will use them."""
     locator: Locator | None = None
     """Finds the servers of names."""
+    sources: Sequence[Source] = ()
+    """What the module was when it was looked over; none: what is on the disk."""
 
 
 class PolicyThread:
@@ -123,7 +126,7 @@ class PolicyThread:
         problem: str | None = None
         try:
             if terms.module is not None:
-                module = load(terms.module, terms.folder)
+                module = load(terms.module, terms.folder, terms.sources)
                 await _hook(module, "setup")
         except ModuleProblem as error:
             problem = str(error)
@@ -375,7 +378,8 @@ class Policy:
 
     def _stay(self, active: PolicyThread, terms: Terms) -> None:
         """The module of other terms cannot be used. With the gate."""
-        self._terms = replace(terms, module=active.terms.module, folder=active.terms.folder)
+        old = active.terms
+        self._terms = replace(terms, module=old.module, folder=old.folder, sources=old.sources)
         active.follow(self._terms)
 
     def ended(self, thread: PolicyThread) -> None:

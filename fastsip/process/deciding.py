@@ -187,6 +187,7 @@ class Deciding:
             encode_plan,
             lambda: _deciders(policy, settings, segment, table),
             self.naming,
+            policy.sources,
         )
 
 

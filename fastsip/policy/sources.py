@@ -1,0 +1,98 @@
+"""A policy's own code, as it was when it was looked over.
+
+What was accepted is what runs. The process that looks a module over keeps the text of whatever it imports from its own
+folder; a worker is given that text, and so loads the same code whenever it starts, however often it tries, and whatever
+somebody is writing to the disk meanwhile. Code of others, below a `site-packages`, is imported as always.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from fastsip.launch import Source
+
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+
+def is_own(file: object, folder: str) -> bool:
+    """Whether a module's file is the policy's own: in its folder, and not installed there by a package manager."""
+    if not folder or not isinstance(file, str) or not Path(file).is_relative_to(folder):
+        return False
+    return INSTALLED.isdisjoint(Path(file).relative_to(folder).parts) and Path(folder).name not in INSTALLED
+
+
+def found(name: str, path: Sequence[str] | None = None, besides: MetaPathFinder | None = None) -> ModuleSpec | None:
+    """What Python would import, without importing its parents; `path` is that of the nearest one."""
+    for finder in sys.meta_path:
+        if finder is not besides and (spec := finder.find_spec(name, path)) is not None:
+            return spec
+    return None
+
+
+class OwnFinder(MetaPathFinder):
+    """Finds the module `main` and those of its folder, for the thread that uses it as a context: among `kept`, else on
+    the disk."""
+
+    def __init__(self, main: str, folder: str, kept: Iterable[Source] = ()) -> None:
+        self._main, self._folder = main, folder
+        self._read: dict[str, Source] = {}
+        self._kept = {each.name: each for each in kept}
+        self._thread = threading.get_ident()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What was found so far, `main` first; nothing if that is no file of Python's."""
+        if self._main not in self._read:
+            return ()
+        return self._read[self._main], *(each for name, each in self._read.items() if name != self._main)
+
+    def __enter__(self) -> OwnFinder:
+        sys.meta_path.insert(0, self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.meta_path.remove(self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if threading.get_ident() != self._thread:
+            return None
+        source = self._kept.get(fullname)
+        if source is not None:
+            return self._spec(source)
+        spec = found(fullname, path, self)
+        if spec is None or not isinstance(spec.loader, SourceFileLoader) or spec.origin is None:
+            return spec
+        if fullname != self._main and not is_own(spec.origin, self._folder):
+            return spec
+        text = spec.loader.get_data(spec.origin)
+        return self._spec(Source(fullname, spec.origin, spec.submodule_search_locations is not None, text))
+
+    def _spec(self, source: Source) -> ModuleSpec | None:
+        self._read[source.name] = source
+        within = [str(Path(source.file).parent)] if source.package else None
+        loader = _Loader(source)
+        return spec_from_file_location(source.name, source.file, loader=loader, submodule_search_locations=within)
+
+
+class _Loader(SourceFileLoader):
+    """Of one text. Compiled files are neither read nor written: they go by the second of a change, and a reload may
+    follow sooner."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.name, source.file)
+        self._source = source
+
+    def path_stats(self, path: str) -> dict[str, float]:
+        raise OSError("no file is looked at")
+
+    def get_data(self, path: str) -> bytes:
+        return self._source.text if path == self._source.file else super().get_data(path)
