@@ -29,27 +29,20 @@ cdef int fits(bint fine, str what) except -1:
     return 0
 
 
-class Readable:
-    # A file libssl can open while this is a context: that of the disk, or what the setup says it held.
-    def __init__(self, setup, str path, str what, index=0):
-        text = setup.files.get(path)
-        try:
-            if text is None:
-                self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                self._path = os.fsencode(path)
-            else:
-                self._fd = os.memfd_create("fastsip-tls", os.MFD_CLOEXEC)
-                self._path = b"/proc/self/fd/%d" % self._fd
-                while text:
-                    text = text[os.write(self._fd, text):]
-        except OSError as error:
-            raise SetupError(what, f"cannot read {path}: {error.strerror}", index) from None
+cdef int opened(setup, str path, str what, index=0) except -1:
+    # A descriptor of what a file has, or had when the setup was made, for libssl to open by `name_of`.
+    text = setup.files.get(path)
+    try:
+        with open(path, "rb") if text is None else open(os.memfd_create("fastsip-tls"), "wb") as file:
+            if text is not None:
+                file.write(text)
+            return os.dup(file.fileno())
+    except OSError as error:
+        raise SetupError(what, f"cannot read {path}: {error.strerror}", index) from None
 
-    def __enter__(self):
-        return self._path
 
-    def __exit__(self, *_):
-        os.close(self._fd)
+cdef bytes name_of(int fd):
+    return b"/proc/self/fd/%d" % fd
 
 
 cdef void* new_context(object setup) except NULL:
@@ -78,29 +71,35 @@ cdef void* new_context(object setup) except NULL:
 cdef int use_certificate(void* context, object setup, uint32_t index) except -1:
     # The key first: once there is a certificate, another one's key is refused as if it were none.
     cdef str chain, key
-    cdef int encrypted = 0, fine
+    cdef int encrypted = 0, fd, fine
     chain, key = setup.certificates[index]
     libssl.SSL_CTX_set_default_passwd_cb_userdata(context, &encrypted)
-    with Readable(setup, key, "key", index) as path:
-        fine = libssl.SSL_CTX_use_PrivateKey_file(context, path, FILE_PEM)
+    fd = opened(setup, key, "key", index)
+    fine = libssl.SSL_CTX_use_PrivateKey_file(context, name_of(fd), FILE_PEM)
+    os.close(fd)
     libssl.SSL_CTX_set_default_passwd_cb_userdata(context, NULL)
     if not fine:
         raise SetupError("key", f"{key} is encrypted: a key without a passphrase is needed" if encrypted else
                          f"{key} is no private key that can be used", index)
-    with Readable(setup, chain, "certificate", index) as path:
-        if not libssl.SSL_CTX_use_certificate_chain_file(context, path):
-            raise SetupError("certificate", f"{chain}: {trouble()}", index)
+    fd = opened(setup, chain, "certificate", index)
+    fine = libssl.SSL_CTX_use_certificate_chain_file(context, name_of(fd))
+    os.close(fd)
+    if not fine:
+        raise SetupError("certificate", f"{chain}: {trouble()}", index)
     if not libssl.SSL_CTX_check_private_key(context):
         raise SetupError("key", f"{key} is not that of {chain}", index)
     return 0
 
 
 cdef int build_client(TlsSet* one, object setup) except -1:
+    cdef int fd, fine
     one.client = new_context(setup)
     if setup.ca_file:
-        with Readable(setup, setup.ca_file, "ca_file") as path:
-            if not libssl.SSL_CTX_load_verify_locations(one.client, path, NULL):
-                raise SetupError("ca_file", f"{setup.ca_file}: {trouble()}")
+        fd = opened(setup, setup.ca_file, "ca_file")
+        fine = libssl.SSL_CTX_load_verify_locations(one.client, name_of(fd), NULL)
+        os.close(fd)
+        if not fine:
+            raise SetupError("ca_file", f"{setup.ca_file}: {trouble()}")
     else:
         libssl.SSL_CTX_set_default_verify_paths(one.client)
     libssl.SSL_CTX_set_verify(one.client, VERIFY_PEER if one.verify_server else VERIFY_NONE, NULL)
@@ -114,6 +113,7 @@ cdef int build_client(TlsSet* one, object setup) except -1:
 cdef int build_server(TlsSet* one, uint32_t index, object setup, bytes policy) except -1:
     cdef void* context = new_context(setup)
     cdef void* names = NULL
+    cdef int fd
     one.servers[index] = context
     use_certificate(context, setup, index)
     if not certificate_names(&libssl, libssl.SSL_CTX_get0_certificate(context), 1, &one.hosts[index]):
@@ -122,8 +122,9 @@ cdef int build_server(TlsSet* one, uint32_t index, object setup, bytes policy) e
     if one.verify_client:
         libssl.SSL_CTX_set1_cert_store(context, libssl.SSL_CTX_get_cert_store(one.client))
         if setup.ca_file:
-            with Readable(setup, setup.ca_file, "ca_file") as path:
-                names = libssl.SSL_load_client_CA_file(path)
+            fd = opened(setup, setup.ca_file, "ca_file")
+            names = libssl.SSL_load_client_CA_file(name_of(fd))
+            os.close(fd)
             if names != NULL:
                 libssl.SSL_CTX_set_client_CA_list(context, names)
     libssl.SSL_CTX_ctrl(context, CTRL_SESSION_CACHE, SESSIONS_OFF, NULL)
@@ -146,7 +147,8 @@ cdef bytes policy_of(object setup):
     # A ticket is good where the same clients are let in: not under a stricter rule, nor after another CA came.
     policy = hashlib.sha256(setup.verify_client.encode())
     if setup.verify_client != "no" and setup.ca_file:
-        with Readable(setup, setup.ca_file, "ca_file") as path, open(path, "rb") as file:
+        with open(opened(setup, setup.ca_file, "ca_file"), "rb") as file:
+            file.seek(0)
             policy.update(file.read())
     return policy.digest()
 
