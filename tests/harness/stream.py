@@ -89,7 +89,9 @@ class StreamPhone:
         self.socket.sendall(data)
 
     def receive(self, timeout: float | None = None) -> Message | None:
-        """The next message of the stream, None if none comes within `timeout` seconds or the stream has ended."""
+        """The next message of the stream, None if none comes within `timeout` seconds or the stream has ended; then
+        `nothing` says which."""
+        self.nothing = "nothing came"
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
             found = self.take()
@@ -98,9 +100,13 @@ class StreamPhone:
             self.socket.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
                 data = self.socket.recv(65536)
-            except (TimeoutError, ConnectionError, OSError):
+            except TimeoutError:
+                return None
+            except OSError as error:
+                self.nothing = f"the connection broke: {error}"
                 return None
             if not data:
+                self.nothing = "the connection was closed"
                 return None
             self.pending += data
 
@@ -123,7 +129,7 @@ class StreamPhone:
         message = self.receive(timeout)
         while message is not None and message.name == "100" and name != "100":
             message = self.receive(timeout)
-        assert message is not None, f"{self.user} waited for {name}: nothing came"
+        assert message is not None, f"{self.user} waited for {name}: {self.nothing}"
         assert message.name == name, f"{self.user} waited for {name}:\n{message}"
         return message
 
