@@ -255,7 +255,7 @@ def test_numbers_of_plans_go_by_the_dial_plan_for_callers_with_rights() -> None:
         ]  # fmt: skip
         assert led(fork(uri, "sip:amy@example.com")) == [f"{one.uri} {AMY}"]
     assert led(fork("sip:+19725551@example.com"), 0) == ["480"], "on nobody's behalf"
-    assert led(fork("tel:+19725551"), 0) == ["tel:+19725551"]
+    assert led(fork("tel:+19725551"), 0) == ["480"], "nor by its other name"
     assert led(fork("tel:+19735551")) == led(fork("sip:amy@example.com")) == [AMY]
     assert led(fork("tel:+445")) == led(fork("sip:nobody@example.com")) == ["480"]
     assert led(fork("sip:+19721@example.com")) == ["sip:mail@y.example;cause=302"], "somebody lives under this number"

@@ -184,16 +184,17 @@ class Reach:
         return block
 
     def dialled(self, to: Destination) -> Block | str | None:
-        """The steps to a number of a plan, none if there is no way, for callers who may dial; the address-of-record it
-        is; None if it is nothing for the dial plan."""
+        """The steps to a number of a plan, none if there is no way for this caller; the address-of-record it is; None
+        if it is nothing for the dial plan."""
         request = self.who.request
+        nobody: Block | str | None = [] if to.aor is None and to.uri[:4].lower() == "tel:" else to.aor
         if self._outside is None or not (request.trusted or request.authenticated):
-            return to.aor
+            return nobody
         if to.aor is not None and (self._bound(to.aor) or self.person(to.aor)):
             return to.aor
         steps = self._outside(to.uri)
         if steps is None:
-            return to.aor
+            return nobody
         if resident := self._resident(steps):
             return resident
         block = []
