@@ -114,11 +114,23 @@ cdef inline void end(const Page* page, PlanText* text) noexcept:
     text.length = page.base + page.length - text.at
 
 
+cdef int several(object values, str what, str of) except -1:
+    # A text is a sequence too, of letters: what is meant is a sequence with that text in it.
+    if not isinstance(values, (tuple, list, frozenset)):
+        if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+            raise TypeError(f"{what} = {values!r}: expected a tuple of {of}")
+    return 0
+
+
 cdef int append_lines(Page* page, PlanText* text, object headers, str what) except -1:
     cdef uint32_t start, i
     cdef uint8_t c
+    several(headers, what, "names and values")
     begin(page, text)
-    for name, value in headers:
+    for pair in headers:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"{what}: {pair!r}: expected a name and a value")
+        name, value = pair
         start = page.length
         append(page, name, what, False)
         for i in range(start, page.length):
@@ -134,9 +146,16 @@ cdef int append_lines(Page* page, PlanText* text, object headers, str what) exce
     return 0
 
 
+cdef int number(object value, str what, str expected) except -1:
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{what} = {value!r}: expected {expected}")
+    return 0
+
+
 cdef uint32_t milliseconds(object seconds, str what) except? 0xFFFFFFFF:
     if seconds is None:
         return 0
+    number(seconds, what, "seconds")
     ms = seconds * 1000
     if not 0 < ms <= LONGEST_TIME:
         raise ValueError(f"{what} = {seconds!r}: expected seconds, above 0 and at most a day")
@@ -158,66 +177,80 @@ cdef int read_target(Page* page, object one, PlanTarget* out) except -1:
         append_uri(page, &out.hop, hop, "hop")
         out.located = 1
     if routes:
+        several(routes, "routes", "Route values")
         append_lines(page, &out.routes, [("Route", route) for route in routes], "routes")
     if headers:
         append_lines(page, &out.headers, headers, "headers")
     if remove:
+        several(remove, "remove", "names")
         begin(page, &out.remove)
+        for name in remove:
+            if not isinstance(name, str):
+                raise TypeError(f"remove: {name!r}: expected a header's name")
         for name in [*remove, *(FORMS[name.lower()] for name in remove if name.lower() in FORMS)]:
             append(page, name, "remove", False)
             append_bytes(page, b"\n", 1)
         end(page, &out.remove)
     if try_time is not None:
         out.try_time = milliseconds(try_time, "try_time")
+    number(q, "q", "a number from 0 to 1")
     if not 0 <= q <= 1:
         raise ValueError(f"q = {q!r}: expected a number from 0 to 1")
     out.q = <uint16_t>(q * 1000 + 0.5)
     if gateway is not None:
-        if not 0 <= gateway < 65535:
+        if not isinstance(gateway, int) or not 0 <= gateway < 65535:
             raise ValueError(f"gateway = {gateway!r}: expected a slot of the target table")
         out.gateway = <uint16_t>(gateway + 1)
     return 0
 
 
+cdef int outcome_of(object one) except -1:
+    cdef int outcome = <int>one if isinstance(one, int) else -1
+    if not 0 <= outcome < 8:
+        raise ValueError(f"onward: {one!r} is no Outcome")
+    return outcome
+
+
 cdef int read_onward(object onward, PlanStep* out, Py_ssize_t index, Py_ssize_t count) except -1:
-    cdef Py_ssize_t next
     cdef int outcome
     if not onward:
         return 0
-    if not isinstance(onward, dict):
+    if not isinstance(onward, dict) and not hasattr(onward, "items"):
         # To the next step; of the last one it means nothing, so that a list of like steps can be written as one.
-        if index + 1 < count:
-            for outcome in onward:
-                if not 0 <= outcome < 8:
-                    raise ValueError(f"onward: {outcome} is no Outcome")
+        several(onward, "onward", "Outcomes")
+        for one in onward:
+            outcome = outcome_of(one)
+            if index + 1 < count:
                 out.onward[outcome] = <uint8_t>(index + 1)
         return 0
-    for outcome, next in onward.items():
-        if not 0 <= outcome < 8:
-            raise ValueError(f"onward: {outcome} is no Outcome")
-        if not index < next < count:
-            raise ValueError(f"onward: {next} is no later step (there are {count})")
-        out.onward[outcome] = <uint8_t>next
+    for one, next in onward.items():
+        outcome = outcome_of(one)
+        if not isinstance(next, int) or not index < next < count:
+            raise ValueError(f"onward: {next!r} is no later step (there are {count})")
+        out.onward[outcome] = <uint8_t><int>next
     return 0
 
 
 cdef int read_step(object step, PlanStep* out, Py_ssize_t first, Py_ssize_t index, Py_ssize_t count) except -1:
     out.first = <uint16_t>first
+    several(step.targets, "targets", "Targets")
     out.count = <uint16_t>len(step.targets)
     if out.count == 0:
         raise ValueError("it has no targets")
     if step.ring_time is not None:
         out.ring_time = milliseconds(step.ring_time, "ring_time")
     if step.notify is not None:
-        if not 101 <= step.notify <= 199:
+        if not isinstance(step.notify, int) or not 101 <= step.notify <= 199:
             raise ValueError(f"notify = {step.notify!r}: expected a status from 101 to 199")
         out.notify = step.notify
     return read_onward(step.onward, out, index, count)
 
 
 cdef int read_answer(Page* page, object answer, PlanHead* head) except -1:
+    if not hasattr(answer, "status"):
+        raise TypeError(f"plan.answer = {answer!r}: expected an Answer")
     cdef object reason = answer.reason
-    if not 300 <= answer.status <= 699:
+    if not isinstance(answer.status, int) or not 300 <= answer.status <= 699:
         raise ValueError(f"plan.answer.status = {answer.status!r}: expected a status from 300 to 699")
     head.status = answer.status
     if reason is not None:
@@ -228,7 +261,7 @@ cdef int read_answer(Page* page, object answer, PlanHead* head) except -1:
 
 
 def encode_plan(plan not None) -> bytes:
-    cdef tuple steps = tuple(plan.steps)
+    cdef tuple steps
     cdef object answer = plan.answer, step, one
     cdef Py_ssize_t targets = 0, count, i, j, k = 0, size
     cdef PlanHead* head
@@ -237,13 +270,15 @@ def encode_plan(plan not None) -> bytes:
     cdef Fixed fixed
     cdef Page page
     cdef bytes out
-    if answer is not None:
-        steps = ()
-    elif not steps:
+    several(plan.steps, "plan.steps", "Steps")
+    steps = tuple(plan.steps) if answer is None else ()
+    if answer is None and not steps:
         raise ValueError("plan: neither steps nor an answer")
     count = len(steps)
-    for step in steps:
-        targets += len(step.targets)
+    for i in range(count):
+        if not hasattr(steps[i], "targets"):
+            raise TypeError(f"plan.steps[{i}] = {steps[i]!r}: expected a Step")
+        targets += len(steps[i].targets)
     if count > MAX_STEPS or targets > MAX_TARGETS:
         raise ValueError(f"plan: {count} steps and {targets} targets; at most {MAX_STEPS} and {MAX_TARGETS}")
     size = sizeof(PlanHead) + count * sizeof(PlanStep) + targets * sizeof(PlanTarget)
@@ -265,9 +300,11 @@ def encode_plan(plan not None) -> bytes:
             read_step(step, &s[i], k, i, count)
             for one in step.targets:
                 j += 1
+                if not hasattr(one, "uri"):
+                    raise TypeError(f"{one!r}: expected a Target")
                 read_target(&page, one, &t[k])
                 k += 1
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             where = f".targets[{j}]" if j >= 0 else ""
             raise type(error)(f"plan.steps[{i}]{where}: {error}") from None
     head.size = <uint32_t>size + page.length

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fastsip._plan import encode_plan
 from fastsip.policy import Plan
 from fastsip.policy.desk import Deciders
 from fastsip.policy.request import CANCELLED, FAILURE, RESPONSE, ROUTE, Question
@@ -106,7 +107,8 @@ class FakeEngine:
 
 
 def plain(plan: Plan) -> bytes:
-    """The encoding of a fake engine: none."""
+    """A fake engine is given the plan itself, if that can be encoded."""
+    encode_plan(plan)
     return plan  # type: ignore[return-value]
 
 

@@ -113,6 +113,23 @@ def route(request):
     assert told[0].startswith(f"a plan of {name}: sip:gw.example.org cannot be reached: names are not looked up here")
 
 
+@pytest.mark.parametrize(
+    ("plan", "named"),
+    [
+        ("Plan(steps=5)", "plan.steps = 5: expected a tuple of Steps"),
+        ("Plan((Step('sip:b@c'),))", "plan.steps[0]: targets = 'sip:b@c': expected a tuple of Targets"),
+        ("Plan((step('sip:bob@192.0.2.1', onward={'busy'}),))", "plan.steps[0]: onward: 'busy' is no Outcome"),
+    ],
+)
+def test_a_plan_that_cannot_be_sent_is_500_and_its_field_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, plan: str, named: str
+) -> None:
+    with policy(tmp_path, f"from fastsip.policy import *\ndef route(request):\n    return {plan}\n") as (engine, _):
+        (found,) = engine.wait(engine.route())
+    assert found is not None and found.answer is not None and found.answer.status == 500
+    assert named in caplog.text
+
+
 @pytest.mark.parametrize("what", ["def", "async def"])
 def test_what_is_no_plan_is_500_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture, what: str) -> None:
     with policy(tmp_path, f"{what} route(request):\n    return 'sip:bob@192.0.2.1'\n") as (engine, _):

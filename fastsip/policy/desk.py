@@ -164,9 +164,13 @@ class Desk:
         if plan is None:
             self.answer(question[1], None)
             return
-        if self._expander is not None and plan.steps:
-            plan = self._expander.expand(plan, request)
-        named = hops(plan, self._transports)
+        try:
+            if self._expander is not None and plan.steps:
+                plan = self._expander.expand(plan, request)
+            named = hops(plan, self._transports)
+        except Exception:
+            self._encode(plan)  # which names what is wrong with a plan
+            raise
         if not named:
             self.answer(question[1], self._encode(plan))
             return
