@@ -67,7 +67,8 @@ def test_impossible_wishes():
 def test_control_c_stops_everything(tmp_path):
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     process = subprocess.Popen([sys.executable, "-m", "fastsip", "demo"], stdout=subprocess.PIPE, text=True,
-                               stderr=subprocess.STDOUT, env=environment)
+                               stderr=subprocess.STDOUT, env=environment,  # a shell's & ignores SIGINT
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
         lines = []
         for line in process.stdout:
