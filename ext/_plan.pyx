@@ -47,7 +47,8 @@ cdef bint plan_check(const PlanHead* head, uint32_t size) noexcept nogil:
     for i in range(head.targets):
         target = plan_targets(head) + i
         if (not inside(head, target.uri) or not inside(head, target.hop) or not inside(head, target.routes)
-                or not inside(head, target.headers) or not inside(head, target.remove) or target.uri.length == 0):
+                or not inside(head, target.headers) or not inside(head, target.remove) or target.uri.length == 0
+                or target.spare_of > i):
             return False
     return True
 
@@ -204,6 +205,37 @@ cdef int read_target(Page* page, object one, PlanTarget* out) except -1:
     return 0
 
 
+cdef int read_spares(Page* page, object one, PlanTarget* lead, PlanTarget* out, Py_ssize_t place) except -1:
+    # Each is its lead with another hop. Who is the last has no reason to be less patient than if he were alone.
+    cdef uint32_t patience = milliseconds(one.patience, "patience"), try_time = lead.try_time
+    cdef PlanTarget* last = lead
+    if not isinstance(one.spares, (tuple, list)):
+        raise TypeError(f"spares = {one.spares!r}: expected a tuple of SIP URIs")
+    if len(one.spares) > MAX_SPARES:
+        raise ValueError(f"spares: {len(one.spares)} of them; at most {MAX_SPARES}")
+    for uri in one.spares:
+        memcpy(out, lead, sizeof(PlanTarget))
+        append_uri(page, &out.hop, uri, "spares")
+        out.located = 1
+        out.try_time = try_time
+        out.spare_of = <uint16_t>(place + 1)
+        if patience:
+            last.try_time = patience
+        last = out
+        out += 1
+    return 0
+
+
+cdef Py_ssize_t count_spares(object targets) except -1:
+    # Of those that have any; what is wrong with them is told when they are read.
+    cdef Py_ssize_t count = 0
+    for one in targets:
+        spares = getattr(one, "spares", None)
+        if spares and isinstance(spares, (tuple, list)):
+            count += len(spares)
+    return count
+
+
 cdef int outcome_of(object one) except -1:
     cdef int outcome = <int>one if isinstance(one, int) else -1
     if not 0 <= outcome < 8:
@@ -233,7 +265,6 @@ cdef int read_onward(object onward, PlanStep* out, Py_ssize_t index, Py_ssize_t 
 
 cdef int read_step(object step, PlanStep* out, Py_ssize_t first, Py_ssize_t index, Py_ssize_t count) except -1:
     out.first = <uint16_t>first
-    several(step.targets, "targets", "Targets")
     out.count = <uint16_t>len(step.targets)
     if out.count == 0:
         raise ValueError("it has no targets")
@@ -263,7 +294,7 @@ cdef int read_answer(Page* page, object answer, PlanHead* head) except -1:
 def encode_plan(plan not None) -> bytes:
     cdef tuple steps
     cdef object answer = plan.answer, step, one
-    cdef Py_ssize_t targets = 0, count, i, j, k = 0, size
+    cdef Py_ssize_t targets = 0, spares = 0, count, i, j, k = 0, size
     cdef PlanHead* head
     cdef PlanStep* s
     cdef PlanTarget* t
@@ -278,16 +309,19 @@ def encode_plan(plan not None) -> bytes:
     for i in range(count):
         if not hasattr(steps[i], "targets"):
             raise TypeError(f"plan.steps[{i}] = {steps[i]!r}: expected a Step")
+        several(steps[i].targets, f"plan.steps[{i}]: targets", "Targets")
         targets += len(steps[i].targets)
-    if count > MAX_STEPS or targets > MAX_TARGETS:
-        raise ValueError(f"plan: {count} steps and {targets} targets; at most {MAX_STEPS} and {MAX_TARGETS}")
-    size = sizeof(PlanHead) + count * sizeof(PlanStep) + targets * sizeof(PlanTarget)
+        spares += count_spares(steps[i].targets)
+    if count > MAX_STEPS or targets + spares > MAX_TARGETS:
+        raise ValueError(f"plan: {count} steps, {targets} targets and {spares} spares; at most {MAX_STEPS} steps and "
+                         f"{MAX_TARGETS} of the others")
+    size = sizeof(PlanHead) + count * sizeof(PlanStep) + (targets + spares) * sizeof(PlanTarget)
     memset(&fixed, 0, size)
     page.base = <uint32_t>size
     page.length = 0
     head = &fixed.head
     head.steps = <uint16_t>count
-    head.targets = <uint16_t>targets
+    head.targets = <uint16_t>(targets + spares)
     head.flags = (PLAN_RECURSE if plan.recurse else 0) | (PLAN_ON_FAILURE if plan.on_failure else 0)
     if answer is not None:
         read_answer(&page, answer, head)
@@ -303,6 +337,9 @@ def encode_plan(plan not None) -> bytes:
                 if not hasattr(one, "uri"):
                     raise TypeError(f"{one!r}: expected a Target")
                 read_target(&page, one, &t[k])
+                if one.spares:
+                    read_spares(&page, one, &t[k], &t[targets], k)
+                    targets += len(one.spares)
                 k += 1
         except (ValueError, TypeError, OverflowError) as error:
             where = f".targets[{j}]" if j >= 0 else ""

@@ -6,7 +6,8 @@ cdef enum:
     PLAN_RECURSE = 1             # follow a 3xx: its contacts become targets
     PLAN_ON_FAILURE = 2          # ask before a failure goes upstream
     MAX_STEPS = 64
-    MAX_TARGETS = 128
+    MAX_TARGETS = 128            # and spares
+    MAX_SPARES = 7               # of one target
 
 cdef enum Outcome:               # of a step without a 2xx, by its best response; as fastsip.policy.Outcome
     OUTCOME_REDIRECTED = 0       # 3xx
@@ -48,6 +49,7 @@ cdef struct PlanTarget:          # one branch
     uint16_t q                   # thousandths
     uint16_t gateway             # slot in the target table + 1, 0 for none
     uint16_t located             # 1: `hop` is one server of a name, whose failure is worth knowing
+    uint16_t spare_of            # place of the target it stands in for + 1, 0 for none: it is in no step then
 
 cdef inline const PlanStep* plan_steps(const PlanHead* head) noexcept nogil:
     return <const PlanStep*>(head + 1)

@@ -3,9 +3,9 @@
     python tests/races.py 4711          # one of them as a ladder
     python tests/races.py 0 1000000     # so many, from that seed on
 
-A call has one to four phones, registered or in a policy's plan, which ring, answer, refuse, redirect, decline or say
-nothing; a caller who may send again and give up; a policy that answers at once, later, never; and a network that
-loses, doubles, delays and reorders. race_rules.py says what must hold.
+A call has one to four phones, registered or in a policy's plan, there with spare servers, which ring, answer, refuse,
+redirect, decline or say nothing; a caller who may send again and give up; a policy that answers at once, later, never;
+and a network that loses, doubles, delays and reorders. race_rules.py says what must hold.
 
 Many calls share an engine and one socket: what is between them is the engine's, and time is cheap.
 """
@@ -223,9 +223,12 @@ class Call:
             for _ in range(dice.choice((1, 1, 2, 3))):
                 uri = NOWHERE if dice.random() < 0.05 else self.world.uri(phone)
                 try_time = dice.choice((None, None, 0.3, 1, 3))
-                if try_time and uri != NOWHERE:
-                    self.witness.patience[uri] = min(try_time, self.witness.patience.get(uri, try_time))
-                targets.append(Target(uri, try_time=try_time))
+                spares = tuple(dice.choice((uri, uri, NOWHERE)) for _ in range(dice.choice((0, 0, 0, 1, 2))))
+                patience = dice.choice((None, 0.3, 2)) if spares else None
+                for limit in (try_time, patience):
+                    if limit and uri != NOWHERE:
+                        self.witness.patience[uri] = min(limit, self.witness.patience.get(uri, limit))
+                targets.append(Target(uri, try_time=try_time, spares=spares, patience=patience))
                 phone += 1
             onward = ANY if dice.random() < 0.7 else set(dice.sample(list(Outcome), 4))
             ring = dice.choice((None, 1, RING))

@@ -30,7 +30,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "targets of text": (Plan((Step(ONE),)), rf"{IN}: targets = '{ONE}': expected a tuple of Targets"),  # type: ignore[arg-type]
     "no targets": (Plan((Step(()),)), f"{IN}: it has no targets"),
     "no target": (only(ONE), f"{AT}'{ONE}': expected a Target"),
-    "too many": (only(*[Target(ONE)] * 129), "plan: 1 steps and 129 targets; at most 64 and 128"),
+    "too many": (only(*[Target(ONE)] * 129), "plan: 1 steps, 129 targets and 0 spares; at most"),
     "uri of bytes": (fork(Target(b"sip:x@y")), f"{AT}uri: expected a text, not bytes"),  # type: ignore[arg-type]
     "empty uri": (fork(Target("")), f"{AT}uri: it is empty"),
     "space in a uri": (fork(Target("sip:a b@c")), f"{AT}uri: 'sip:a b@c' is no URI"),
@@ -49,6 +49,11 @@ WRONG: dict[str, tuple[Any, str]] = {
     "try_time of text": (one(try_time="4"), f"{AT}try_time = '4': expected seconds"),
     "gateway of text": (one(gateway="gw1"), f"{AT}gateway = 'gw1': expected a slot of the target table"),
     "gateway below all": (one(gateway=-1), f"{AT}gateway = -1: expected a slot"),
+    "spares of text": (one(spares=ONE), f"{AT}spares = '{ONE}': expected a tuple of SIP URIs"),
+    "spares of a number": (one(spares=(5,)), f"{AT}spares: expected a text, not int"),
+    "eight spares": (one(spares=(ONE,) * 8), f"{AT}spares: 8 of them; at most 7"),
+    "too many of both": (only(*[Target(ONE, spares=(ONE,) * 7)] * 17), "plan: 1 steps, 17 targets and 119 spares; at"),
+    "patience": (one(spares=(ONE,), patience=0), f"{AT}patience = 0: expected seconds, above 0"),
     "ring_time": (only(ring_time=100_000), f"{IN}: ring_time = 100000: expected seconds, above 0 and at most a day"),
     "ring_time of text": (only(ring_time="20"), f"{IN}: ring_time = '20': expected seconds"),
     "onward of one step": (only(onward={"busy"}), f"{IN}: onward: 'busy' is no Outcome"),

@@ -19,7 +19,7 @@ from fastsip._plan import encode_plan
 from fastsip.dns.errors import NoServer
 from fastsip.dns.hop import Hop
 from fastsip.dns.order import Server
-from fastsip.policy import ANY, BUSY, NO_ANSWER, TIMEOUT, UNAVAILABLE, Plan, Step, fork, hunt, target
+from fastsip.policy import BUSY, NO_ANSWER, TIMEOUT, Plan, Step, Target, fork, hunt, target
 from fastsip.policy.addresses import hops, spread
 from fastsip.policy.threads import Policy
 
@@ -42,46 +42,32 @@ def spread_out(plan: Plan) -> Plan:
     return made
 
 
-FAILED = {UNAVAILABLE, TIMEOUT}
 CAROL, DAVE, EVE = "sip:carol@two.example.net", "sip:dave@one.example.net", "sip:eve@192.0.2.9"
+TWICE = [AT_ONE, AT_TWO]
 
-PLANS: dict[str, tuple[Plan, list[tuple[list[str | None], dict[int, int]]]]] = {
-    # Of each step the hops of its targets, and which steps follow it.
-    "addresses alone": (fork(EVE), [([None], {})]),
-    "two servers": (fork(CAROL), [([AT_ONE], {UNAVAILABLE: 1, TIMEOUT: 1}), ([AT_TWO], {})]),
-    "one server": (fork(DAVE), [([AT_ONE], {})]),
-    "no server": (fork("sip:x@none.example.net"), [([None], {})]),
-    "at the same time": (fork(CAROL, DAVE, EVE), [([AT_ONE, AT_ONE, None], {})]),
-    "one after another": (
-        hunt(CAROL, EVE, onward={BUSY, TIMEOUT}),
-        [
-            ([AT_ONE], {BUSY: 2, UNAVAILABLE: 1, TIMEOUT: 1}),
-            ([AT_TWO], {BUSY: 2, TIMEOUT: 2}),
-            ([None], {}),
-        ],
-    ),
+PLANS: dict[str, tuple[Plan, list[list[list[str] | None]]]] = {
+    # Of each step the hops of its targets, one after another.
+    "addresses alone": (fork(EVE), [[None]]),
+    "two servers": (fork(CAROL), [[TWICE]]),
+    "one server": (fork(DAVE), [[[AT_ONE]]]),
+    "no server": (fork("sip:x@none.example.net"), [[None]]),
+    "at the same time": (fork(CAROL, DAVE, EVE), [[TWICE, [AT_ONE], None]]),
+    "one after another": (hunt(CAROL, EVE, onward={BUSY, TIMEOUT}), [[TWICE], [None]]),
     "to a step by number": (
         Plan((
             Step((target(CAROL),), onward={BUSY: 2, NO_ANSWER: 1}),
             Step((target(CAROL),)),
             Step((target(EVE),)),
         )),
-        [
-            ([AT_ONE], {BUSY: 4, NO_ANSWER: 2, UNAVAILABLE: 1, TIMEOUT: 1}),
-            ([AT_TWO], {BUSY: 4, NO_ANSWER: 2}),
-            ([AT_ONE], {UNAVAILABLE: 3, TIMEOUT: 3}),
-            ([AT_TWO], {}),
-            ([None], {}),
-        ],
+        [[TWICE], [TWICE], [None]],
     ),
-    "a hop that is a name": (
-        fork(target(EVE, hop="sip:two.example.net;lr")),
-        [([AT_ONE], {UNAVAILABLE: 1, TIMEOUT: 1}), ([AT_TWO], {})],
-    ),
-    "a Route that is a name": (fork(target(EVE, routes=("<sip:one.example.net;lr>",))), [([AT_ONE], {})]),
-    "numbers stay for on_failure": (
-        msgspec.structs.replace(hunt(CAROL, EVE), on_failure=True),
-        [([AT_ONE], dict.fromkeys(ANY, 1)), ([None], {})],
+    "a hop that is a name": (fork(target(EVE, hop="sip:two.example.net;lr")), [[TWICE]]),
+    "a Route that is a name": (fork(target(EVE, routes=("<sip:one.example.net;lr>",))), [[[AT_ONE]]]),
+    "for on_failure": (msgspec.structs.replace(hunt(CAROL, EVE), on_failure=True), [[TWICE], [None]]),
+    "spares of the plan's own": (fork(target(EVE, spares=("sip:192.0.2.8",))), [[["sip:192.0.2.8"]]]),
+    "spares that are names": (
+        fork(target(EVE, hop="sip:192.0.2.8", spares=("sip:two.example.net", "sip:none.example.net"))),
+        [[["sip:192.0.2.8", *TWICE, "sip:none.example.net"]]],
     ),
 }  # fmt: skip
 
@@ -90,23 +76,30 @@ PLANS: dict[str, tuple[Plan, list[tuple[list[str | None], dict[int, int]]]]] = {
 def test_servers_in_place_of_names(name: str) -> None:
     plan, steps = PLANS[name]
     made = spread_out(plan)
-    assert [([one.hop for one in step.targets], dict(step.onward)) for step in made.steps] == steps
-    assert [one.uri for one in made.steps[0].targets] == [one.uri for one in plan.steps[0].targets]
+
+    def hops_of(one: Target) -> list[str] | None:
+        return [*([one.hop] if one.hop else []), *one.spares] or None
+
+    assert [[hops_of(one) for one in step.targets] for step in made.steps] == steps
+    assert [one.uri for step in made.steps for one in step.targets] == [
+        one.uri for step in plan.steps for one in step.targets
+    ]
+    assert [step.onward for step in made.steps] == [step.onward for step in plan.steps]
 
 
-def test_what_else_a_step_says() -> None:
-    plan = Plan((Step((target(CAROL, headers=(("X", "y"),)),), ring_time=9, notify=181), Step((target(DAVE),))))
-    first, second, third = spread_out(plan).steps
-    assert (first.ring_time, second.ring_time, third.ring_time) == (9, 9, None)
-    assert (first.notify, second.notify) == (181, None), "the caller is told once"
-    assert (first.targets[0].try_time, second.targets[0].try_time) == (4.0, None), "the last one has all the time"
-    assert second.targets[0].headers == (("X", "y"),)
+def test_what_else_a_target_says() -> None:
+    header = (("X", "y"),)
+    targets = target(CAROL, headers=header), target(CAROL, try_time=2), target(CAROL, patience=3), target(DAVE)
+    (step,) = spread_out(Plan((Step(targets),))).steps
+    assert [(one.try_time, one.patience) for one in step.targets] == [(None, 4.0), (2, None), (None, 3), (None, None)]
+    assert step.targets[0].headers == header
 
 
 def test_a_plan_does_not_grow_beyond_its_bounds() -> None:
-    made = spread_out(hunt(*[CAROL] * 64))
-    assert len(made.steps) == 64 and all(one.targets[0].hop == AT_ONE for one in made.steps)
-    assert len(spread_out(hunt(*[CAROL] * 60)).steps) == 64
+    made = spread_out(Plan(tuple(Step((target(CAROL),) * 2) for _ in range(64))))
+    assert all(one.hop == AT_ONE and not one.spares for step in made.steps for one in step.targets)
+    made = spread_out(Plan(tuple(Step((target(CAROL),) * 2) for _ in range(63))))
+    assert [len(one.spares) for step in made.steps for one in step.targets] == [1, 1] + [0] * 124
 
 
 class Names:
@@ -161,7 +154,7 @@ def test_who_waits_for_a_name_holds_up_nobody(tmp_path: Path, kind: str) -> None
         engine.cancel(waiting[1])
         names.gate.set()
         (plan,) = engine.wait(waiting[0])
-        assert plan is not None and [step.targets[0].hop for step in plan.steps] == [AT_ONE, AT_TWO]
+        assert plan is not None and plan.steps[0].targets[0].spares == (AT_TWO,)
         names.known = True
         (plan,) = engine.wait(engine.route("one"))
         assert plan is not None and [step.targets[0].hop for step in plan.steps] == [AT_ONE]

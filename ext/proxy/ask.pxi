@@ -120,7 +120,7 @@ cdef bint ask_failure(Proxy* p, ResponseContext* ctx) noexcept nogil:
         if target.status < 300:
             continue
         one.status = 408 if target.status == SILENCE else target.status
-        one.target = <uint16_t>i
+        one.target = target.lead if target.order != NULL and target.order.spare_of else <uint16_t>i
         one.length = target.response.length if target.response != NULL else 0
         put(&w, &one, sizeof(one))
         if one.length:

@@ -62,23 +62,13 @@ cdef bint gateway_admits(Proxy* p, const ResponseContext* ctx, Target* target) n
     return True
 
 
-cdef bint has_other_server(const Target* target) noexcept nogil:
-    # A gateway that is a name with several servers: the step after this one is its next server.
-    cdef const PlanHead* head = target.context.plan.head
-    cdef uint32_t next
-    if not target.order.located or target.step >= head.steps:
-        return False
-    next = (plan_steps(head) + target.step).onward[<int>OUTCOME_TIMEOUT]
-    return next != 0 and (plan_targets(head) + (plan_steps(head) + next).first).gateway == target.order.gateway
-
-
 cdef void gateway_heard(Proxy* p, const Target* target, const Message* m) noexcept nogil:
     # Any response says that it lives; a 503, for how long it wants nothing more.
     cdef long retry = 0
     cdef Slice value
     if m.status == 503:
-        if has_other_server(target):
-            return
+        if next_server(target) != NULL:
+            return               # a gateway that is a name: its next server is asked
         value = header_value(m, HDR_RETRY_AFTER)
         retry = parse_number(m.data, leading_digits(m.data, value))
         targets_unavailable(p.targets, slot_of(target), p.layer.now, <uint32_t>max(retry, 0))
@@ -99,7 +89,7 @@ cdef Slice leading_digits(const uint8_t* data, Slice value) noexcept nogil:
 
 cdef void gateway_silent(Proxy* p, const Target* target) noexcept nogil:
     # No answer in time, or nothing could be sent there.
-    if not has_other_server(target):
+    if next_server(target) == NULL:
         targets_timeout(p.targets, slot_of(target), p.layer.now)
 
 

@@ -415,46 +415,43 @@ cdef void replay(Proxy* p, Names* n, uint64_t hash) noexcept nogil:
 # Fail-over (RFC 3263 4.3)
 
 cdef bint plan_servers(Proxy* p, ResponseContext* ctx, const Message* m, const Routing* r, uint32_t spare) noexcept nogil:
-    # Steps, one for each server, the next one where nothing could be sent, nothing was heard in time, or with a 503.
-    # False when memory is out.
+    # One target at the first server, with the others as its spares. False when memory is out.
     cdef Names* n = <Names*>p.names
     cdef uint32_t count = r.servers, i, length = slice_length(r.target.whole), size
     cdef const uint8_t* uri = m.data + r.target.whole.start
     cdef PlanHead* head
     cdef PlanStep* step
     cdef PlanTarget* order
-    cdef Target* target
     cdef uint8_t* memory
     if r.binding_length:
         uri, length = r.binding, r.binding_length
-    size = (<uint32_t>(sizeof(PlanHead) + count * (sizeof(PlanStep) + sizeof(PlanTarget))) + length + 7) & ~7
+    size = (<uint32_t>(sizeof(PlanHead) + sizeof(PlanStep) + count * sizeof(PlanTarget)) + length + 7) & ~7
     memory = plan_new(p, ctx, count, count + spare, kept_size(m) + size + spare * MAX_URI)
     if memory == NULL:
         return False
     memory = keep_request(ctx, memory, m)
     memset(memory, 0, size)
     head = <PlanHead*>memory
-    head.size, head.steps, head.targets = size, <uint16_t>count, <uint16_t>count
+    head.size, head.steps, head.targets = size, 1, <uint16_t>count
     head.flags = PLAN_RECURSE if spare else 0
     step = <PlanStep*>(head + 1)
-    order = <PlanTarget*>(step + count)
+    step.count = 1
+    order = <PlanTarget*>(step + 1)
     memcpy(<uint8_t*>(order + count), uri, length)
     for i in range(count):
-        step[i].first, step[i].count = <uint16_t>i, 1
         order[i].uri.at = <uint32_t>(<uint8_t*>(order + count) - memory)
         order[i].uri.length = length
         order[i].q = 1000
         order[i].located = True
+        order[i].spare_of = i > 0
         if i + 1 < count:
-            step[i].onward[<int>OUTCOME_UNAVAILABLE] = step[i].onward[<int>OUTCOME_TIMEOUT] = <uint8_t>(i + 1)
             # Who is slow to answer anything but an INVITE says nothing before that (RFC 4320 4.1).
             order[i].try_time = p.settings.dns_try_time * (1 if m.method == METHOD_INVITE else 2)
-        target = &ctx.plan.targets[i]
-        target.order = &order[i]
-        target.uri, target.uri_length = <uint8_t*>(order + count), length
-        target.step = <uint16_t>i
-        target.flow = n.located[i]
+        ctx.plan.targets[i].flow = n.located[i]
     ctx.plan.head = head
+    ctx.plan.targets[0].order = order
+    ctx.plan.targets[0].uri, ctx.plan.targets[0].uri_length = <uint8_t*>(order + count), length
+    adopt_spares(ctx)
     return True
 
 

@@ -91,6 +91,7 @@ cdef int start_group(Proxy* p, ResponseContext* ctx, const Message* m, const Rou
     cdef uint32_t count, left, share, spare, i, ring
     cdef uint16_t q
     cdef Target* target = next_candidate(ctx, &count, &left)
+    cdef Target* other
     cdef int status
     if target == NULL:
         return STARTED_NONE
@@ -120,9 +121,13 @@ cdef int start_group(Proxy* p, ResponseContext* ctx, const Message* m, const Rou
         status = start_target(p, ctx, target, m, r)
         if status:
             target.state = TARGET_DONE
-            target.breadth = 0
             gateway_done(p, target, False)
-            consider(p, ctx, target, status, NULL)
+            other = next_server(target) if status == 503 else NULL
+            if other != NULL:
+                start_server(p, ctx, other, target.breadth)
+            else:
+                consider(p, ctx, target, status, NULL)
+            target.breadth = 0
     ctx.in_step -= 1
     return STARTED_SOME
 
@@ -253,6 +258,71 @@ cdef void on_ring_time(Proxy* p, ResponseContext* ctx) noexcept nogil:
     go_on(p, ctx)
 
 
+cdef void adopt_spares(ResponseContext* ctx) noexcept nogil:
+    cdef const PlanTarget* order
+    cdef Target* target
+    cdef uint32_t k
+    for k in range(ctx.plan.head.targets):
+        order = plan_targets(ctx.plan.head) + k
+        if order.spare_of == 0:
+            continue
+        target = &ctx.plan.targets[k]
+        target.lead = <uint16_t>(order.spare_of - 1)
+        target.order = order
+        target.state = TARGET_SPARE
+        target.gateway = order.gateway
+        target.uri, target.uri_length = ctx.plan.targets[target.lead].uri, ctx.plan.targets[target.lead].uri_length
+        target.step = ctx.plan.targets[target.lead].step
+
+
+cdef Target* next_server(const Target* target) noexcept nogil:
+    # What is tried in its place where it fails as a server does (RFC 3263 4.3); NULL for nothing.
+    cdef ResponseContext* ctx = target.context
+    cdef uint32_t i, lead
+    cdef Target* other
+    if target.order == NULL or ctx.final_sent or ctx.stopped or target.step != ctx.step:
+        return NULL
+    lead = target.lead if target.order.spare_of else <uint32_t>(target - ctx.plan.targets)
+    for i in range(ctx.plan.target_count):
+        other = &ctx.plan.targets[i]
+        if other.state == TARGET_SPARE and other.lead == lead:
+            return other
+    return NULL
+
+
+cdef void start_server(Proxy* p, ResponseContext* ctx, Target* target, uint32_t breadth) noexcept nogil:
+    # In place of one that has ended, and that nobody is told of.
+    cdef uint32_t count, left, ring
+    cdef const Message* m
+    cdef Target* other
+    cdef Routing r
+    cdef int status = 503
+    ctx.in_step += 1             # the group does not end meanwhile
+    target.state = TARGET_DONE
+    m = reopen(p, ctx, &r)
+    if m != NULL:
+        target.breadth = <uint16_t>breadth
+        status = start_target(p, ctx, target, m, &r)
+    ctx.in_step -= 1
+    if status == 0:
+        if target.state == TARGET_DONE:
+            go_on(p, ctx)        # it has failed at once, and who follows it may run
+        elif ctx.in_step == 1:
+            next_candidate(ctx, &count, &left)
+            ring = ring_time(p, ctx, left)
+            if ring:             # who is alone rings as long as he would have without those before him
+                timer_arm(p.layer.wheel, &ctx.ring, p.layer.now, ring)
+        return
+    target.breadth = 0
+    gateway_done(p, target, False)
+    other = next_server(target) if status == 503 else NULL
+    if other != NULL:
+        start_server(p, ctx, other, breadth)
+        return
+    consider(p, ctx, target, status, NULL)
+    go_on(p, ctx)
+
+
 cdef bint adopt_plan(Proxy* p, ResponseContext* ctx, const PlanHead* plan, const Message* m) noexcept nogil:
     # Take over a plan that was written elsewhere. False when memory is out.
     cdef uint32_t spare = MAX_RECURSION if plan.flags & PLAN_RECURSE else 0, i, k
@@ -276,6 +346,7 @@ cdef bint adopt_plan(Proxy* p, ResponseContext* ctx, const PlanHead* plan, const
             target.uri = plan_text(ctx.plan.head, order.uri)
             target.uri_length = order.uri.length
             target.step = <uint16_t>i
+    adopt_spares(ctx)
     ctx.step = ctx.step_status = 0
     ctx.exhausted = 0
     return True

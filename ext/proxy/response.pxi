@@ -390,6 +390,7 @@ cdef inline bint recurses(const Proxy* p, const ResponseContext* ctx) noexcept n
 cdef void on_refusal(Proxy* p, ResponseContext* ctx, Target* target, const Message* m) noexcept nogil:
     # A final response that is no 2xx.
     cdef int recursed
+    cdef Target* other
     if target.state == TARGET_SILENT:
         end_silent(p, ctx, target)
         return
@@ -414,10 +415,15 @@ cdef void on_refusal(Proxy* p, ResponseContext* ctx, Target* target, const Messa
         consider(p, ctx, target, 480, NULL)          # somebody else's flow, which tells nobody above anything
     elif m.status == 487 and not ctx.cancelled and target.cancel_sent:
         consider(p, ctx, target, 408, NULL)          # the ring time or Timer C gave up this branch, not the caller
+    elif m.status == 503:
+        server_failed(p, target)
+        other = next_server(target)
+        if other != NULL:
+            replace_server(p, ctx, target, other)
+            return
+        consider(p, ctx, target, m.status, m)
     else:
         consider(p, ctx, target, m.status, m)
-        if m.status == 503:
-            server_failed(p, target)
     end_target(p, ctx, target)
     if m.status >= 600 and not ctx.stopped:
         ctx.stopped = 1                              # 16.7 step 5
@@ -452,6 +458,7 @@ cdef void on_provisional(Proxy* p, ResponseContext* ctx, Target* target, Transac
 cdef void branch_failed(Proxy* p, Transaction* client, int status) noexcept nogil:
     cdef ResponseContext* ctx
     cdef Target* target
+    cdef Target* other = NULL
     if client.user == NULL:
         return
     if client.branch == LINKED:
@@ -471,14 +478,26 @@ cdef void branch_failed(Proxy* p, Transaction* client, int status) noexcept nogi
         server_failed(p, target)
         if is_gateway(p, target):
             gateway_silent(p, target)
+        other = next_server(target)
     if status == 480:
         tell_flow_gone(p, ctx, &target.flow)
     if ctx.plan.head == NULL and status != 408 and try_next_flow(p, ctx, target):
+        return
+    if other != NULL:
+        replace_server(p, ctx, target, other)
         return
     if not ctx.final_sent:
         consider(p, ctx, target, status, NULL)
     end_target(p, ctx, target)
     go_on(p, ctx)
+
+
+cdef void replace_server(Proxy* p, ResponseContext* ctx, Target* target, Target* other) noexcept nogil:
+    # One server of a target has failed, and nobody is told.
+    cdef uint32_t breadth = target.breadth
+    target.status = 0
+    end_target(p, ctx, target)
+    start_server(p, ctx, other, breadth)
 
 
 cdef void proxy_on_timeout(void* self, Transaction* t) noexcept nogil:
@@ -592,10 +611,12 @@ cdef void on_timer_c(Proxy* p, Target* target) noexcept nogil:
 cdef void on_silence(Proxy* p, ResponseContext* ctx, Target* target, Transaction* client) noexcept nogil:
     # Not a word within try_time. An INVITE is not sent again, but a late 2xx still goes up, and a late provisional is
     # answered with CANCEL, which must not be sent before one (9.1).
+    cdef Target* other = next_server(target)
+    cdef uint32_t breadth = target.breadth
     server_failed(p, target)
     if is_gateway(p, target):
         gateway_silent(p, target)
-    if not ctx.final_sent:
+    if not ctx.final_sent and other == NULL:
         consider(p, ctx, target, SILENCE, NULL)
     end_target(p, ctx, target)
     if ctx.method == METHOD_INVITE:
@@ -606,7 +627,10 @@ cdef void on_silence(Proxy* p, ResponseContext* ctx, Target* target, Transaction
         client.branch = <uint16_t>(target - ctx.plan.targets)
     else:
         transaction_end(p.layer, client)
-    go_on(p, ctx)
+    if other != NULL:
+        start_server(p, ctx, other, breadth)
+    else:
+        go_on(p, ctx)
 
 
 cdef void proxy_on_timer(void* self, Timer* timer) noexcept nogil:

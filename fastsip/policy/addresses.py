@@ -1,8 +1,8 @@
 """Where the targets of a plan are: at an address, at a name, or nowhere.
 
-Names become servers before a plan is encoded (RFC 3263): one that stands alone in its step becomes a step for each of
-its servers in turn, one among others its first server. A target nobody can send to fails every call that comes to it,
-and the caller's 500 does not say why: that is told here.
+Names become servers before a plan is encoded (RFC 3263): the first one is where a target is sent to, and the others
+are its spares. A target nobody can send to fails every call that comes to it, and the caller's 500 does not say why:
+that is told here.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from fastsip.dns.errors import NoServer
 from fastsip.dns.hop import Hop, address_transport
 from fastsip.dns.order import Server
 from fastsip.errors import ParseError
-from fastsip.policy.plan import STEPS_AT_MOST, TARGETS_AT_MOST, TIMEOUT, UNAVAILABLE, Plan, Step, Target
+from fastsip.policy.plan import SPARES_AT_MOST, TARGETS_AT_MOST, Plan, Step, Target
 
-SERVERS_AT_MOST = 8
-"""Of one name, that a plan tries."""
 SLOWER = 2
 """How much longer than with an INVITE a server may be silent: nothing is said before the answer (RFC 4320 4.1)."""
 
@@ -68,60 +66,48 @@ def hops(plan: Plan, transports: frozenset[str]) -> dict[str, Next]:
     found: dict[str, Next] = {}
     for step in plan.steps:
         for target in step.targets:
-            uri = _next(target)
-            place = uri.rpartition("@")[2]
-            if (place in _good and uri.startswith("sip:")) or uri in found:
-                continue
-            where = _where(uri, transports)
-            if where is not None:
-                found[uri] = Next(target, where) if isinstance(where, Hop) else Next(target, None, where)
-            elif uri.startswith("sip:"):
-                if len(_good) >= KEPT:
-                    _good.clear()
-                _good.add(place)
+            for uri in (_next(target), *target.spares) if target.spares else (_next(target),):
+                place = uri.rpartition("@")[2]
+                if (place in _good and uri.startswith("sip:")) or uri in found:
+                    continue
+                where = _where(uri, transports)
+                if where is not None:
+                    found[uri] = Next(target, where) if isinstance(where, Hop) else Next(target, None, where)
+                elif uri.startswith("sip:"):
+                    if len(_good) >= KEPT:
+                        _good.clear()
+                    _good.add(place)
     return found
 
 
 def spread(plan: Plan, named: Named, found: Found, try_time: float) -> Plan:
-    """The plan with servers in place of names. A name without one stays, and is a branch that cannot be sent."""
-    first: list[int] = []
-    """Where each step begins now."""
-    groups: list[list[Target]] = []
-    count = len(plan.steps)
-    targets = sum(len(step.targets) for step in plan.steps)
-    for step in plan.steps:
-        if len(step.targets) == 1 and not plan.on_failure:
-            servers = _servers(step.targets[0], named, found)
-            room = min(STEPS_AT_MOST - count, TARGETS_AT_MOST - targets)
-            group = [_at(step.targets[0], server, named) for server in servers[: min(SERVERS_AT_MOST, room + 1)]]
-            group = group or [step.targets[0]]
-            count, targets = count + len(group) - 1, targets + len(group) - 1
-            # Not a word within this time, and the next server is tried.
-            group = [_patient(one, try_time) for one in group[:-1]] + group[-1:]
-        else:
-            group = []
-        first.append(first[-1] + max(1, len(groups[-1])) if first else 0)
-        groups.append(group)
+    """The plan with servers in place of names: the first is a target's hop, and the others are its spares, for where
+    not a word comes within `try_time` seconds. A name without one stays, and is a branch that cannot be sent."""
+    room = TARGETS_AT_MOST - sum(1 + len(target.spares) for step in plan.steps for target in step.targets)
     steps: list[Step] = []
-    for index, (step, group) in enumerate(zip(plan.steps, groups, strict=True)):
-        onward = _onward(step, index, first)
-        if not group:
-            all_at_once = tuple(_first(one, named, found) for one in step.targets)
-            steps.append(msgspec.structs.replace(step, targets=all_at_once, onward=onward))
-        for place, one in enumerate(group):
-            last = place == len(group) - 1
-            next_ = first[index] + place + 1
-            then = onward if last else {**onward, UNAVAILABLE: next_, TIMEOUT: next_}
-            notify = step.notify if place == 0 else None
-            steps.append(msgspec.structs.replace(step, targets=(one,), onward=then, notify=notify))
+    for step in plan.steps:
+        targets: list[Target] = []
+        for target in step.targets:
+            located = _located(target, named, found, try_time, room)
+            room -= len(located.spares) - len(target.spares)
+            targets.append(located)
+        steps.append(msgspec.structs.replace(step, targets=tuple(targets)))
     return msgspec.structs.replace(plan, steps=tuple(steps))
 
 
-def _onward(step: Step, index: int, first: list[int]) -> dict[object, int]:
-    """By the new numbers."""
-    if isinstance(step.onward, Mapping):
-        return {outcome: first[to] if index < to < len(first) else to for outcome, to in step.onward.items()}
-    return dict.fromkeys(step.onward, first[index + 1]) if index + 1 < len(first) else {}
+def _located(target: Target, named: Named, found: Found, try_time: float, room: int) -> Target:
+    """With so many more spares at most."""
+    uris = (_next(target), *target.spares)
+    if named.keys().isdisjoint(uris):
+        return target
+    at: list[str] = []
+    for uri in uris:
+        at += _servers(uri, named, found) or [uri]
+    hop, *spares = at[: len(uris) + max(room, 0)][: 1 + SPARES_AT_MOST]
+    if hop == uris[0] and not spares:
+        return target
+    patience = try_time if target.patience is None and target.try_time is None else target.patience
+    return msgspec.structs.replace(target, hop=hop, spares=tuple(spares), patience=patience if spares else None)
 
 
 def _next(target: Target) -> str:
@@ -130,28 +116,20 @@ def _next(target: Target) -> str:
     return target.routes[0].rpartition("<")[2].partition(">")[0] if target.routes else target.uri
 
 
-def _servers(target: Target, named: Named, found: Found) -> tuple[Server, ...]:
-    next_ = named.get(_next(target))
+def _servers(uri: str, named: Named, found: Found) -> list[str]:
+    """Hops for the servers of a name."""
+    next_ = named.get(uri)
     located = found.get(next_.hop) if next_ is not None and next_.hop is not None else None
-    return () if located is None or isinstance(located, NoServer) else located.servers
+    if next_ is None or next_.hop is None or located is None or isinstance(located, NoServer):
+        return []
+    return [_hop(server, next_.hop.host) for server in located.servers]
 
 
-def _first(target: Target, named: Named, found: Found) -> Target:
-    servers = _servers(target, named, found)
-    return _at(target, servers[0], named) if servers else target
-
-
-def _at(target: Target, server: Server, named: Named) -> Target:
+def _hop(server: Server, name: str) -> str:
     host = f"[{server.address}]" if server.v6 else server.address
-    hop = f"sip:{host}:{server.port};transport={server.transport}"
-    looked_for = named[_next(target)].hop
-    if server.transport == "tls" and looked_for is not None:  # who is there has to be that (RFC 5922 4)
-        hop = f"sip:{looked_for.host}:{server.port};transport=tls;maddr={host}"
-    return msgspec.structs.replace(target, hop=hop)
-
-
-def _patient(target: Target, try_time: float) -> Target:
-    return target if target.try_time is not None else msgspec.structs.replace(target, try_time=try_time)
+    if server.transport == "tls":  # who is there has to be that (RFC 5922 4)
+        return f"sip:{name}:{server.port};transport=tls;maddr={host}"
+    return f"sip:{host}:{server.port};transport={server.transport}"
 
 
 def _where(uri: str, transports: frozenset[str]) -> Hop | str | None:

@@ -51,7 +51,8 @@ ANY = frozenset(Outcome) - {DECLINED}
 
 STEPS_AT_MOST = 64
 TARGETS_AT_MOST = 128
-"""Of one plan."""
+"""Of one plan, with their spares."""
+SPARES_AT_MOST = 7
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
@@ -74,6 +75,11 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     """Its slot in the target table, where calls and failures are counted."""
     expires: int | None = None
     """Seconds the address is good for, told in a redirect."""
+    spares: tuple[str, ...] = ()
+    """SIP URIs to send to in place of `hop`, at most seven: the next one where nothing was heard in time, nothing could
+    be sent, or with a 503 (RFC 3263 4.3). What the last one says is what this target says."""
+    patience: float | None = None
+    """Seconds without any answer before the next of `spares` is tried; None: `try_time`."""
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):

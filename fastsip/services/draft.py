@@ -70,4 +70,6 @@ def told(target: Target, headers: tuple[tuple[str, str], ...], remove: tuple[str
         target.try_time,
         target.gateway,
         target.expires,
+        target.spares,
+        target.patience,
     )

@@ -102,6 +102,8 @@ def _merged(named: Target, found: Target) -> Target:
         named.try_time if found.try_time is None else found.try_time,
         found.gateway,
         found.expires,
+        found.spares,
+        found.patience,
     )
 
 
