@@ -31,11 +31,11 @@ build/.built: .venv/.ready $(SOURCES)
 demo: build
 	@$(BIN)/fastsip demo $(ARGS)
 
-# Without ARGS: what can share the machine in several processes, then what wants it alone.
+# Without ARGS: what can share the machine in several processes, then what wants it alone; what fails is tried once more.
 test: build
 ifeq ($(ARGS),)
-	@$(BIN)/python -m pytest --quiet -m "not alone" --numprocesses $(JOBS) --dist loadgroup; first=$$?; \
-		$(BIN)/python -m pytest --quiet -m alone && exit $$first
+	@$(BIN)/python tests/twice.py -m "not alone" --numprocesses $(JOBS) --dist loadgroup; first=$$?; \
+		$(BIN)/python tests/twice.py -m alone && exit $$first
 else
 	@$(BIN)/python -m pytest $(ARGS)
 endif
