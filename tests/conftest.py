@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from harness import Flow, House, Played, Stage, peers
 from harness import report as figures
+from harness.endings import Endings
 from harness.stage import LONG
 
 
@@ -104,6 +105,13 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
     made.announce(wanted)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def endings() -> Iterator[Endings]:
+    """Takes the servers of a module's tests, and looks at its end whether all came to rest."""
+    with Endings() as made:
+        yield made
 
 
 @pytest.fixture

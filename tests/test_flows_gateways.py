@@ -7,7 +7,7 @@ with the numbers and headers written there. Neighbours are trusted by their addr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from gateway_kit import Routed
@@ -23,6 +23,7 @@ from harness import (
     requires_peer,
     tag,
 )
+from harness.endings import Endings
 from harness.sipp import PATIENT, WAIT
 
 pytestmark = [requires_peer("sipp")]
@@ -52,16 +53,19 @@ class Trunk(Sipp):
 
 
 @contextmanager
-def proxy(workers: int, routes: str, **gateways: Sipp) -> Iterator[Routed]:
+def proxy(endings: Endings, workers: int, routes: str, **gateways: Sipp) -> Iterator[Routed]:
     tables = ""
     for name, gateway in gateways.items():
         tables += f'[gateways.{name}]\nuri = "sip:{gateway.host}:{gateway.port}"\nprobe = 0\ntry_time = 0.6\n'
         tables += "trusted = true\n"
-    with Routed(
+    server = Routed(
         host=PROXY, workers=workers, domains=[DOMAIN], required=["INVITE"], trusted=[USER], plan=tables + routes
-    ) as server:
+    )
+    with ExitStack() as stack:
+        stack.enter_context(server)
         yield server
-        server.quiet()
+        stack.pop_all()
+        endings.take(server)
 
 
 def call(server: Routed, scenario: str, host: str, **keys: str) -> Outcome:
@@ -90,10 +94,10 @@ def check_talk(caller: list[Message], gateway: list[Message], uri: str) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_sip_to_a_gateway_overflows_on_503(workers: int) -> None:
+def test_sip_to_a_gateway_overflows_on_503(endings: Endings, workers: int) -> None:
     """Draft 4.1.3, F1 to F19."""
     first, second = Trunk("trunk_full.xml"), Trunk("trunk_answer.xml", "+19725552222")
-    with proxy(workers, NATIONAL, gw1=first, gw2=second) as server:
+    with proxy(endings, workers, NATIONAL, gw1=first, gw2=second) as server:
         alice = call(
             server,
             "trunk_call.xml",
@@ -115,9 +119,10 @@ def test_sip_to_a_gateway_overflows_on_503(workers: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_a_number_without_a_route(workers: int) -> None:
+def test_a_number_without_a_route(endings: Endings, workers: int) -> None:
     """Draft 5.2.1, F2 to F4: the gateway makes a REL of it."""
-    with proxy(workers, PRIVATE, gw2=Sipp("silent.xml", host=TRUNKS), gw3=Sipp("silent.xml", host=TRUNKS)) as server:
+    unused = [Sipp("silent.xml", host=TRUNKS) for _ in range(2)]
+    with proxy(endings, workers, PRIVATE, gw2=unused[0], gw3=unused[1]) as server:
         gateway = call(
             server,
             "trunk_604.xml",
@@ -136,10 +141,10 @@ def test_a_number_without_a_route(workers: int) -> None:
 
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("scenario", ["trunk_full.xml", "silent.xml"], ids=["503", "silence"])
-def test_gateway_to_gateway_overflows(workers: int, scenario: str) -> None:
+def test_gateway_to_gateway_overflows(endings: Endings, workers: int, scenario: str) -> None:
     """Draft 6.1.2, F2 to F24, and the same where the second gateway does not answer at all."""
     second, third = Trunk(scenario, pause=2500), Trunk("trunk_out.xml", "+19185553333", pause=100)
-    with proxy(workers, PRIVATE, gw2=second, gw3=third) as server:
+    with proxy(endings, workers, PRIVATE, gw2=second, gw3=third) as server:
         first = call(server, "trunk_in.xml", TRUNKS, **PBX)
         full, free = second.wait().check(), each(third.wait().check())
         about = server.gateways()["gw2"]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from harness import Outcome, Phone, Server, Sipp, check_order, once, requires_peer
+from harness.endings import Endings
 from harness.sipp import PATIENT, WAIT
 
 pytestmark = [requires_peer("sipp")]
@@ -19,16 +20,15 @@ CALLS = 10
 
 
 @pytest.fixture(params=[1, 4], ids=["1w", "4w"], scope="module")
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, endings: Endings) -> Iterator[Server]:
     roles = {
         f'domains."{STATELESS}"': {"role": "stateless"},
         f'domains."{MOVED}"': {"role": "redirect"},
     }
     host = f"127.0.0.{40 + request.param}"
-    with Server(host=host, workers=request.param, domains=[host, STATELESS, MOVED], extra=roles) as made:
-        yield made
-        made.quiet()
-        assert "started again" not in made.log, f"a worker died or hung\n{made.log}"
+    made = Server(host=host, workers=request.param, domains=[host, STATELESS, MOVED], extra=roles).start()
+    yield made
+    endings.take(made)
 
 
 def register(server: Server, aor: str, contact: str) -> None:
