@@ -1,4 +1,4 @@
-# Response processing (RFC 3261 16.7), Timer C (16.8) and CANCEL (16.10).
+# Response processing (RFC 3261 16.7).
 
 cdef enum:
     LENGTH_LINE = 23             # "Content-Length: 65535" and its end
@@ -455,63 +455,6 @@ cdef void on_provisional(Proxy* p, ResponseContext* ctx, Target* target, Transac
     buffer_release(p.pool, response)
 
 
-cdef void branch_failed(Proxy* p, Transaction* client, int status) noexcept nogil:
-    cdef ResponseContext* ctx
-    cdef Target* target
-    cdef Target* other = NULL
-    if client.user == NULL:
-        return
-    if client.branch == LINKED:
-        return
-    ctx = <ResponseContext*>client.user
-    target = &ctx.plan.targets[client.branch]
-    if target.state == TARGET_SILENT:
-        end_silent(p, ctx, target)
-        return                   # and the plan may be gone
-    if target.state != TARGET_ACTIVE:
-        return
-    if target.large == LARGE_STREAM and back_to_datagrams(p, ctx, target):
-        return
-    if status == SILENCE and target.status:
-        status = 408             # something was heard, if not enough
-    elif status == SILENCE or status == 503:
-        server_failed(p, target)
-        if is_gateway(p, target):
-            gateway_silent(p, target)
-        other = next_server(target)
-    if status == 480:
-        tell_flow_gone(p, ctx, &target.flow)
-    if ctx.plan.head == NULL and status != 408 and try_next_flow(p, ctx, target):
-        return
-    if other != NULL:
-        replace_server(p, ctx, target, other)
-        return
-    if not ctx.final_sent:
-        consider(p, ctx, target, status, NULL)
-    end_target(p, ctx, target)
-    go_on(p, ctx)
-
-
-cdef void replace_server(Proxy* p, ResponseContext* ctx, Target* target, Target* other) noexcept nogil:
-    # One server of a target has failed, and nobody is told.
-    cdef uint32_t breadth = target.breadth
-    target.status = 0
-    end_target(p, ctx, target)
-    start_server(p, ctx, other, breadth)
-
-
-cdef void proxy_on_timeout(void* self, Transaction* t) noexcept nogil:
-    if t.machine == INVITE_CLIENT or t.machine == NON_INVITE_CLIENT:
-        branch_failed(<Proxy*>self, t, SILENCE)
-
-
-cdef void proxy_on_failure(void* self, Transaction* t) noexcept nogil:
-    if t.machine == INVITE_CLIENT or t.machine == NON_INVITE_CLIENT:
-        # Nobody else is at a flow (RFC 5626 5.3): who was registered through it is away.
-        branch_failed(<Proxy*>self, t, 430 if t.flow.reliable & FLOW_NAMED
-                      else 480 if t.flow.reliable & FLOW_REGISTERED else 503)
-
-
 cdef void proxy_on_terminated(void* self, Transaction* t) noexcept nogil:
     cdef Proxy* p = <Proxy*>self
     cdef ResponseContext* ctx
@@ -540,99 +483,6 @@ cdef void proxy_on_terminated(void* self, Transaction* t) noexcept nogil:
             settle(p, ctx)
 
 
-cdef void cancel_all(Proxy* p, ResponseContext* ctx) noexcept nogil:
-    cdef uint32_t i
-    for i in range(ctx.plan.target_count):
-        cancel_target(p, &ctx.plan.targets[i])
-
-
-cdef void cancel_target(Proxy* p, Target* target) noexcept nogil:
-    # 9.1: not before a provisional response; and a branch that ignores it is given up after 64*T1.
-    if target.state != TARGET_ACTIVE or target.client == NULL or target.cancel_sent:
-        return
-    if target.status == 0:
-        target.cancel_pending = 1
-        return
-    target.cancel_pending = 0
-    target.cancel_sent = 1
-    target.client.cancelled = 1
-    timer_arm(p.layer.wheel, &target.timer_c, p.layer.now, 64 * p.settings.t1)
-    if client_cancel(p.layer, target.client):
-        count_add(p.block, COUNT_requests_out, 1)
-
-
-cdef void abandon(Proxy* p, Transaction* client) noexcept nogil:
-    # A branch nobody waits for rings: CANCEL, which had to wait for that (9.1), and 64*T1 later it is over.
-    if client.machine != INVITE_CLIENT or client.state != STATE_PROCEEDING or timer_is_armed(&client.timeout):
-        return
-    client.timeout.kind = TIMER_ABANDONED
-    timer_arm(p.layer.wheel, &client.timeout, p.layer.now, 64 * p.settings.t1)
-    if not client.cancelled:
-        client.cancelled = 1
-        if client_cancel(p.layer, client):
-            count_add(p.block, COUNT_requests_out, 1)
-
-
-cdef void on_abandoned(Proxy* p, Transaction* client) noexcept nogil:
-    proxy_on_terminated(p, client)
-    transaction_end(p.layer, client)
-
-
-cdef void end_silent(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
-    # Who was given up for his silence will not answer any more.
-    end_target(p, ctx, target)
-    if ctx.final_sent and ctx.active == 0:
-        settle(p, ctx)
-
-
-cdef void on_timer_c(Proxy* p, Target* target) noexcept nogil:
-    # 16.8: CANCEL a branch that rings for ever; if even that brings no final answer, act as if it were a 408. The same
-    # timer is a planned target's patience for a first word.
-    cdef Transaction* client = target.client
-    cdef ResponseContext* ctx = target.context
-    if target.state != TARGET_ACTIVE or client == NULL:
-        return
-    if target.large == LARGE_STREAM and target.status == 0:
-        client.user = NULL
-        if back_to_datagrams(p, ctx, target):
-            transaction_end(p.layer, client)
-            return
-        client.user = ctx
-    if target.status == 0 and target.order != NULL and target.order.try_time:
-        on_silence(p, ctx, target, client)
-        return
-    if not target.cancel_sent and target.status:
-        cancel_target(p, target)
-        return
-    branch_failed(p, client, 408)
-    transaction_end(p.layer, client)
-
-
-cdef void on_silence(Proxy* p, ResponseContext* ctx, Target* target, Transaction* client) noexcept nogil:
-    # Not a word within try_time. An INVITE is not sent again, but a late 2xx still goes up, and a late provisional is
-    # answered with CANCEL, which must not be sent before one (9.1).
-    cdef Target* other = next_server(target)
-    cdef uint32_t breadth = target.breadth
-    server_failed(p, target)
-    if is_gateway(p, target):
-        gateway_silent(p, target)
-    if not ctx.final_sent and other == NULL:
-        consider(p, ctx, target, SILENCE, NULL)
-    end_target(p, ctx, target)
-    if ctx.method == METHOD_INVITE:
-        timer_cancel(p.layer.wheel, &client.retransmit)
-        target.state = TARGET_SILENT
-        target.client = client
-        client.user = ctx
-        client.branch = <uint16_t>(target - ctx.plan.targets)
-    else:
-        transaction_end(p.layer, client)
-    if other != NULL:
-        start_server(p, ctx, other, breadth)
-    else:
-        go_on(p, ctx)
-
-
 cdef void proxy_on_timer(void* self, Timer* timer) noexcept nogil:
     if timer.kind == TIMER_C:
         on_timer_c(<Proxy*>self, <Target*>timer)
@@ -652,28 +502,3 @@ cdef void proxy_on_timer(void* self, Timer* timer) noexcept nogil:
 
 cdef int proxy_send(void* self, const Flow* flow, Buffer* buffer) noexcept nogil:
     return transport_send((<Proxy*>self).transport, flow, buffer)
-
-
-cdef void on_cancel(Proxy* p, const Message* m, Routing* r) noexcept nogil:
-    # 16.10 and 9.2. It is never challenged (22.1): who can name the transaction could have sent the INVITE.
-    cdef Transaction* server = find_cancelled(p.layer, m)
-    cdef ResponseContext* ctx
-    if server == NULL:
-        cancel_unknown(p, m, r)
-        return
-    answer(p, m, &r.answer, 200)
-    if server.user == NULL or server.branch == LINKED:
-        return                   # it has its final answer
-    ctx = <ResponseContext*>server.user
-    if ctx.final_sent or ctx.cancelled:
-        return
-    ctx.cancelled = ctx.stopped = 1
-    if ctx.asking:
-        if ctx.asking != QUESTION_NAME:
-            abandon_question(p, ctx)
-        if ctx.initial:
-            count_call(p, 487)
-        respond(p, ctx, NULL, 487)
-        context_free(p, ctx)
-        return
-    cancel_all(p, ctx)

@@ -106,69 +106,6 @@ cdef void keep_path(Target* target, uint8_t* text, const uint8_t* path, uint32_t
     target.path, target.path_length = text, <uint16_t>length
 
 
-cdef void set_spares_apart(ResponseContext* ctx, const Binding** bindings, uint32_t count) noexcept nogil:
-    # Of several flows of one instance the one registered last is tried, and then those that are left, as long as these
-    # fail (RFC 5626 7).
-    cdef Slice urns[MAX_TARGETS]
-    cdef const uint8_t* own
-    cdef uint32_t i, k, best
-    for i in range(count):
-        if not binding_instance(bindings[i], &urns[i]):
-            urns[i].start = urns[i].end = 0
-    for i in range(count):
-        best = i
-        own = binding_parameters(bindings[i]) + urns[i].start
-        for k in range(count):
-            if (urns[k].end and slice_length(urns[k]) == slice_length(urns[i]) and k != i
-                    and strncasecmp(<const char*>binding_parameters(bindings[k]) + urns[k].start, <const char*>own,
-                                    slice_length(urns[i])) == 0
-                    and (bindings[k].updated > bindings[best].updated
-                         or (bindings[k].updated == bindings[best].updated and k > best))):
-                best = k
-        if best != i:
-            ctx.plan.targets[i].state = TARGET_SPARE
-            ctx.plan.targets[i].lead = <uint16_t>best
-
-
-cdef bint try_next_flow(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
-    # A flow has failed, not who is behind it: 1 if it is tried by another one he has.
-    cdef uint32_t i, lead = <uint32_t>(target - ctx.plan.targets), breadth = target.breadth
-    cdef Target* spare = NULL
-    cdef Target* other
-    cdef const Message* m
-    cdef Routing r
-    for i in range(ctx.plan.target_count):
-        other = &ctx.plan.targets[i]
-        if other.state == TARGET_SPARE and other.lead == lead:
-            spare = other
-            break
-    if spare == NULL or ctx.final_sent or ctx.stopped or target.step != ctx.step:
-        return False
-    m = reopen(p, ctx, &r)
-    if m == NULL:
-        return False
-    ctx.in_step += 1             # the group does not end meanwhile
-    end_target(p, ctx, target)
-    spare.state = TARGET_DONE
-    target.flow = spare.flow
-    target.uri, target.uri_length = spare.uri, spare.uri_length
-    target.path, target.path_length = spare.path, spare.path_length
-    target.status = 0
-    target.cancel_pending = target.cancel_sent = 0
-    target.breadth = <uint16_t>breadth
-    i = start_target(p, ctx, target, m, &r)
-    ctx.in_step -= 1
-    if i:
-        target.breadth = 0
-        if not try_next_flow(p, ctx, target):
-            target.state = TARGET_DONE
-            consider(p, ctx, target, i, NULL)
-            go_on(p, ctx)
-    elif target.state == TARGET_DONE:
-        go_on(p, ctx)
-    return True
-
-
 cdef bint plan_bindings(Proxy* p, ResponseContext* ctx, const Message* m, const Routing* r,
                         uint32_t spare) noexcept nogil:
     cdef const Binding* b = first_binding(p, m, r)
