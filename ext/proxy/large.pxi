@@ -45,14 +45,11 @@ cdef bint named_stream(Proxy* p, const ResponseContext* ctx, const Target* targe
     # datagram goes.
     cdef Names* n = <Names*>p.names
     cdef const Name* name
-    cdef NameQuestion q
     if n == NULL or not read_name(p, data, uri_host(data, uri), uri, &n.missed):
         return False
     name = name_find(n, n.missed.hash, p.layer.now)
     if name == NULL:
-        memset(&q, 0, sizeof(q))
-        q.kind = NAME_LOCATE
-        ask_resolver(p, &q)
+        ask_where(p, NULL)
         return False
     return name.count != 0 and transport_route(p.transport, &ctx.source, &name.servers[0].address, TRANSPORT_TCP, flow)
 

@@ -242,31 +242,34 @@ cdef uint32_t named_addresses(Proxy* p, Address* out) noexcept nogil:
 
 # Questions
 
-cdef bint ask_resolver(Proxy* p, NameQuestion* q) noexcept nogil:
-    cdef Names* n = <Names*>p.names
-    if p.names_asked == NULL:
-        return False
-    if q.kind == NAME_LOCATE:
-        q.hash, q.port, q.transport, q.sips = n.missed.hash, n.missed.port, n.missed.transport, n.missed.sips
-        q.length = n.missed.length
-        memcpy(q.host, n.missed.host, q.length)
-    if not queue_put(p.names_asked, q, sizeof(NameQuestion)):
+cdef bint ask_resolver(Proxy* p, const NameQuestion* q) noexcept nogil:
+    if p.names_asked == NULL or not queue_put(p.names_asked, q, sizeof(NameQuestion)):
         return False
     p.names_wanted = True
     return True
 
 
+cdef bint ask_where(Proxy* p, const ResponseContext* waiting) noexcept nogil:
+    # Where the name is that was missed, which a context waits for, or nobody.
+    cdef Names* n = <Names*>p.names
+    cdef NameQuestion q
+    memset(&q, 0, sizeof(q))
+    q.kind = NAME_LOCATE
+    q.hash, q.port, q.transport, q.sips = n.missed.hash, n.missed.port, n.missed.transport, n.missed.sips
+    q.length = n.missed.length
+    memcpy(q.host, n.missed.host, q.length)
+    if waiting != NULL:
+        q.waits = True
+        q.token = token_of(waiting)
+    return ask_resolver(p, &q)
+
+
 cdef bint wait_for_name(Proxy* p, ResponseContext* ctx) noexcept nogil:
     # Until it is known, or until the deadline, which is one for all names that one request needs.
-    cdef NameQuestion q
     if p.locating >= LOCATING_AT_MOST:
         count_add(p.block, COUNT_names_refused, 1)
         return False
-    memset(&q, 0, sizeof(q))
-    q.kind = NAME_LOCATE
-    q.waits = True
-    q.token = token_of(ctx)
-    if not ask_resolver(p, &q):
+    if not ask_where(p, ctx):
         count_add(p.block, COUNT_names_refused, 1)
         return False
     ctx.asking = QUESTION_NAME
@@ -378,11 +381,8 @@ cdef void proxy_located(Proxy* p, const NameAnswer* said) noexcept nogil:
 cdef bint delay(Proxy* p, const Message* m, const Routing* r) noexcept nogil:
     cdef Names* n = <Names*>p.names
     cdef Delayed* place
-    cdef NameQuestion q
     cdef Buffer* data
-    memset(&q, 0, sizeof(q))
-    q.kind = NAME_LOCATE
-    if not p.missed or not ask_resolver(p, &q):
+    if not p.missed or not ask_where(p, NULL):
         return False
     data = buffer_copy(p.pool, m.data, m.size)
     if data == NULL:
