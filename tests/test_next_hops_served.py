@@ -157,6 +157,33 @@ def test_policies(peers: tuple[Gateway, Gateway], zones: NameServer, user: str, 
         assert ("cannot be reached" in server.log) == (user == "hunt")
 
 
+BESIDE = """
+from fastsip.policy import Plan, step, reject
+def route(request):
+    return Plan((step("sip:a@example.net", "sip:b@OTHER"),), on_failure=request.user == "told")
+def on_failure(request, responses):
+    return reject(486, ",".join(f"{one.target}={one.status}" for one in responses))
+"""
+
+
+@pytest.mark.parametrize("trouble", ["silent", "503"])
+def test_a_name_beside_others(peers: tuple[Gateway, Gateway], zones: NameServer, trouble: str) -> None:
+    """RFC 3263 4.3 in a fork: the second server is tried while another phone rings; on_failure hears of one target."""
+    one, two = peers
+    one.dead, one.answers = trouble == "silent", ["503 Off"]
+    server = Server(extra={**dns(zones.port), "policy": {"module": "my_beside"}})
+    with Gateway(["180 Ringing"], host="127.0.0.33") as other:
+        (server.folder / "my_beside.py").write_text(BESIDE.replace("OTHER", f"{other.host}:{other.port}"))
+        with server, Caller(server.address) as alice:
+            call = alice.call(f"sip:any@{server.host}")
+            assert call.status == 200 and invites(two) == ["sip:a@example.net"]
+            until(lambda: bool(other.requests("CANCEL")))
+            call.hang_up()
+            other.answers = two.answers = ["404 Nobody"]
+            refused = alice.call(f"sip:told@{server.host}")
+            assert refused.answer.start_line == "SIP/2.0 486 0=404,1=404"
+
+
 def test_forwards(peers: tuple[Gateway, Gateway], zones: NameServer) -> None:
     one, _ = peers
     server = Routed(extra=dns(zones.port), plan='[users."bob@127.0.0.1"]\nforward_always = "sip:desk@example.net"\n')
