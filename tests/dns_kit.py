@@ -8,12 +8,14 @@ with NameServer({"example.com": "a A 192.0.2.1"}) as nsd:
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +25,7 @@ import dns.rcode
 import dns.rdatatype
 from harness import free_port
 from harness.peers import program
+from harness.server import children
 
 from fastsip.dns import DnsSetup, Located, NoServer, Resolver
 
@@ -80,6 +83,19 @@ class NameServer:
             self._process = subprocess.Popen([nsd, "-d", "-c", str(folder / "nsd.conf")], stdout=log, stderr=log)
         self._await_serial(next(iter(self._zones)))
         return self
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """It is there, and says nothing."""
+        assert self._process is not None
+        pids = [self._process.pid, *children(self._process.pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def __exit__(self, *_: object) -> None:
         assert self._process is not None

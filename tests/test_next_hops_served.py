@@ -105,20 +105,36 @@ def test_large_requests_go_where_dns_has_tcp(peers: tuple[Gateway, Gateway]) -> 
             def ask(domain: str, headers: str = "") -> None:
                 alice.send(alice.request("MESSAGE", f"sip:carol@{domain}", headers=headers))
 
-            for domain, peer in (("both.example.net", one), ("datagrams.example.net", two)):
-                ask(domain)  # so that it is known where its datagrams go
-                until(lambda peer=peer: len(peer.requests("MESSAGE")) == 1)
-            ask("datagrams.example.net", large)  # and asked for whether it has TCP
-            until(lambda: len(two.requests("MESSAGE")) == 2)
-            ask("datagrams.example.net", large)
-            until(lambda: len(two.requests("MESSAGE")) == 3)
-            ask("both.example.net", large)
-            until(lambda: len(one.requests("MESSAGE")) == 2)
+            for count in (1, 2):  # asked for whether it has TCP, and known
+                ask("datagrams.example.net", large)
+                until(lambda count=count: len(two.requests("MESSAGE")) == count)
             ask("both.example.net", large)
             connection, _ = door.accept()
             with connection:
                 connection.settimeout(3)
                 assert connection.recv(7) == b"MESSAGE"
+            ask("both.example.net")
+            until(lambda: len(one.requests("MESSAGE")) == 1)
+            assert server.stats()["total"]["names_asked"] == 4
+
+
+def test_large_requests_go_all_the_same_while_nobody_says_whether_there_is_tcp(peers: tuple[Gateway, Gateway]) -> None:
+    """The name server is gone when the first large one comes: after the deadline it is a datagram."""
+    one, _ = peers
+    zone = f"_sip._udp SRV 1 1 {one.port} a\na A {one.host}\n"
+    large = "X-Padding: " + 1300 * "x" + "\r\n"
+    with (
+        NameServer({"example.net": zone}) as nsd,
+        Server(extra=dns(nsd.port, timeout=0.5), transports=("udp", "tcp")) as server,
+        Phone(server.address) as alice,
+    ):
+        alice.send(alice.request("MESSAGE", "sip:carol@example.net"))
+        until(lambda: len(one.requests("MESSAGE")) == 1)
+        with nsd.silent():
+            begun = time.monotonic()
+            alice.send(alice.request("MESSAGE", "sip:carol@example.net", headers=large))
+            until(lambda: len(one.requests("MESSAGE")) == 2)
+            assert 0.3 < time.monotonic() - begun < 2
 
 
 POLICY = """

@@ -10,6 +10,7 @@ cdef enum:
     LARGE_SILENCE = 2000         # ms
     LARGE_MEMORY = 600000        # ms without another attempt
     LARGE_PLACES = 64
+    LARGE_ROOM = 200             # what a request may grow by on its way through: Via, Record-Route
 
 
 cdef inline Refusal* refusal_of(Proxy* p, const Address* remote) noexcept nogil:
@@ -41,8 +42,8 @@ cdef bint leaves_transport_open(Proxy* p, const ResponseContext* ctx, const Targ
 
 cdef bint named_stream(Proxy* p, const ResponseContext* ctx, const Target* target, const uint8_t* data, const Uri* uri,
                        Flow* flow) noexcept nogil:
-    # A domain says who has TCP for it, and whether anybody (RFC 3263 4.1). While that is not known it is asked for, and a
-    # datagram goes.
+    # A domain says who has TCP for it, and whether anybody (RFC 3263 4.1). Where that is not known after all a datagram
+    # goes.
     cdef Names* n = <Names*>p.names
     cdef const Name* name
     if n == NULL or not read_name(p, data, uri_host(data, uri), uri, &n.missed):
@@ -52,6 +53,21 @@ cdef bint named_stream(Proxy* p, const ResponseContext* ctx, const Target* targe
         ask_where(p, NULL)
         return False
     return name.count != 0 and transport_route(p.transport, &ctx.source, &name.servers[0].address, TRANSPORT_TCP, flow)
+
+
+cdef void seek_stream(Proxy* p, const Message* m, const Routing* r) noexcept nogil:
+    # A request that may be too large for a datagram to a domain, of which it is not known whether it has TCP: that is
+    # missed then, as the domain itself would be.
+    cdef const Uri* uri = &r.next_hop if r.route_count else &r.target
+    cdef Names* n = <Names*>p.names
+    cdef Uri stream
+    if (m.size + LARGE_ROOM <= p.settings.udp_max or p.located == 0 or p.missed or r.hop.transport != TRANSPORT_UDP
+            or uri.transport != TRANSPORT_UNKNOWN or uri.port):
+        return
+    stream = uri[0]
+    stream.transport = TRANSPORT_TCP
+    if read_name(p, m.data, uri_host(m.data, uri), &stream, &n.missed):
+        p.missed = name_find(n, n.missed.hash, p.layer.now) == NULL
 
 
 cdef bint takes_stream(Proxy* p, const ResponseContext* ctx, Target* target, const Message* m, const Routing* r,

@@ -152,7 +152,10 @@ cdef int destination(Proxy* p, const Message* m, Routing* r) noexcept nogil:
             count_add(p.block, COUNT_relay_denied, 1)
             return 403           # a gateway, for which nobody has a plan
         # No next hop is a transport error: 503 from below, 500 from us (16.6 step 7, 16.7 step 6).
-        return 0 if find_hop(p, m, r) else 500
+        if not find_hop(p, m, r):
+            return 500
+        seek_stream(p, m, r)
+        return 0
     if find_hop(p, m, r):
         return 0
     if r.gruu and is_outdated(p, m, r):
