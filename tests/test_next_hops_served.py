@@ -118,6 +118,50 @@ def test_large_requests_go_where_dns_has_tcp(peers: tuple[Gateway, Gateway]) -> 
             assert server.stats()["total"]["names_asked"] == 4
 
 
+LARGE_PLANS = """
+from fastsip.policy import fork, target
+def route(request):
+    if request.user == "hop":
+        return fork(target("sip:c@192.0.2.1", hop="sip:ADDRESS"))
+    return fork("sip:c@both.example.net", "sip:d@gw.example.net:PORT")
+"""
+
+
+def test_large_requests_of_plans_go_where_there_is_tcp(peers: tuple[Gateway, Gateway]) -> None:
+    """To a name in a fork, and to an address that leaves the transport open; a refusal leads back to UDP."""
+    one, two = peers
+    large = "X-Padding: " + 1300 * "x" + "\r\n"
+    with socket.create_server((one.host, one.port)) as door:
+        door.settimeout(5)
+        srv = f"_sip._udp SRV 1 1 {one.port} a\n_sip._tcp SRV 1 1 {one.port} a\na A {one.host}\n"
+        with NameServer({"both.example.net": srv, "example.net": f"gw A {two.host}\n"}) as nsd:
+            server = Server(
+                extra={**dns(nsd.port), "policy": {"module": "my_large"}}, transports=("udp", "tcp")
+            )
+            code = LARGE_PLANS.replace("PORT", str(two.port)).replace("ADDRESS", f"{one.host}:{one.port}")
+            (server.folder / "my_large.py").write_text(code)
+            with server, Phone(server.address) as alice:
+
+                def ask(user: str, headers: str = large) -> None:
+                    alice.send(alice.request("MESSAGE", f"sip:{user}@{server.host}", headers=headers))
+
+                ask("name", "")
+                until(lambda: len(one.requests("MESSAGE")) == 1)
+                ask("name")
+                connection, _ = door.accept()
+                with connection:
+                    connection.settimeout(3)
+                    ask("hop")
+                    seen = b""
+                    while b"MESSAGE sip:c@both" not in seen or b"MESSAGE sip:c@192.0.2.1" not in seen:
+                        seen += connection.recv(65536)
+                    door.close()  # from now on it refuses, and what is open ends
+                ask("name")
+                until(lambda: len(one.requests("MESSAGE")) == 2, 5)
+                ask("hop")
+                until(lambda: len(one.requests("MESSAGE")) == 3, 5)
+
+
 def test_large_requests_go_all_the_same_while_nobody_says_whether_there_is_tcp(peers: tuple[Gateway, Gateway]) -> None:
     """The name server is gone when the first large one comes: after the deadline it is a datagram."""
     one, _ = peers

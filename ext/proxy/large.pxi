@@ -25,8 +25,10 @@ cdef bint leaves_transport_open(Proxy* p, const ResponseContext* ctx, const Targ
     cdef Slice text
     cdef Uri own
     if target.order != NULL and (target.order.hop.length or target.order.routes.length):
-        return False             # whoever planned it has said how
-    if not r.route_count and target.uri != NULL:
+        data, uri = leading_uri(ctx, target, &text), &own
+        if data == NULL or not parse_uri(data, text, &own) or own.scheme == SCHEME_UNKNOWN:
+            return False             # or it is a flow
+    elif not r.route_count and target.uri != NULL:
         data, uri = target.uri, &own
         text.start, text.end = 0, <uint16_t>target.uri_length
         if not parse_uri(data, text, &own):

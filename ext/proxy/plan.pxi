@@ -287,30 +287,36 @@ cdef bint adopt_plan(Proxy* p, ResponseContext* ctx, const PlanHead* plan, const
     return True
 
 
-cdef bint hop_of(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
-    # Where a planned target is: its hop, its first Route, or its Request-URI (16.6 steps 6 and 7).
-    cdef const PlanHead* head = ctx.plan.head
-    cdef const uint8_t* data
+cdef const uint8_t* leading_uri(const ResponseContext* ctx, const Target* target, Slice* text) noexcept nogil:
+    # Which URI says where a planned target is, as a slice of what is returned: its hop, its first Route, or its
+    # Request-URI (16.6 steps 6 and 7). NULL if that is malformed.
+    cdef const uint8_t* data = target.uri
     cdef NameAddr route
+    text.start, text.end = 0, <uint16_t>target.uri_length
+    if target.order != NULL and target.order.hop.length:
+        data = plan_text(ctx.plan.head, target.order.hop)
+        text.end = <uint16_t>target.order.hop.length
+    elif target.order != NULL and target.order.routes.length:
+        data = plan_text(ctx.plan.head, target.order.routes) + 7          # "Route: "
+        text.end = 0
+        while data[text.end] != c'\r':
+            text.end += 1
+        if not parse_name_addr(data, text[0], &route):
+            return NULL
+        text[0] = route.uri
+    return data
+
+
+cdef bint hop_of(Proxy* p, ResponseContext* ctx, Target* target) noexcept nogil:
+    # The flow to where a planned target is.
+    cdef const uint8_t* data
     cdef Slice text
     cdef Uri uri
     if target.flow.transport:
         return True
-    text.start = 0
-    if target.order != NULL and target.order.hop.length:
-        data = plan_text(head, target.order.hop)
-        text.end = <uint16_t>target.order.hop.length
-    elif target.order != NULL and target.order.routes.length:
-        data = plan_text(head, target.order.routes) + 7          # "Route: "
-        text.end = 0
-        while data[text.end] != c'\r':
-            text.end += 1
-        if not parse_name_addr(data, text, &route):
-            return False
-        text = route.uri
-    else:
-        data = target.uri
-        text.end = <uint16_t>target.uri_length
+    data = leading_uri(ctx, target, &text)
+    if data == NULL:
+        return False
     if data[0] == c'f' and text.end > 5 and memcmp(data, b"flow:", 5) == 0:
         if not written_flow(p, data + 5, text.end - 5, &target.flow):
             return False

@@ -55,14 +55,21 @@ class Next(NamedTuple):
     hop: Hop | None
     why: str = ""
     """Why nothing can be sent there, where it is no name."""
+    stream: Hop | None = None
+    """The same for a request too large for a datagram, where the name says by what it is reached (RFC 3261 18.1.1)."""
+
+    @property
+    def hops(self) -> list[Hop]:
+        """What is to be located, in this order."""
+        return [hop for hop in (self.stream, self.hop) if hop is not None]
 
 
 Named = Mapping[str, Next]
 """By URI of the next hop."""
 
 
-def hops(plan: Plan, transports: frozenset[str]) -> dict[str, Next]:
-    """All there are."""
+def hops(plan: Plan, transports: frozenset[str], large: bool = False) -> dict[str, Next]:
+    """All there are. `large`: the request may be too large for a datagram."""
     found: dict[str, Next] = {}
     for step in plan.steps:
         for target in step.targets:
@@ -72,12 +79,16 @@ def hops(plan: Plan, transports: frozenset[str]) -> dict[str, Next]:
                     continue
                 where = _where(uri, transports)
                 if where is not None:
-                    found[uri] = Next(target, where) if isinstance(where, Hop) else Next(target, None, where)
+                    found[uri] = _named(target, where, large) if isinstance(where, Hop) else Next(target, None, where)
                 elif uri.startswith("sip:"):
                     if len(_good) >= KEPT:
                         _good.clear()
                     _good.add(place)
     return found
+
+
+def _named(target: Target, hop: Hop, large: bool) -> Next:
+    return Next(target, hop, stream=hop._replace(reliable=True) if large and hop.transport is None else None)
 
 
 def spread(plan: Plan, named: Named, found: Found, try_time: float) -> Plan:
@@ -119,10 +130,12 @@ def _next(target: Target) -> str:
 def _servers(uri: str, named: Named, found: Found) -> list[str]:
     """Hops for the servers of a name."""
     next_ = named.get(uri)
-    located = found.get(next_.hop) if next_ is not None and next_.hop is not None else None
-    if next_ is None or next_.hop is None or located is None or isinstance(located, NoServer):
-        return []
-    return [_hop(server, next_.hop.host) for server in located.servers]
+    servers: dict[str, None] = {}
+    for hop in next_.hops if next_ is not None else ():
+        located = found.get(hop)
+        if located is not None and not isinstance(located, NoServer):
+            servers |= dict.fromkeys(_hop(server, hop.host) for server in located.servers)
+    return list(servers)
 
 
 def _hop(server: Server, name: str) -> str:

@@ -49,6 +49,9 @@ class Deciders(NamedTuple):
 
 
 UDP = frozenset({"udp"})
+UDP_MAX = 1300
+GROWS = 200
+"""Bytes a request may grow by on its way through, as ext/proxy/large.pxi has it."""
 
 
 class Pending(NamedTuple):
@@ -78,6 +81,7 @@ class Desk:
         complaints: Complaints,
         timeout: float,
         locator: Locator | None = None,
+        udp_max: int = UDP_MAX,
     ) -> None:
         self.answer = answer
         self.module = module
@@ -92,10 +96,13 @@ class Desk:
         methods = module.methods if module else None
         self._methods = {each.encode() for each in methods} if methods is not None else None
         self._sweeping = False
-        self.follow(encode, deciders, timeout, locator)
+        self.follow(encode, deciders, timeout, locator, udp_max)
 
-    def follow(self, encode: Encode, deciders: Deciders, timeout: float, locator: Locator | None) -> None:
+    def follow(
+        self, encode: Encode, deciders: Deciders, timeout: float, locator: Locator | None, udp_max: int
+    ) -> None:
         """Decide by these from now on."""
+        self._udp_max = udp_max
         self._encode = encode
         self._timeout = timeout
         self._locator = locator
@@ -167,7 +174,7 @@ class Desk:
         try:
             if self._expander is not None and plan.steps:
                 plan = self._expander.expand(plan, request)
-            named = hops(plan, self._transports)
+            named = hops(plan, self._transports, len(question[6]) + GROWS > self._udp_max)
         except Exception:
             self._encode(plan)  # which names what is wrong with a plan
             raise
@@ -177,10 +184,9 @@ class Desk:
         found: dict[Hop, Any] = {}
         waits = False
         for next_ in named.values():
-            if next_.hop is not None:
-                located = self._known(next_.hop)
+            for hop in next_.hops:
+                found[hop] = located = self._known(hop)
                 waits = waits or located is None
-                found[next_.hop] = located
         if waits:
             self._encode(plan)  # what is wrong with it is wrong now
             self._begin(question, self._locate(question, request, plan, named, found, module), times, deadline)
@@ -227,7 +233,7 @@ class Desk:
         self.answer(question[1], self._encode(plan))
         for uri, next_ in named.items():
             located = found[next_.hop] if next_.hop is not None else None
-            if next_.hop is None or isinstance(located, NoServer):
+            if all(isinstance(found[hop], NoServer) for hop in next_.hops):
                 whose = f"of {self.module.name}" if module and self.module else f"for calls to {request.uri}"
                 place = next_.hop.host if next_.hop is not None else uri
                 why = located.reason if isinstance(located, NoServer) else next_.why

@@ -24,7 +24,7 @@ from fastsip.descriptors import scarce
 from fastsip.launch import Source
 from fastsip.policy.addresses import Locator
 from fastsip.policy.complaints import Complaints
-from fastsip.policy.desk import ASKED_AGAIN_AT_MOST, Deciders, Desk, Encode
+from fastsip.policy.desk import ASKED_AGAIN_AT_MOST, UDP_MAX, Deciders, Desk, Encode
 from fastsip.policy.here import Place, enter
 from fastsip.policy.loop import LAPS, PolicyLoop, handled
 from fastsip.policy.module import Module, ModuleProblem, load
@@ -73,6 +73,8 @@ class Terms:
     """Finds the servers of names."""
     sources: Sequence[Source] = ()
     """What the module was when it was looked over; none: what is on the disk."""
+    udp_max: int = UDP_MAX
+    """Bytes of a request that may go in one datagram."""
 
 
 class PolicyThread:
@@ -132,7 +134,15 @@ class PolicyThread:
             problem = str(error)
             module = _broken(terms.module or "", problem)
         self.desk = Desk(
-            self.loop, policy.reply, terms.encode, module, deciders, policy.complaints, terms.timeout, terms.locator
+            self.loop,
+            policy.reply,
+            terms.encode,
+            module,
+            deciders,
+            policy.complaints,
+            terms.timeout,
+            terms.locator,
+            terms.udp_max,
         )
         return problem
 
@@ -239,7 +249,8 @@ class PolicyThread:
     def _follow(self) -> None:
         deciders = self.terms.deciders()
         self._place.surroundings = deciders.surroundings
-        self.desk.follow(self.terms.encode, deciders, self.terms.timeout, self.terms.locator)
+        terms = self.terms
+        self.desk.follow(terms.encode, deciders, terms.timeout, terms.locator, terms.udp_max)
 
     def retire(self) -> None:
         """Take no more questions; finish what was begun; end. From any thread."""

@@ -188,6 +188,7 @@ class Deciding:
             lambda: _deciders(policy, settings, segment, table),
             self.naming,
             policy.sources,
+            settings.udp_max,
         )
 
 
