@@ -137,6 +137,12 @@ static inline void targets_begin(Targets *t, uint32_t slot, uint32_t worker) {
     atomic_fetch_add_explicit(&c->ringing, 1, memory_order_seq_cst);
 }
 
+/* What was begun last is the call of the branch before it, at another server of the same gateway. */
+static inline void targets_same_call(Targets *t, uint32_t slot, uint32_t worker) {
+    TargetColumn *c = &targets_slot(t, slot)->column[worker];
+    atomic_store_explicit(&c->calls, atomic_load_explicit(&c->calls, memory_order_relaxed) - 1, memory_order_relaxed);
+}
+
 /* The branch had its final response, or ended without one; of a 2xx whose dialog is handed over, see below. */
 static inline void targets_end(Targets *t, uint32_t slot, uint32_t worker) {
     TargetColumn *c = &targets_slot(t, slot)->column[worker];

@@ -20,6 +20,7 @@ cdef extern from "targets.h" nogil:
 
     void targets_begin(Targets* t, uint32_t slot, uint32_t worker) noexcept
     bint targets_admit(Targets* t, uint32_t slot, uint32_t worker) noexcept
+    void targets_same_call(Targets* t, uint32_t slot, uint32_t worker) noexcept
     void targets_end(Targets* t, uint32_t slot, uint32_t worker) noexcept
     void targets_confirmed(Targets* t, uint32_t slot, uint32_t worker) noexcept
 

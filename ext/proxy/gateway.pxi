@@ -58,6 +58,8 @@ cdef bint gateway_admits(Proxy* p, const ResponseContext* ctx, Target* target) n
     if is_gateway(p, target) and ctx.method == METHOD_INVITE and ctx.initial:
         if not targets_admit(p.targets, slot_of(target), p.worker):
             return False
+        if target.order != NULL and target.order.spare_of:
+            targets_same_call(p.targets, slot_of(target), p.worker)
         target.counted = 1
     return True
 
