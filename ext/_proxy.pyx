@@ -2,11 +2,13 @@
 """The transaction user of a proxy, compiled (RFC 3261 16, 10.3, 8.2).
 
 One function per section of chapter 16, in `ext/proxy/`: validation and Route preprocessing in route.pxi, rights in
-admit.pxi, targets in target.pxi, next hops that are names in names.pxi, questions to the policy in ask.pxi, execution of
-plans in plan.pxi, the table of gateways in gateway.pxi, what is not proxied with a transaction in role.pxi, redirect.pxi and stateless.pxi, forwarding
-in forward.pxi, responses, Timer C and CANCEL in response.pxi, the 100 in trying.pxi, responses that lead astray in
-astray.pxi, REGISTER in register.pxi, what it may say beyond RFC 3261 in outbound.pxi and gruu.pxi, ways and connections in
-flow.pxi, large requests in large.pxi, the answers made here in answer.pxi, and the context that joins them in context.pxi.
+admit.pxi, targets in target.pxi, next hops that are names in names.pxi, questions to the policy in ask.pxi, execution
+of plans in plan.pxi, the table of gateways in gateway.pxi, what is not proxied with a transaction in role.pxi,
+redirect.pxi and stateless.pxi, forwarding in forward.pxi, responses in response.pxi, branches that fail in failure.pxi
+and what stands in for them in spares.pxi, CANCEL in cancel.pxi, the 100 in trying.pxi, responses that lead astray in
+astray.pxi, REGISTER in register.pxi, what it may say beyond RFC 3261 in outbound.pxi and gruu.pxi, ways and connections
+in flow.pxi, large requests in large.pxi, the answers made here in answer.pxi, and the context that joins them in
+context.pxi.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t

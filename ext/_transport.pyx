@@ -26,6 +26,7 @@ from fastsip._tls cimport (
     DOOR_ACCEPTED, DOOR_CONNECTED, DOOR_FAILED, TLS_FAILED, TLS_WANT_READ, TLS_WANT_WRITE, DoorNews, DoorState, Tls,
     door_connect, door_fd, door_forget, door_listen, door_take, tls_free, tls_moved, tls_peer_is, tls_peer_serves,
     tls_peer_verified, tls_pending, tls_read, tls_shutdown, tls_write)
+from fastsip._transaction cimport BRANCH_LENGTH, read_branch
 from fastsip._websocket cimport (
     FRAME_BINARY, FRAME_CLOSE, FRAME_CLOSED, FRAME_CONTROL_MAX, FRAME_FAILED, FRAME_HEAD_MAX, FRAME_MESSAGE, FRAME_PINGED,
     FRAME_PONG, FRAME_TEXT, FRAME_WAIT, FrameReader, FrameSpan, frame_close, frame_head, frame_next, frame_reader_free,
@@ -38,6 +39,7 @@ include "transport/incoming.pxi"
 include "transport/outgoing.pxi"
 include "transport/framing.pxi"
 include "transport/stream.pxi"
+include "transport/asked.pxi"
 include "transport/websocket.pxi"
 include "transport/state.pxi"
 include "transport/receive.pxi"

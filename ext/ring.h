@@ -55,6 +55,7 @@ enum RingKind {
     RING_RECEIVED,                                 /* for the owner of its call */
     RING_TO_SEND,                                  /* for the worker that has the connection */
     RING_UNDELIVERED,                              /* for the owner of its call: it could not be sent */
+    RING_UNANSWERED,                               /* for the owner of the branch: its connection ended before an answer */
     RING_KEEP,                                     /* for the worker that has the connection: ms it may be silent */
     RING_ALIAS                                     /* and: the port its peer is to be found at */
 };

@@ -121,6 +121,8 @@ cdef int client_cancel(Transactions* layer, Transaction* client) noexcept nogil
 cdef int receive_response(Transactions* layer, const Message* m) noexcept nogil
 # The client transaction a response is for, if it is one of this worker's, else NULL.
 cdef Transaction* answered_client(Transactions* layer, const Message* m) noexcept nogil
+# And the one that wrote this branch, while it runs.
+cdef Transaction* client_of_branch(Transactions* layer, const uint8_t* branch, uint32_t length) noexcept nogil
 # Our branch: 1 and owner/loop hash if `branch` is one of ours with a valid check, else 0.
 cdef int read_branch(const HashKey* key, const uint8_t* data, Slice branch, uint32_t* owner, uint32_t* loop_hash) noexcept nogil
 # The branch of what is forwarded without a transaction (16.11): whose it is, then its check, then its text.

@@ -19,6 +19,7 @@ cdef enum PacketKind:
     PACKET_TOO_LARGE = 2     # connection; of one that is too large: 513
     PACKET_UNDELIVERED = 3   # not received: it was to be sent by `flow` and could not be
     PACKET_GONE = 4          # nor this: `flow` has ended by which people were reached, addresses-of-record with LFs between
+    PACKET_UNANSWERED = 5    # nor this: `flow` has ended with this request unanswered, whose branch it is
 
 cdef struct Packet:          # one received message, valid until the next transport_receive
     uint8_t* data            # in a receive slot

@@ -28,7 +28,7 @@ class Branch:
     began: float
     breadth: int
     silent_after: float
-    """Timer B, or the try_time it has in one of the plans."""
+    """The ring time, or the try_time it has in one of the plans."""
     spoke: bool = False
     """It sent a provisional response, which may have come too late."""
     rang: bool = False
@@ -54,9 +54,11 @@ class Branch:
 
 @dataclass
 class Witness:
-    """Of one call. `incoming` is the Max-Breadth it came with, `patience` what try_time its targets may have."""
+    """Of one call. `incoming` is the Max-Breadth it came with, `ring_time` how long somebody may be silent when others
+    are tried after him, `patience` what shorter time targets have in one of the plans."""
 
     incoming: int
+    ring_time: float
     patience: dict[str, float] = field(default_factory=dict)
     branches: dict[str, Branch] = field(default_factory=dict)
     ladder: list[str] = field(default_factory=list)
@@ -73,8 +75,6 @@ class Witness:
     """All that phones sent."""
     cancelled: bool = False
     declined: bool = False
-    forgets: bool = False
-    """A second plan takes the place of the first, whose silent targets nobody hears any more."""
 
     # What enters
 
@@ -107,8 +107,6 @@ class Witness:
         if (branch.final and branch.final >= 300) or branch.given_up(now) or self.final >= 300:
             return
         if self.final and now > self.decided + LIFE - 0.1:
-            return
-        if self.forgets and branch.silent(now):
             return
         self.owed[tag] = branch.uri
 
@@ -154,7 +152,7 @@ class Witness:
         uri = text.split(" ", 2)[1]
         breadths = BREADTH.findall(text)
         _rule(len(breadths) == 1, "not one Max-Breadth in an INVITE")
-        patience = min(LIFE, self.patience.get(uri, LIFE))
+        patience = min(self.ring_time, self.patience.get(uri, LIFE))
         running = sum(b.breadth for b in self.branches.values() if not (b.final or b.silent(now) or b.given_up(now)))
         _rule(running + int(breadths[0]) <= self.incoming, f"more breadth than {self.incoming} (RFC 5393 5.3.3)")
         self.branches[via] = Branch(uri, text, now, int(breadths[0]), patience)

@@ -51,7 +51,7 @@ class Call:
         self.slow = self.dice.choice((0, 0.02, 0.6))
         self.phones = self.dice.randint(1, PHONES)
         breadth = self.dice.choice((60, 60, 60, 4, 2, 1))
-        self.witness = Witness(breadth)
+        self.witness = Witness(breadth, RING)
         self.aor = self.dice.choice(("flat", "steps")) + str(self.phones)
         self.first = self.plan() if roll() < 0.6 else None
         self.second = self.plan() if roll() < 0.5 else None
@@ -232,13 +232,15 @@ class Call:
                 phone += 1
             onward = ANY if dice.random() < 0.7 else set(dice.sample(list(Outcome), 4))
             ring = dice.choice((None, 1, RING))
+            self.witness.ring_time = min(ring or RING, self.witness.ring_time)  # recursion may lead anywhere
+            for target in targets if ring else ():
+                if target.spares:  # a spare has what is left of it
+                    self.witness.patience[target.uri] = 0
             steps.append(step(*targets, ring_time=ring, onward=onward, notify=dice.choice((None, None, 181))))
         return Plan(tuple(steps), recurse=dice.random() < 0.4, on_failure=dice.random() < 0.3)
 
     def decide(self, question: Question) -> object:
         plan = self.first if question.kind == 1 else self.second
-        if question.kind == 2:
-            self.witness.forgets = True
         self.witness.ladder.append(f"{self.world.engine.now:9.3f} asked ({question.kind}), answer after {self.delay}")
         if self.delay == 0:
             return plan

@@ -8,6 +8,7 @@ import pytest
 from plans import Phone, Scene, scene, tag_of
 
 from fastsip.policy.plan import ANY, NO_ANSWER, TIMEOUT, UNAVAILABLE, Plan, Target, step
+from fastsip.policy.request import FAILURE, Question
 
 BOB = "sip:bob@example.com"
 House = tuple[Scene, Phone, Phone, Phone]
@@ -204,3 +205,87 @@ def test_what_rings_when_a_drain_ends_is_not_kept_for_ever(house: House) -> None
     s.engine.worker.finish()
     s.engine.advance(1)
     assert alice.seen[-1] == "503" and "CANCEL" in one.seen
+
+
+# --- ring time, and a second plan ---
+
+
+def test_who_has_said_nothing_when_the_ring_time_is_over_is_not_waited_for() -> None:
+    with scene(lambda _: Plan((step(one.contact, two.contact, ring_time=2),)), asks=["requests"]) as s:
+        alice, one, two = s.phones("alice", "one", "two")
+        two.does((0.1, "180 Ringing"))
+        alice.calls(BOB)
+        s.engine.advance(3)
+        assert two.seen == ["INVITE", "CANCEL", "ACK"] and alice.seen == ["100", "180", "408"]
+        assert alice.at("408") == [2] and one.at("INVITE") == [0, 0.5, 1.5]
+
+
+@pytest.mark.parametrize("late", ["180 Ringing", "200 OK"])
+def test_a_word_after_the_ring_time(late: str) -> None:
+    with scene(
+        lambda _: Plan((step(one.contact, ring_time=2, onward=ANY), step(two.contact))), asks=["requests"]
+    ) as s:
+        alice, one, two = s.phones("alice", "one", "two")
+        one.does((3, late))
+        two.does((0.1, "180 Ringing"))
+        alice.calls(BOB)
+        s.engine.advance(5)
+        if late[0] == "2":
+            assert tag_of(alice.got("200")[0]) == "one" and two.seen == ["INVITE", "CANCEL", "ACK"]
+        else:
+            assert one.seen[-2:] == ["CANCEL", "ACK"] and alice.seen == ["100", "180"]
+            two.answers("200 OK")
+            s.engine.advance(1)
+
+
+@pytest.mark.parametrize("when", [0.5, 1.5, 2.5])
+def test_a_late_answer_when_on_failure_has_another_plan(when: float) -> None:
+    """16.7 step 5: any 2xx, and that of a branch of the plan before."""
+
+    def asked(question: Question) -> Plan | None:
+        if question.kind == FAILURE:
+            return Plan((step(two.contact),))
+        return Plan((step(Target(one.contact, try_time=1)),), on_failure=True)
+
+    with scene(asked, asks=["requests"]) as s:
+        alice, one, two = s.phones("alice", "one", "two")
+        one.does((when, "200 OK"))
+        two.does((0.1, "180 Ringing"))
+        alice.calls(BOB)
+        s.engine.advance(5)
+        assert tag_of(alice.got("200")[0]) == "one"
+        assert two.seen == ([] if when < 1 else ["INVITE", "CANCEL", "ACK"])
+        one.answers("200 OK")
+        s.engine.advance(1)
+        assert len(alice.got("200")) == 2
+
+
+def test_late_words_after_two_plans_of_on_failure() -> None:
+    def asked(_: Question) -> Plan | None:
+        which = {1: one, 2: two}.get(len(s.questions))
+        if which is None:
+            return Plan((step(three.contact),))
+        return Plan((step(Target(which.contact, try_time=1)),), on_failure=True)
+
+    with scene(asked, asks=["requests"]) as s:
+        alice, one, two, three = s.phones("alice", "one", "two", "three")
+        one.does((3, "180 Ringing"))
+        two.does((3, "200 OK"))
+        three.does((0.1, "180 Ringing"))
+        alice.calls(BOB)
+        s.engine.advance(10)
+        assert one.seen[-2:] == ["CANCEL", "ACK"] and tag_of(alice.got("200")[0]) == "two"
+        assert three.seen == ["INVITE", "CANCEL", "ACK"]
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "OPTIONS"])
+def test_a_late_answer_to_another_method_goes_up(method: str) -> None:
+    """Whoever accepted it while the next one is asked: it is not told the caller that nobody did."""
+    with scene(lambda _: two_gateways(one, two), asks=["requests"]) as s:
+        alice, one, two = s.phones("alice", "one", "two")
+        one.does((3, "200 OK"))
+        two.does((2, "403 Forbidden"))
+        alice.calls(BOB, method=method)
+        s.engine.advance(10)
+        assert [what.split()[0] for what in alice.seen] == ["200"] and tag_of(alice.received[0][1]) == "one"
+        assert len(one.at(method)) == 3, "and is not sent again"

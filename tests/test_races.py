@@ -37,7 +37,7 @@ def test_the_witness_sees_what_is_wrong() -> None:
     """A branch that rings when the call is decided, and a refusal after a 2xx."""
     top = "Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\nTo: <sip:b@c>;tag=t\r\nCSeq: 1 INVITE\r\nMax-Breadth: 60\r\n\r\n"
     for second, what in (("180 Ringing", "not cancelled"), ("200 OK", "did not go up")):
-        witness = Witness(60)
+        witness = Witness(60, 30)
         witness.request_out(0, "INVITE sip:one SIP/2.0\r\n" + top)
         witness.request_out(0, "INVITE sip:two SIP/2.0\r\n" + top.replace("bK1", "bK2").replace("60", "0"))
         witness.response_in(1, f"SIP/2.0 {second}\r\n" + top.replace("bK1", "bK2").replace("=t", "=u"))

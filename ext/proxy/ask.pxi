@@ -178,6 +178,8 @@ cdef void proxy_planned(Proxy* p, uint64_t token, const PlanHead* plan) noexcept
     cdef Transaction* server = transaction_at(p.layer, <uint32_t>(token >> 32), <uint32_t>token)
     cdef ResponseContext* ctx
     cdef const Message* m
+    cdef Transaction* silent[MAX_TARGETS]
+    cdef uint32_t count
     cdef Routing r
     cdef int kind, status
     if server == NULL or server.user == NULL or server.branch == LINKED:
@@ -203,9 +205,11 @@ cdef void proxy_planned(Proxy* p, uint64_t token, const PlanHead* plan) noexcept
     if m == NULL:
         status = 500
     elif plan != NULL:
+        count = take_silent(ctx, silent)
         plan_drop(p, ctx)
-        status = 0 if adopt_plan(p, ctx, plan, m) else 500
+        status = 0 if adopt_plan(p, ctx, plan, m, count) else 500
         if status == 0:
+            put_silent(ctx, silent, count)
             enter_step(p, ctx, 0, m)
     elif redirect_asked(p, ctx, m, &r):
         return

@@ -260,6 +260,8 @@ cdef void receive_other(Proxy* p, Message* m, const Packet* packet) noexcept nog
     # A packet that is none of those that were simply received.
     if packet.kind == PACKET_GONE:
         on_flow_gone(p, packet)
+    elif packet.kind == PACKET_UNANSWERED:
+        on_unanswered(p, packet)
     elif parse_message(m, packet.data, packet.length, DATAGRAM) <= 0 and packet.kind != PACKET_UNDELIVERED:
         if packet.kind == PACKET_TOO_LARGE:
             m.error_status = 513

@@ -252,20 +252,24 @@ cdef void on_ring_time(Proxy* p, ResponseContext* ctx) noexcept nogil:
         target = &ctx.plan.targets[i]
         if target.state == TARGET_ACTIVE and target.step == ctx.step:
             target.step = NO_STEP
-            cancel_target(p, target)
+            if target.status:
+                cancel_target(p, target)
+            else:
+                fall_silent(p, ctx, target, target.client)
+                target.status = SILENCE
     ctx.in_step = 0
     consider(p, ctx, NULL, 408, NULL)
     go_on(p, ctx)
 
 
-cdef bint adopt_plan(Proxy* p, ResponseContext* ctx, const PlanHead* plan, const Message* m) noexcept nogil:
-    # Take over a plan that was written elsewhere. False when memory is out.
+cdef bint adopt_plan(Proxy* p, ResponseContext* ctx, const PlanHead* plan, const Message* m, uint32_t more) noexcept nogil:
+    # Take over a plan that was written elsewhere, with room for so many `more` targets. False when memory is out.
     cdef uint32_t spare = MAX_RECURSION if plan.flags & PLAN_RECURSE else 0, i, k
     cdef uint32_t size = (plan.size + 7) & ~7
     cdef const PlanStep* step
     cdef const PlanTarget* order
     cdef Target* target
-    cdef uint8_t* memory = plan_new(p, ctx, plan.targets, plan.targets + spare, size + kept_size(m) + spare * MAX_URI)
+    cdef uint8_t* memory = plan_new(p, ctx, plan.targets, plan.targets + spare + more, size + kept_size(m) + spare * MAX_URI)
     if memory == NULL:
         return False
     memory = keep_request(ctx, memory, m)

@@ -228,6 +228,9 @@ cdef void finish_plan(Proxy* p, ResponseContext* ctx) noexcept nogil:
     if ctx.plan.head != NULL and ctx.plan.head.flags & PLAN_ON_FAILURE and not ctx.stopped and ask_failure(p, ctx):
         return
     ctx.final_sent = 1
+    if ctx.cancelled and ctx.best_status == 503:     # of a server, whose next one was not asked any more
+        buffer_release(p.pool, ctx.best)
+        ctx.best = NULL
     if ctx.cancelled and ctx.best == NULL:
         status = 487
     elif status == 0:

@@ -54,6 +54,18 @@ cdef inline Transaction* find_client(Transactions* layer, const Message* m) noex
     return t if m.cseq_method == t.method else NULL
 
 
+cdef Transaction* client_of_branch(Transactions* layer, const uint8_t* branch, uint32_t length) noexcept nogil:
+    # The one that wrote it, while it runs; NULL if there is none.
+    cdef OwnBranch b
+    cdef Slice text
+    cdef Transaction* t
+    text.start, text.end = 0, <uint16_t>min(length, 65535u)
+    if not decode_branch(&layer.setup.branch_key, branch, text, &b) or b.owner != layer.setup.owner:
+        return NULL
+    t = transaction_at(layer, b.slot, b.generation)
+    return NULL if t == NULL or t.state == STATE_FREE or is_server(t) or is_own_cancel(t) else t
+
+
 cdef Transaction* answered_client(Transactions* layer, const Message* m) noexcept nogil:
     return find_client(layer, m)
 

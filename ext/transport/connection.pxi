@@ -84,6 +84,12 @@ cdef struct Connection:
     uint32_t out_sent            # bytes of the first
     uint32_t out_bytes
     Unsure* unsure               # NULL: none
+    Asked* asked                 # NULL: nothing
+
+cdef struct Asked:               # requests it was given and nobody has answered: see asked.pxi
+    uint32_t count
+    uint32_t room
+    uint8_t branches[0][BRANCH_LENGTH]
 
 cdef struct Unsure:
     uint32_t count
@@ -92,7 +98,7 @@ cdef struct Unsure:
 cdef struct Undelivered:
     Flow flow
     Buffer* buffer
-    int kind                     # PACKET_UNDELIVERED, PACKET_GONE
+    int kind                     # PACKET_UNDELIVERED, PACKET_UNANSWERED, PACKET_GONE
 
 cdef struct Streams:
     uint32_t count               # slots ever used
@@ -369,6 +375,7 @@ cdef void connection_close(TransportState* t, Connection* c) noexcept nogil:
     c.out = NULL
     c.out_first = c.out_count = c.out_room = c.out_sent = c.out_bytes = 0
     drop_unsure(t, c, &flow)
+    asked_in_vain(t, c, &flow)
     drop_partial(t, c)
     connection_unbind(t, c)
     if is_framed(c):
@@ -415,10 +422,13 @@ cdef void connection_broken(TransportState* t, Connection* c) noexcept nogil:
 
 cdef void connection_ended(TransportState* t, Connection* c) noexcept nogil:
     # The peer closed, or at least will say no more.
+    cdef Flow flow
     if c.owed == 0 and c.out_count == 0:
         connection_close(t, c)
         return
     drop_partial(t, c)
+    connection_flow(t, c, &flow)
+    asked_in_vain(t, c, &flow)
     connection_unbind(t, c)
     c.finishing = 1
     c.leaving = IS_LEAVING

@@ -292,7 +292,8 @@ cdef int drain_rings(TransportState* t) noexcept nogil:
                 if length == sizeof(uint32_t) and connection_worker(packet.flow.connection) == t.worker:
                     transport_alias(t, &packet.flow, <uint16_t>(<uint32_t*>t.pieces[kept].iov_base)[0])
                 continue
-            packet.kind = PACKET_UNDELIVERED if kind == RING_UNDELIVERED else PACKET_RECEIVED
+            packet.kind = (PACKET_UNDELIVERED if kind == RING_UNDELIVERED else
+                           PACKET_UNANSWERED if kind == RING_UNANSWERED else PACKET_RECEIVED)
             packet.data = <uint8_t*>t.pieces[kept].iov_base
             packet.length = length
             packet.slot = kept + 1

@@ -252,6 +252,7 @@ cdef uint32_t present(TransportState* t, Connection* c, Packet* packet, uint32_t
     count_add(t.block, COUNT_messages_in, 1)
     if is_asking(packet.data, size) and c.owed < 65535:
         c.owed += 1
+    note_answered(c, packet.data, size)
     if t.workers > 1 and find_call_id(packet.data, size, &call_id):
         packet.call = siphash(&t.control.owner_key, packet.data + call_id.start, slice_length(call_id))
         owner = owner_by(t.control, packet.call)
@@ -348,6 +349,7 @@ cdef int send_out(TransportState* t, Connection* c, Buffer* buffer) noexcept nog
     cdef int result
     if c.owed and is_final(buffer.data, buffer.length):
         c.owed -= 1
+    note_asked(t, c, buffer.data, buffer.length)
     if not is_framed(c):
         return queue_out(t, c, buffer)
     frame = framed_message(t, buffer)

@@ -160,7 +160,7 @@ cdef extern from "<unistd.h>" nogil:
     int close(int fd)
 
 cdef extern from "ring.h" nogil:
-    enum: RING_MESSAGE, RING_RECEIVED, RING_TO_SEND, RING_UNDELIVERED, RING_KEEP, RING_ALIAS
+    enum: RING_MESSAGE, RING_RECEIVED, RING_TO_SEND, RING_UNDELIVERED, RING_UNANSWERED, RING_KEEP, RING_ALIAS
     ctypedef struct Ring:
         pass
     ctypedef struct RingBlock:

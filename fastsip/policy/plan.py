@@ -87,7 +87,8 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 
     targets: tuple[Target, ...]
     ring_time: float | None = None
-    """Seconds until those that still ring are given up (CANCEL); None: Timer C alone."""
+    """Seconds until those that still ring are given up (CANCEL), and those that said nothing; None: Timer C alone. The
+    spares of one that is alone in its step have as long each."""
     onward: Mapping[Outcome, int] | Collection[Outcome] = frozenset()
     """Outcomes after which another step follows: the next one, or the one with that index, which must be later."""
     notify: int | None = None
