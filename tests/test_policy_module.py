@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import types
 from pathlib import Path
 
 import pytest
 
+import fastsip
 from fastsip.policy.module import ModuleProblem, load, look_over
 from fastsip.policy.probe import probed
+from fastsip.policy.sources import is_own, own_root
 
 WRONG = {
     "nothing": ("x = 1\n", "my_wrong.py: expected a function route(request) that returns a Plan or None"),
@@ -208,6 +211,77 @@ def _installed(folder: Path) -> Path:
     (folder / "my_neighbour.py").write_text("VALUE = object()\n")
     (folder / "my_installed_policy.py").write_text("import my_neighbour\ndef route(request):\n    pass\n")
     return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("my_wide", {"my_wide/__init__.py": "from my_wide_beside import VALUE", "my_wide_beside.py": ""}),
+        (
+            "my_site.routing.policy",
+            {
+                "my_site/__init__.py": "",
+                "my_site/common.py": "",
+                "my_site/routing/__init__.py": "",
+                "my_site/routing/policy.py": "from my_site.common import VALUE",
+            },
+        ),
+        (
+            "my_deep.policy",
+            {"my_deep/__init__.py": "", "my_deep/policy.py": "from my_aside import VALUE", "my_aside.py": ""},
+        ),
+    ],
+    ids=["package", "dotted", "beside a package"],
+)
+def test_all_below_the_configuration_is_its_own(tmp_path: Path, name: str, files: dict[str, str]) -> None:
+    def write(value: int) -> None:
+        for file, code in files.items():
+            path = tmp_path / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{code}\ndef route(request):\n    return VALUE\n" if code else f"VALUE = {value}\n")
+
+    write(1)
+    sources = probed(name, str(tmp_path)).sources
+    assert len(sources) == len(files)
+    for value in (1, 2):
+        write(value)
+        found = load(name, str(tmp_path))
+        assert found.route and found.route(None) == value  # type: ignore[comparison-overlap]
+    shutil.rmtree(tmp_path)
+    held = load(name, str(tmp_path), sources)
+    assert held.route and held.route(None) == 1  # type: ignore[comparison-overlap]
+
+
+def test_what_is_a_policys_own(tmp_path: Path) -> None:
+    conf, lib = str(tmp_path / "conf"), str(tmp_path / "lib")
+    installed = f"{conf}/venv/lib/python3/site-packages"
+    ours, python = str(Path(fastsip.__file__).parent), str(Path(os.__file__).parent)
+    for name, file, folder, root in (
+        ("pol", f"{conf}/pol.py", conf, conf),
+        ("pkg", f"{conf}/pkg/__init__.py", conf, conf),
+        ("a.b.pol", f"{conf}/a/b/pol.py", conf, conf),
+        ("pol", f"{lib}/pol.py", conf, f"{lib}/pol.py"),
+        ("pol", f"{lib}/pol.py", "", lib),
+        ("pkg", f"{lib}/pkg/__init__.py", conf, f"{lib}/pkg"),
+        ("a.b.pol", f"{lib}/a/b/pol.cpython-311-x86_64-linux-gnu.so", conf, f"{lib}/a"),
+        ("a.b.pol", f"{lib}/elsewhere/pol.py", conf, f"{lib}/elsewhere/pol.py"),
+        ("pol", f"{installed}/pol.py", conf, f"{installed}/pol.py"),
+        ("a.pol", f"{installed}/a/pol.py", conf, f"{installed}/a"),
+        ("a.pol", f"{python}/site-packages/a/pol.py", conf, f"{python}/site-packages/a"),
+        ("fastsip.examples.pol", f"{ours}/examples/pol.py", str(Path(ours).parent), f"{ours}/examples/pol.py"),
+        ("pol", "", conf, ""),
+    ):
+        assert own_root(name, file, folder) == root, (name, file)
+        assert is_own(file, root) == bool(root)
+    assert is_own(f"{conf}/deep/down/helper.py", conf)
+    for file, root in (
+        (f"{lib}/helper.py", conf),
+        (f"{installed}/numpy/__init__.py", conf),
+        (f"{ours}/policy/plan.py", str(Path(ours).parent)),
+        (f"{python}/json/__init__.py", str(Path(python).parent)),
+        (None, conf),
+    ):
+        assert not is_own(file, root), file
 
 
 def test_a_file_is_read_whatever_its_compiled_file_says(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Hashable
 from types import TracebackType
 
+from fastsip.policy.sources import is_own
+
 INTERVAL = 10.0
 """Seconds between two lines about the same place."""
 PLACES_AT_MOST = 256
@@ -22,9 +24,9 @@ class Complaints:
         self._places: dict[Hashable, tuple[float, int]] = {}
         self._lock = threading.Lock()
 
-    def failed(self, what: str, error: BaseException, folder: str = "") -> None:
-        """An exception, with its traceback, the part that is not the user's left out in front."""
-        trace = _from(error.__traceback__, folder)
+    def failed(self, what: str, error: BaseException, own: str = "") -> None:
+        """An exception, with its traceback, the part in front left out that is not the user's (`sources.own_root`)."""
+        trace = _from(error.__traceback__, own)
         place = (what, type(error), _end(trace))
         self._tell(place, logging.ERROR, f"{what} failed", (type(error), error.with_traceback(trace), trace))
 
@@ -50,11 +52,11 @@ class Complaints:
         self._log.log(level, "%s", text, exc_info=exc_info)  # type: ignore[arg-type]
 
 
-def _from(trace: TracebackType | None, folder: str) -> TracebackType | None:
+def _from(trace: TracebackType | None, own: str) -> TracebackType | None:
     """The traceback from the first frame of the user's own code on."""
     here = trace
-    while folder and here is not None:
-        if here.tb_frame.f_code.co_filename.startswith(folder):
+    while own and here is not None:
+        if is_own(here.tb_frame.f_code.co_filename, own):
             return here
         here = here.tb_next
     return trace

@@ -91,7 +91,7 @@ class Desk:
         """What is to be awaited and was not begun with: Python complains of a coroutine that nobody ever closes."""
         self._loop = loop
         self._complaints = complaints
-        self._folder = module.folder if module else ""
+        self._own = module.own if module else ""
         self._route = module.route if module else None
         methods = module.methods if module else None
         self._methods = {each.encode() for each in methods} if methods is not None else None
@@ -263,7 +263,7 @@ class Desk:
         try:
             look(Response(int(data[8:11]), -1, data))
         except BaseException as error:
-            self._complaints.failed("on_response", error, self._folder)
+            self._complaints.failed("on_response", error, self._own)
 
     # What is awaited
 
@@ -294,7 +294,7 @@ class Desk:
             if self.pending.pop(token, None) is not None:
                 self._failed(what, question, error)
             elif not isinstance(error, asyncio.CancelledError):
-                self._complaints.failed(what, error, self._folder)
+                self._complaints.failed(what, error, self._own)
             return
         pending = self.pending.pop(token, None)
         if pending is None:
@@ -323,7 +323,7 @@ class Desk:
 
     def _failed(self, what: str, question: Question, error: BaseException) -> None:
         """500 for a request without a plan. A failure keeps the response it has: a mistake then does not hide it."""
-        self._complaints.failed(what, error, self._folder)
+        self._complaints.failed(what, error, self._own)
         self.answer(question[1], self._refusal if question[0] == ROUTE else None)
 
 

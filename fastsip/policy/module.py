@@ -7,9 +7,9 @@
     async def setup() -> None                                         # before the first question
     async def teardown() -> None                                      # after the last answer
 
-It is executed anew each time it is loaded, and so is what it imports from its own folder: a reload finds what is on the
-disk, or is given what was there when somebody looked (`sources.py`), and two loops never share an object that belongs
-to one of them. What was loaded before lives on for those who still use it.
+It is executed anew each time it is loaded, and so is what it imports of its own (`sources.own_root`): a reload finds
+what is on the disk, or is given what was there when somebody looked (`sources.py`), and two loops never share an object
+that belongs to one of them. What was loaded before lives on for those who still use it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,7 +29,7 @@ import msgspec
 from fastsip.errors import SipError
 from fastsip.launch import Source
 from fastsip.policy.plan import Plan
-from fastsip.policy.sources import OwnFinder, found, is_own
+from fastsip.policy.sources import OwnFinder, found, is_own, own_root
 
 NEVER_ASKED = frozenset({"ACK", "CANCEL", "REGISTER"})
 
@@ -57,8 +56,8 @@ class Module:
     """A module that was looked over."""
 
     name: str
-    folder: str
-    """Where its own code lies; "" for one without a file."""
+    own: str
+    """Below what its own code lies (`sources.own_root`); "" for one without a file."""
     route: Route | None
     on_failure: OnFailure | None
     on_response: OnResponse | None
@@ -67,7 +66,7 @@ class Module:
     setup: Hook | None
     teardown: Hook | None
     sources: tuple[Source, ...] = ()
-    """Its own and those of what it imports from its folder; its own is the first."""
+    """Its own and those of what it imports of its own; its own is the first."""
 
     @property
     def face(self) -> Face:
@@ -76,7 +75,7 @@ class Module:
 
 
 _owned: dict[str, set[str]] = {}
-"""By folder: modules that were imported from it on a policy's behalf."""
+"""By root: modules below it that were imported on a policy's behalf."""
 
 
 def load(name: str, folder: str = "", sources: Sequence[Source] = ()) -> Module:
@@ -90,7 +89,7 @@ def load(name: str, folder: str = "", sources: Sequence[Source] = ()) -> Module:
     own = folder
     try:
         origin = sources[0].file if sources else _origin(name, folder)
-        own = str(Path(origin).parent) if origin else ""
+        own = own_root(name, origin, folder)
         ours = _owned.get(own, set())
         before |= {each: sys.modules.pop(each) for each in ours if each in sys.modules}
         known -= ours
@@ -100,7 +99,7 @@ def load(name: str, folder: str = "", sources: Sequence[Source] = ()) -> Module:
             sys.modules[name] = module
             assert spec.loader is not None
             spec.loader.exec_module(module)
-        looked_over = replace(look_over(module, name, origin), sources=finder.sources)
+        looked_over = replace(look_over(module, name, origin), own=own, sources=finder.sources)
     except BaseException as error:  # SystemExit too: a module that exits is no module
         for each in _new(known, own) | {name}:
             sys.modules.pop(each, None)
@@ -142,19 +141,18 @@ def _found(name: str, folder: str) -> ModuleSpec:
     return spec
 
 
-def _new(known: set[str], folder: str) -> set[str]:
-    """Modules of this folder that were not there before."""
-    return {each for each in set(sys.modules) - known if is_own(getattr(sys.modules[each], "__file__", None), folder)}
+def _new(known: set[str], own: str) -> set[str]:
+    """Modules of its own that were not there before."""
+    return {each for each in set(sys.modules) - known if is_own(getattr(sys.modules[each], "__file__", None), own)}
 
 
-def _where(error: BaseException, folder: str) -> str:
+def _where(error: BaseException, own: str) -> str:
     """File and line in the user's own code, as deep as it goes."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}: "
-    if folder:
-        for frame in reversed(traceback.extract_tb(error.__traceback__)):
-            if Path(frame.filename).is_relative_to(folder):
-                return f"{frame.filename}:{frame.lineno}: "
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if is_own(frame.filename, own):
+            return f"{frame.filename}:{frame.lineno}: "
     return ""
 
 
@@ -180,7 +178,7 @@ def look_over(module: object, name: str = "", origin: str = "") -> Module:
         raise ModuleProblem(f"{where}: on_failure without route: no plan of this module could ask for it")
     return Module(
         name=name,
-        folder=str(Path(origin).parent) if origin else "",
+        own=own_root(name, origin),
         route=route,
         on_failure=on_failure,
         on_response=on_response,
@@ -230,4 +228,3 @@ def _methods(module: object, where: str) -> frozenset[str] | None:
         if method in NEVER_ASKED:
             raise ModuleProblem(f"{where}: METHODS: no policy is asked about {method}")
     return None if "*" in found else frozenset(found)
-

@@ -1,12 +1,14 @@
 """A policy's own code, as it was when it was looked over.
 
-What was accepted is what runs. The process that looks a module over keeps the text of whatever it imports from its own
-folder; a worker is given that text, and so loads the same code whenever it starts, however often it tries, and whatever
+What was accepted is what runs. The process that looks a module over keeps the text of whatever it imports of its own;
+a worker is given that text, and so loads the same code whenever it starts, however often it tries, and whatever
 somebody is writing to the disk meanwhile. Code of others, below a `site-packages`, is imported as always.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 import threading
 from collections.abc import Iterable, Sequence
@@ -21,11 +23,56 @@ from fastsip.launch import Source
 INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
-def is_own(file: object, folder: str) -> bool:
-    """Whether a module's file is the policy's own: in its folder, and not installed there by a package manager."""
-    if not folder or not isinstance(file, str) or not Path(file).is_relative_to(folder):
+OURS, PYTHONS = Path(__file__).parent.parent, Path(os.__file__).parent
+"""This package and Python's own library, which may lie below a policy's folder: in a source checkout, in a home."""
+
+
+def own_root(name: str, file: str, folder: str = "") -> str:
+    """Below what the code of a policy is its own, if that of its module `name` is in this file.
+
+    The folder of the configuration, if it lies below that: its helpers may lie beside it or above it. If it is
+    installed elsewhere, its package, or itself alone; where there is no such folder, in a test, what lies beside it.
+    """
+    if not file:
+        return ""
+    folder = os.path.abspath(folder) if folder else ""
+    if is_own(file, folder):
+        return folder
+    top = _top_level(name, Path(file))
+    for root in (top,) if folder else (top.parent, top):
+        if is_own(file, str(root)):
+            return str(root)
+    return file
+
+
+def _top_level(name: str, file: Path) -> Path:
+    """The folder of its outermost package; the file of a module without one."""
+    within = file.parent if file.name.startswith("__init__.") else file
+    parts = name.split(".")
+    above = [within, *within.parents][: len(parts)]
+    if [each.name.partition(".")[0] for each in above] != parts[::-1]:
+        return file
+    return above[-1]
+
+
+def is_own(file: object, root: str) -> bool:
+    """Whether a module's file is the policy's own: below its root (`own_root`), not installed there by a package
+    manager, and none of ours or of Python's."""
+    return isinstance(file, str) and _is_own(file, root)
+
+
+@functools.lru_cache(4096)
+def _is_own(file: str, root: str) -> bool:
+    path = Path(file)
+    if not root or not path.is_relative_to(root):
         return False
-    return INSTALLED.isdisjoint(Path(file).relative_to(folder).parts) and Path(folder).name not in INSTALLED
+    if path == Path(root):
+        return True
+    if Path(root).name in INSTALLED or not INSTALLED.isdisjoint(path.relative_to(root).parts):
+        return False
+    if path.is_relative_to(PYTHONS) and INSTALLED.isdisjoint(path.relative_to(PYTHONS).parts):
+        return False
+    return not path.is_relative_to(OURS)
 
 
 def found(name: str, path: Sequence[str] | None = None, besides: MetaPathFinder | None = None) -> ModuleSpec | None:
@@ -37,11 +84,11 @@ def found(name: str, path: Sequence[str] | None = None, besides: MetaPathFinder 
 
 
 class OwnFinder(MetaPathFinder):
-    """Finds the module `main` and those of its folder, for the thread that uses it as a context: among `kept`, else on
-    the disk."""
+    """Finds the module `main` and its own ones, for the thread that uses it as a context: among `kept`, else on the
+    disk."""
 
-    def __init__(self, main: str, folder: str, kept: Iterable[Source] = ()) -> None:
-        self._main, self._folder = main, folder
+    def __init__(self, main: str, root: str, kept: Iterable[Source] = ()) -> None:
+        self._main, self._root = main, root
         self._read: dict[str, Source] = {}
         self._kept = {each.name: each for each in kept}
         self._thread = threading.get_ident()
@@ -71,7 +118,7 @@ class OwnFinder(MetaPathFinder):
         spec = found(fullname, path, self)
         if spec is None or not isinstance(spec.loader, SourceFileLoader) or spec.origin is None:
             return spec
-        if fullname != self._main and not is_own(spec.origin, self._folder):
+        if fullname != self._main and not is_own(spec.origin, self._root):
             return spec
         text = spec.loader.get_data(spec.origin)
         return self._spec(Source(fullname, spec.origin, spec.submodule_search_locations is not None, text))

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastsip.policy.sources import is_own
+
 if TYPE_CHECKING:
     from fastsip.policy.threads import Policy, PolicyThread
 
@@ -112,17 +114,16 @@ def _starved(thread: PolicyThread, before: float, elapsed: float) -> bool:
 def _where(thread: PolicyThread) -> str:
     """Function, file and line of the policy's own code that hangs."""
     frame = sys._current_frames().get(thread.thread.ident or 0)
-    folder = thread.desk.module.folder if thread.desk.module else ""
-    found = _own(frame, folder) or frame
+    found = _own(frame, thread.desk.module.own if thread.desk.module else "") or frame
     if found is None:
         return "a policy does not come back"
     name = found.f_code.co_qualname
     return f"{name} in {found.f_code.co_filename}:{found.f_lineno} has not come back for {LIMIT * 1000:.0f} ms"
 
 
-def _own(frame: FrameType | None, folder: str) -> FrameType | None:
+def _own(frame: FrameType | None, own: str) -> FrameType | None:
     while frame is not None:
-        if folder and frame.f_code.co_filename.startswith(folder):
+        if is_own(frame.f_code.co_filename, own):
             return frame
         frame = frame.f_back
     return None
