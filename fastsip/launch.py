@@ -185,6 +185,8 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str
     package: bool
     text: bytes
+    namespace: bool = False
+    """A package without a file: `file` is its folder."""
 
 
 class PolicySetup(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -252,6 +252,30 @@ def test_all_below_the_configuration_is_its_own(tmp_path: Path, name: str, files
     assert held.route and held.route(None) == 1  # type: ignore[comparison-overlap]
 
 
+def test_folders_without_init_are_kept(tmp_path: Path) -> None:
+    """The module may lie in such a one itself."""
+    (tmp_path / "my_rules" / "deep").mkdir(parents=True)
+    (tmp_path / "my_rules" / "a.py").write_text("VALUE = 1\n")
+    (tmp_path / "my_rules" / "deep" / "b.py").write_text("VALUE = 2\n")
+    code = "import my_rules.a, my_rules.deep.b as b\ndef route(request):\n    return my_rules.a.VALUE, b.VALUE\n"
+    (tmp_path / "my_ruled.py").write_text(code)
+    (tmp_path / "my_rules" / "deep" / "policy.py").write_text(code)
+    for name in ("my_ruled", "my_rules.deep.policy"):
+        found = load(name, str(tmp_path))
+        assert found.route and found.route(None) == (1, 2)  # type: ignore[comparison-overlap]
+    kept = {name: probed(name, str(tmp_path)).sources for name in ("my_ruled", "my_rules.deep.policy")}
+    assert {each.name for each in kept["my_ruled"] if each.namespace} == {"my_rules", "my_rules.deep"}
+    (tmp_path / "my_rules" / "a.py").write_text("VALUE = 3\n")
+    found = load("my_ruled", str(tmp_path))
+    assert found.route and found.route(None) == (3, 2)  # type: ignore[comparison-overlap]
+    shutil.rmtree(tmp_path)
+    for name, sources in kept.items():
+        for _ in range(2):
+            held = load(name, str(tmp_path), sources)
+            assert held.route and held.route(None) == (1, 2)  # type: ignore[comparison-overlap]
+            assert held.sources == sources
+
+
 def test_what_is_a_policys_own(tmp_path: Path) -> None:
     conf, lib = str(tmp_path / "conf"), str(tmp_path / "lib")
     installed = f"{conf}/venv/lib/python3/site-packages"

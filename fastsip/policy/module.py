@@ -29,7 +29,7 @@ import msgspec
 from fastsip.errors import SipError
 from fastsip.launch import Source
 from fastsip.policy.plan import Plan
-from fastsip.policy.sources import OwnFinder, found, is_own, own_root
+from fastsip.policy.sources import OwnFinder, found, is_own, is_own_module, own_root
 
 NEVER_ASKED = frozenset({"ACK", "CANCEL", "REGISTER"})
 
@@ -143,7 +143,7 @@ def _found(name: str, folder: str) -> ModuleSpec:
 
 def _new(known: set[str], own: str) -> set[str]:
     """Modules of its own that were not there before."""
-    return {each for each in set(sys.modules) - known if is_own(getattr(sys.modules[each], "__file__", None), own)}
+    return {each for each in set(sys.modules) - known if is_own_module(sys.modules[each], own)}
 
 
 def _where(error: BaseException, own: str) -> str:

@@ -7,6 +7,7 @@ somebody is writing to the disk meanwhile. Code of others, below a `site-package
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -16,6 +17,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
+from pkgutil import get_importer
 from types import ModuleType
 
 from fastsip.launch import Source
@@ -75,12 +77,38 @@ def _is_own(file: str, root: str) -> bool:
     return not path.is_relative_to(OURS)
 
 
+def is_own_module(module: object, root: str) -> bool:
+    """The same of a module, or of a package without a file, if nobody else has a share in it."""
+    if (file := getattr(module, "__file__", None)) is not None:
+        return is_own(file, root)
+    spec = getattr(module, "__spec__", None)
+    if not isinstance(spec, ModuleSpec) or spec.origin is not None or not spec.submodule_search_locations:
+        return False
+    with contextlib.suppress(KeyError):  # they are looked for anew if its parent's are others, or gone
+        return all(is_own(each, root) for each in spec.submodule_search_locations)
+    return False
+
+
 def found(name: str, path: Sequence[str] | None = None, besides: MetaPathFinder | None = None) -> ModuleSpec | None:
     """What Python would import, without importing its parents; `path` is that of the nearest one."""
     for finder in sys.meta_path:
-        if finder is not besides and (spec := finder.find_spec(name, path)) is not None:
+        if finder is besides:
+            continue
+        try:
+            spec = finder.find_spec(name, path)
+        except KeyError:  # a package without a file: Python wants its parents imported
+            spec = _namespace(name, path or ())
+        if spec is not None:
             return spec
     return None
+
+
+def _namespace(name: str, path: Iterable[str]) -> ModuleSpec:
+    spec = ModuleSpec(name, None, is_package=True)
+    finders = filter(None, map(get_importer, path))
+    specs = [one for finder in finders if (one := finder.find_spec(name)) is not None]
+    spec.submodule_search_locations = [each for one in specs for each in one.submodule_search_locations or ()]
+    return spec
 
 
 class OwnFinder(MetaPathFinder):
@@ -114,8 +142,11 @@ class OwnFinder(MetaPathFinder):
             return None
         source = self._kept.get(fullname)
         if source is not None:
-            return self._spec(source)
+            return self._spec(source, path)
         spec = found(fullname, path, self)
+        if spec is not None and spec.loader is None:
+            own = next((each for each in spec.submodule_search_locations or () if is_own(each, self._root)), None)
+            return self._spec(Source(fullname, own, True, b"", namespace=True), path) if own else spec
         if spec is None or not isinstance(spec.loader, SourceFileLoader) or spec.origin is None:
             return spec
         if fullname != self._main and not is_own(spec.origin, self._root):
@@ -123,11 +154,21 @@ class OwnFinder(MetaPathFinder):
         text = spec.loader.get_data(spec.origin)
         return self._spec(Source(fullname, spec.origin, spec.submodule_search_locations is not None, text))
 
-    def _spec(self, source: Source) -> ModuleSpec | None:
+    def _spec(self, source: Source, path: Sequence[str] | None = None) -> ModuleSpec | None:
         self._read[source.name] = source
+        if source.namespace:
+            return self._namespace(source, path)
         within = [str(Path(source.file).parent)] if source.package else None
         loader = _Loader(source)
         return spec_from_file_location(source.name, source.file, loader=loader, submodule_search_locations=within)
+
+    def _namespace(self, source: Source, path: Sequence[str] | None) -> ModuleSpec:
+        """With what others have in it on the disk."""
+        spec = ModuleSpec(source.name, None, is_package=True)
+        there = found(source.name, path, self)
+        others = there.submodule_search_locations or () if there is not None and there.loader is None else ()
+        spec.submodule_search_locations = [source.file, *(each for each in others if each != source.file)]
+        return spec
 
 
 class _Loader(SourceFileLoader):
