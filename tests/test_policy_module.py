@@ -191,6 +191,24 @@ def test_what_is_imported_later_is_on_the_disk(tmp_path: Path) -> None:
     assert lazy.route and lazy.route(None) == 7  # type: ignore[comparison-overlap]
 
 
+def test_what_was_imported_later_is_loaded_anew_too(tmp_path: Path) -> None:
+    lazy = "def route(request):\n    import my_later_package.deep, my_later.deep\n    return my_later.deep.VALUE\n"
+    (tmp_path / "my_late.py").write_text(lazy)
+    for folder in ("my_later", "my_later_package"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "my_later_package" / "__init__.py").write_text("")
+    (tmp_path / "my_later_package" / "deep.py").write_text("")
+    for value in (1, 22, 333):
+        (tmp_path / "my_later" / "deep.py").write_text(f"VALUE = {value}\n")
+        late = load("my_late", str(tmp_path))
+        assert late.route and late.route(None) == value  # type: ignore[comparison-overlap]
+    held = sys.modules["my_later.deep"], sys.modules["my_later"], sys.modules["my_later_package"]
+    (tmp_path / "my_late.py").write_text("import my_later.deep\n1 / 0\n")
+    with pytest.raises(ModuleProblem):
+        load("my_late", str(tmp_path))
+    assert held == (sys.modules["my_later.deep"], sys.modules["my_later"], sys.modules["my_later_package"])
+
+
 def test_installed_code_is_not_the_policys_own(tmp_path: Path) -> None:
     """A virtual environment beside the policy: numpy may not be loaded twice."""
     installed = tmp_path / "venv" / "site-packages"
@@ -274,6 +292,25 @@ def test_folders_without_init_are_kept(tmp_path: Path) -> None:
             held = load(name, str(tmp_path), sources)
             assert held.route and held.route(None) == (1, 2)  # type: ignore[comparison-overlap]
             assert held.sources == sources
+
+
+def test_a_folder_without_init_may_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others have in it is found, and is not loaded twice."""
+    mine, others = tmp_path / "mine", tmp_path / "site-packages"
+    for folder, name in ((mine, "a"), (others, "b")):
+        (folder / "my_shared").mkdir(parents=True)
+        (folder / "my_shared" / f"{name}.py").write_text("VALUE = object()\n")
+    monkeypatch.syspath_prepend(others)
+    code = "from my_shared import a, b\ndef route(request):\n    return a.VALUE, b.VALUE\n"
+    (mine / "my_sharer.py").write_text(code)
+    sources = probed("my_sharer", str(mine)).sources
+    assert {each.name for each in sources} == {"my_sharer", "my_shared", "my_shared.a"}
+    first = load("my_sharer", str(mine), sources)
+    shutil.rmtree(mine)
+    second = load("my_sharer", str(mine), sources)
+    assert first.route and second.route
+    (a, b), (other, same) = first.route(None), second.route(None)  # type: ignore[misc]
+    assert a is not other and b is same
 
 
 def test_what_is_a_policys_own(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -74,8 +75,9 @@ class Module:
         return Face(self.route is not None, self.on_response is not None, methods)
 
 
-_owned: dict[str, set[str]] = {}
-"""By root: modules below it that were imported on a policy's behalf."""
+_known: dict[str, frozenset[str]] = {}
+"""By root: what had been imported before the first load. A program's own is among it; what has come since is the
+policy's, also if a function of it imported it at its first call."""
 
 
 def load(name: str, folder: str = "", sources: Sequence[Source] = ()) -> Module:
@@ -84,15 +86,15 @@ def load(name: str, folder: str = "", sources: Sequence[Source] = ()) -> Module:
     if folder and sys.path[:1] != [folder]:
         sys.path[:] = [folder, *(each for each in sys.path if each != folder)]
     importlib.invalidate_caches()
-    before = {name: sys.modules.pop(name)} if name in sys.modules else {}
-    known = set(sys.modules)
+    known = frozenset(sys.modules)
+    before = {name: sys.modules[name]} if name in known else {}
     own = folder
     try:
         origin = sources[0].file if sources else _origin(name, folder)
         own = own_root(name, origin, folder)
-        ours = _owned.get(own, set())
-        before |= {each: sys.modules.pop(each) for each in ours if each in sys.modules}
-        known -= ours
+        known = _known.get(own, known)
+        before |= {each: sys.modules[each] for each in _come(known, own)}
+        _forget(before)
         with OwnFinder(name, own, sources) as finder:
             spec = _found(name, folder)
             module = importlib.util.module_from_spec(spec)
@@ -101,16 +103,15 @@ def load(name: str, folder: str = "", sources: Sequence[Source] = ()) -> Module:
             spec.loader.exec_module(module)
         looked_over = replace(look_over(module, name, origin), own=own, sources=finder.sources)
     except BaseException as error:  # SystemExit too: a module that exits is no module
-        for each in _new(known, own) | {name}:
+        for each in _come(known, own) | {name}:
             sys.modules.pop(each, None)
-        sys.modules.update(before)
+        _put_back(before)
         if isinstance(error, ModuleProblem):
             raise
         raise ModuleProblem(f"{_where(error, own) or f'{name}: '}{_said(error)}") from error
-    _owned[own] = _new(known, own) | {name}
-    if name in before and name not in ours:
-        sys.modules[name] = before[name]  # a program that imported it itself keeps its own
-        _owned[own].discard(name)
+    _known[own] = known
+    if name in known and name in before:
+        _put_back({name: before[name]})  # a program that imported it itself keeps its own
     return looked_over
 
 
@@ -141,9 +142,27 @@ def _found(name: str, folder: str) -> ModuleSpec:
     return spec
 
 
-def _new(known: set[str], own: str) -> set[str]:
-    """Modules of its own that were not there before."""
-    return {each for each in set(sys.modules) - known if is_own_module(sys.modules[each], own)}
+def _come(known: frozenset[str], own: str) -> set[str]:
+    """Modules of its own that have come since."""
+    return {each for each, module in list(sys.modules.items()) if each not in known and is_own_module(module, own)}
+
+
+def _forget(modules: Mapping[str, ModuleType]) -> None:
+    """They are imported anew, by packages too that stay: `from package import module` looks at its attributes first."""
+    for each in modules:
+        sys.modules.pop(each, None)
+    for each, module in modules.items():
+        package, _, last = each.rpartition(".")
+        if package in sys.modules and vars(sys.modules[package]).get(last) is module:
+            delattr(sys.modules[package], last)
+
+
+def _put_back(modules: Mapping[str, ModuleType]) -> None:
+    sys.modules.update(modules)
+    for each, module in modules.items():
+        package, _, last = each.rpartition(".")
+        if package in sys.modules:
+            setattr(sys.modules[package], last, module)
 
 
 def _where(error: BaseException, own: str) -> str:
