@@ -15,6 +15,7 @@ import pytest
 from policy_engine import FakeEngine, policy, terms
 
 from fastsip.policy import Plan, Request, Target, fork, reject
+from fastsip.policy.complaints import TEXTS_AT_MOST
 from fastsip.policy.desk import Deciders
 from fastsip.policy.here import Surroundings
 from fastsip.policy.threads import LEFT_BEHIND_AT_MOST, Policy
@@ -279,6 +280,32 @@ def test_module_that_is_broken_when_a_worker_starts(tmp_path: Path, caplog: pyte
         (plan,) = engine.wait(engine.route())
         assert plan is not None and plan.answer is not None and plan.answer.status == 500
     assert "no rates" in caplog.text
+
+
+def test_different_mistakes_in_the_plans_of_one_line_are_all_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """But not as many as callers can think of: a plan may hold what they wrote."""
+    code = f"""{HEAD}
+def plans(user):
+    return {{
+        "header": Plan((Step((Target("sip:b@192.0.2.1", headers=(("Bad Name", "x"),)),)),)),
+        "time": Plan((Step((Target("sip:b@192.0.2.1", try_time=-1),)),)),
+        "raise": None,
+    }}.get(user, Plan((Step((Target(f"{{user}} is no URI"),)),)))
+def route(request):
+    if request.user == "raise":
+        raise ValueError(request.user)
+    return plans(request.user)
+"""
+    with policy(tmp_path, code) as (engine, _), caplog.at_level(logging.ERROR):
+        for user in ("header", "time", "header", "time", "raise", "raise"):
+            engine.wait(engine.route(user))
+        said = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+        assert len(said) == 3, said
+        assert "'Bad Name' is no header's name" in said[0] and "try_time = -1" in said[1] and said[2] == "raise"
+        engine.wait(*[engine.route(f"u{number}") for number in range(3 * TEXTS_AT_MOST)])
+    assert TEXTS_AT_MOST < len(caplog.records) <= TEXTS_AT_MOST + 3
 
 
 def test_nothing_reaches_an_engine_that_ends(tmp_path: Path) -> None:
