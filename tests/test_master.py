@@ -19,6 +19,7 @@ from harness import free_port
 
 from fastsip.admin.client import Client, NoServer
 from fastsip.config import Listen
+from fastsip.process.following import Following
 from fastsip.process.listeners import Listeners
 from fastsip.process.problems import CannotStart
 from fastsip.state.schema import connect
@@ -200,6 +201,32 @@ def test_a_worker_that_could_not_follow_is_told_again(server):
     assert (done.returncode, done.stderr) == (1, "worker 1: no database; it is told again until it follows\n")
     until(lambda: "worker 1 follows" in server.log, 3)
     assert [one["behind"] for one in server.stats()["workers"]] == [False, False]
+
+
+def test_a_worker_that_could_not_follow_from_its_start_is_told_again(server):
+    with contextlib.closing(server.socket_of(1)) as sock:
+        server.say("stumble", sock)
+        until(lambda: "worker 1 does not follow the configuration yet: no database" in server.log, 3)
+        until(lambda: "worker 1 follows" in server.log, 3)
+        assert [one["behind"] for one in server.stats()["workers"]] == [False, False]
+        server.say("mute", sock)
+        server.say("stumble", sock)
+        until(lambda: server.stats()["workers"][1]["behind"], 3)
+
+
+def test_how_a_worker_began_is_no_answer_to_an_order() -> None:
+    known = Following()
+    known.begins(0)
+    known.told(0, anew=True)
+    assert not known.stumbled(0, 100) and known.behind(0) and not known.due(1000)
+    assert known.answered(0, "", 101) and not known.behind(0)
+    known.begins(0)
+    assert known.stumbled(0, 100) and known.behind(0) and not known.owes(0)
+    assert (known.due(104), known.due(105)) == ([], [0])
+    known.told(0)
+    assert known.owes(0) and known.answered(0, "no database", 106) and (known.due(115), known.due(116)) == ([], [0])
+    known.begins(0)
+    assert not known.behind(0)
 
 
 def test_a_worker_that_does_not_answer_a_reload_is_named_and_follows_later(server):

@@ -186,6 +186,40 @@ def test_reload_loses_no_call(server: Server, phones: list[wire.Phone]) -> None:
         server.ctl("reload")
 
 
+def test_setup_that_fails_when_a_worker_begins_is_tried_again() -> None:
+    """When the server starts, and when a worker is replaced: there is no old module to go on with."""
+    code = """
+from pathlib import Path
+from fastsip.policy import reject
+def setup():
+    Path(__file__).with_name("database").read_text()
+def route(request):
+    return reject(486)
+"""
+    server, alice = Server(workers=1, domains=["example.com"], extra={"policy": {"module": "my_setup"}}), wire.Phone()
+    (server.folder / "my_setup.py").write_text(code)
+    database = server.folder / "database"
+    with server, contextlib.closing(alice.socket):
+        alice.proxy = server.address
+
+        def behind() -> bool:
+            return bool(server.stats()["workers"][0]["behind"])
+
+        assert call(alice, "bob").startswith("SIP/2.0 500") and behind()
+        database.write_text("")
+        until(lambda: "worker 0 follows" in server.log, 8)
+        assert call(alice, "bob").startswith("SIP/2.0 486") and not behind()
+        database.unlink()
+        (worker,) = [pid for pid, kind in server.children().items() if kind == "worker"]
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: worker not in server.children() and "worker" in server.children().values(), 10)
+        assert call(alice, "bob", 10).startswith("SIP/2.0 500")
+        until(behind, 3)
+        database.write_text("")
+        server.ctl("reload")
+        assert call(alice, "bob").startswith("SIP/2.0 486") and not behind()
+
+
 def test_all_is_given_back(server: Server) -> None:
     server.quiet(15)
 

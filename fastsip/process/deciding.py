@@ -54,7 +54,7 @@ class Deciding:
         self._prober: ProberThread | None = None
         self._pinger: PingerThread | None = None
         self._policy_setup, self._settings, self._tls = setup.policy, setup.settings, setup.tls
-        self._news: deque[str | None] = deque()
+        self._news: deque[tuple[str, str | None]] = deque()
         self._owed: dict[str, Callable[[], None]] = {}
         self._again = 0.0
         self._complaints = Complaints(log)
@@ -66,7 +66,7 @@ class Deciding:
     def start(self) -> None:
         """Begin now if there is a module, whose setup may take a while; probe."""
         if self._policy_setup.module is not None:
-            self._try("the policy", self.begin)
+            self._try("the policy", lambda: self.begin(self._begun))
         self._try("the prober", self._probe)
         self._try("the pinger", self._ping)
 
@@ -123,8 +123,9 @@ class Deciding:
         else:
             self._tell(None)
 
-    def news(self) -> list[str | None]:
-        """Of each reload that is over: None, or what is wrong and was left as it was."""
+    def news(self) -> list[tuple[str, str | None]]:
+        """Of each reload that is over, "reloaded" and None, or what is wrong and was left as it was; and "stumbled", if
+        that is so of the module it began with."""
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self.news_fd)
         return [self._news.popleft() for _ in range(len(self._news))]
@@ -168,7 +169,15 @@ class Deciding:
 
     def _tell(self, problem: str | None) -> None:
         """From any thread."""
-        self._news.append(problem)
+        self._say("reloaded", problem)
+
+    def _begun(self, problem: str | None) -> None:
+        """From any thread."""
+        if problem is not None:
+            self._say("stumbled", problem)
+
+    def _say(self, what: str, problem: str | None) -> None:
+        self._news.append((what, problem))
         with contextlib.suppress(OSError):
             os.eventfd_write(self.news_fd, 1)
 

@@ -1,7 +1,8 @@
 """Which workers follow the newest configuration, and when those that could not are told once more.
 
 An order to follow is never lost: it waits in the worker's channel, and a worker that dies has a successor that begins
-with the newest. What may go wrong is a policy's module, whose `setup` finds no database: it is tried again and again.
+with the newest. What may go wrong is a policy's module, whose `setup` finds no database, in a worker that is told and
+in one that begins: it is tried again and again.
 """
 
 from __future__ import annotations
@@ -40,14 +41,25 @@ class Following:
             self._again.pop(index, None)
         return True
 
+    def stumbled(self, index: int, now: float) -> bool:
+        """It began, and could not follow; whether that is news. An order in its channel has an answer of its own."""
+        if self.behind(index):
+            return False
+        self._again[index] = now + FIRST, FIRST
+        return True
+
+    def owes(self, index: int) -> bool:
+        """Whether an order in its channel is not answered."""
+        return bool(self._owed.get(index))
+
     def begins(self, index: int) -> None:
-        """It is new, and follows."""
+        """It is new, and follows unless it says otherwise."""
         self._owed.pop(index, None)
         self._again.pop(index, None)
 
     def behind(self, index: int) -> bool:
         """Whether it does not follow the newest order, or not yet."""
-        return bool(self._owed.get(index)) or index in self._again
+        return self.owes(index) or index in self._again
 
     def due(self, now: float) -> list[int]:
         """Who is to be told again."""

@@ -131,8 +131,8 @@ class ServiceLoop:
             self.engine.give_results(results)
 
     def _followed(self) -> None:
-        for problem in self.deciding.news():
-            self.channel.send({"is": "reloaded", "error": problem} if problem else {"is": "reloaded"})
+        for what, problem in self.deciding.news():
+            self.channel.send({"is": what, "error": problem} if problem else {"is": what})
 
     def _orders(self) -> None:
         for message, fds in self.channel.receive():

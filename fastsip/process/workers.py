@@ -65,7 +65,7 @@ class Workers:
         self.adopted_by: dict[int, int] = {}
         self.following = Following()
         self._newest: dict[str, object] = {}
-        """The last order to follow."""
+        """The last order to follow; before any reload it says what they began with."""
         self._deaths = [takeover.Deaths() for _ in range(self.count)]
         self._retry_at: dict[int, float] = {}
         self._incarnations = [0] * self.count
@@ -82,6 +82,7 @@ class Workers:
         control.set_incarnation(index, self._incarnations[index])
         control.beat(index)
         setup = self._setup(index, self._incarnations[index])
+        self._newest = self._newest or _order(setup.settings, setup.policy, setup.tls)
         child = Child(f"worker {index}", MODULE, setup, worker_fds(setup))
         self.children[index] = child
         self._retry_at.pop(index, None)
@@ -169,8 +170,12 @@ class Workers:
                 child.send({"do": "drain"})
         elif kind == "drained":
             self.drained.add(index)
-        error = str(message.get("error", ""))
-        if kind == "ready" or (kind == "reloaded" and self.following.answered(index, error, time.monotonic())):
+        error, now = str(message.get("error", "")), time.monotonic()
+        if (
+            (kind == "ready" and not self.following.owes(index))
+            or (kind == "stumbled" and self.following.stumbled(index, now))
+            or (kind == "reloaded" and self.following.answered(index, error, now))
+        ):
             self._follows(index, error, kind == "ready")
 
     def _try_start(self, index: int, now: float) -> None:
@@ -239,12 +244,7 @@ class Workers:
 
     def reload(self, settings: Settings, policy: PolicySetup, tls: TlsSetup | None) -> list[str]:
         """Tell all to follow new settings; the names of those who will answer."""
-        new = {
-            "settings": msgspec.to_builtins(settings),
-            "policy": msgspec.to_builtins(policy),
-            "tls": msgspec.to_builtins(tls),
-        }
-        self._newest = {"do": "reload", **new}
+        self._newest = _order(settings, policy, tls)
         names = []
         for index, child in enumerate(self.children):
             if child is not None and child.send(self._newest):
@@ -263,3 +263,12 @@ class Workers:
     def finished(self) -> bool:
         """Draining, and nothing is open any more in any worker."""
         return all(child is None or index in self.drained for index, child in enumerate(self.children))
+
+
+def _order(settings: Settings, policy: PolicySetup, tls: TlsSetup | None) -> dict[str, object]:
+    return {
+        "do": "reload",
+        "settings": msgspec.to_builtins(settings),
+        "policy": msgspec.to_builtins(policy),
+        "tls": msgspec.to_builtins(tls),
+    }

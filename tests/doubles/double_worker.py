@@ -1,6 +1,6 @@
 """A worker for tests of the master. A datagram is a command: `who` is answered with worker and pid, `die` kills the
 worker with the datagram in hand, `hang` stops its loop; `open` and `close` begin and end a call that holds up a drain.
-`refuse` has it not follow the next reload, `mute` not answer it until `answer`.
+`refuse` has it not follow the next reload, `mute` not answer it until `answer`, `stumble` say that it has begun badly.
 """
 
 import mmap
@@ -67,6 +67,8 @@ def datagram(sock):
         calls -= 1
     elif word in (b"refuse", b"mute"):
         reloads = word.decode()
+    elif word == b"stumble":
+        channel.send({"is": "stumbled", "error": "no database"})
     elif word == b"answer":
         reloads = "follow"
         channel.send({"is": "reloaded"})
