@@ -19,6 +19,19 @@ cdef dict FORMS = {long.lower(): short for long, short in HEADERS if short}
 FORMS.update({short: long for long, short in HEADERS if short})
 
 
+cdef frozenset names_of(tuple names):
+    # As they may be written, in lower case.
+    cdef set found = {name.lower() for name in names}
+    return frozenset(found | {FORMS[name] for name in found if name in FORMS})
+
+
+# What the proxy writes or reads itself, and what transactions and dialogs are known by: no plan's to add or to leave out.
+cdef frozenset OWN_OF_ANSWERS = names_of(("Via", "From", "To", "Call-ID", "CSeq", "Content-Length", "Record-Route"))
+cdef frozenset OWN_OF_REQUESTS = OWN_OF_ANSWERS | names_of(("Max-Forwards", "Max-Breadth", "Route"))
+cdef frozenset NOTHING = frozenset()
+cdef str INSTEAD = ": `routes` has those"
+
+
 cdef inline bint inside(const PlanHead* head, PlanText text) noexcept nogil:
     return text.at <= head.size and text.length <= head.size - text.at
 
@@ -123,7 +136,8 @@ cdef int several(object values, str what, str of) except -1:
     return 0
 
 
-cdef int append_lines(Page* page, PlanText* text, object headers, str what) except -1:
+cdef int append_lines(Page* page, PlanText* text, object headers, str what, frozenset own) except -1:
+    # `own`: names that may not be among them.
     cdef uint32_t start, i
     cdef uint8_t c
     several(headers, what, "names and values")
@@ -140,6 +154,8 @@ cdef int append_lines(Page* page, PlanText* text, object headers, str what) exce
                 start = page.length
         if start == page.length:
             raise ValueError(f"{what}: {name!r} is no header's name")
+        if name.lower() in own:
+            raise ValueError(f"{what}: {name!r} is the proxy's own{INSTEAD if name.lower() == 'route' else ''}")
         append_bytes(page, b": ", 2)
         append(page, value, what, False)
         append_bytes(page, b"\r\n", 2)
@@ -179,15 +195,17 @@ cdef int read_target(Page* page, object one, PlanTarget* out) except -1:
         out.located = 1
     if routes:
         several(routes, "routes", "Route values")
-        append_lines(page, &out.routes, [("Route", route) for route in routes], "routes")
+        append_lines(page, &out.routes, [("Route", route) for route in routes], "routes", NOTHING)
     if headers:
-        append_lines(page, &out.headers, headers, "headers")
+        append_lines(page, &out.headers, headers, "headers", OWN_OF_REQUESTS)
     if remove:
         several(remove, "remove", "names")
         begin(page, &out.remove)
         for name in remove:
             if not isinstance(name, str):
                 raise TypeError(f"remove: {name!r}: expected a header's name")
+            if name.lower() in OWN_OF_REQUESTS:
+                raise ValueError(f"remove: {name!r} is the proxy's own")
         for name in [*remove, *(FORMS[name.lower()] for name in remove if name.lower() in FORMS)]:
             append(page, name, "remove", False)
             append_bytes(page, b"\n", 1)
@@ -288,7 +306,7 @@ cdef int read_answer(Page* page, object answer, PlanHead* head) except -1:
         begin(page, &head.reason)
         append(page, reason, "plan.answer.reason", False)
         end(page, &head.reason)
-    return append_lines(page, &head.headers, answer.headers, "plan.answer.headers")
+    return append_lines(page, &head.headers, answer.headers, "plan.answer.headers", OWN_OF_ANSWERS)
 
 
 def encode_plan(plan not None) -> bytes:

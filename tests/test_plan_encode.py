@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from fastsip._plan import encode_plan
-from fastsip.policy import BUSY, Answer, Plan, Step, Target, fork
+from fastsip.names import HEADERS
+from fastsip.policy import BUSY, Answer, Plan, Step, Target, fork, reject
 
 ONE = "sip:bob@192.0.2.1"
+ROUTE = "<sip:192.0.2.9;lr>"
 
 
 def one(**fields: Any) -> Plan:
@@ -43,6 +46,8 @@ WRONG: dict[str, tuple[Any, str]] = {
     "one flat header": (one(headers=("X-A", "1")), f"{AT}headers: 'X-A': expected a name and a value"),
     "value of a number": (one(headers=(("X-A", 1),)), f"{AT}headers: expected a text, not int"),
     "no name": (one(headers=(("X A", "1"),)), f"{AT}headers: 'X A' is no header's name"),
+    "a second CSeq": (one(headers=(("X-A", "1"), ("CSeq", "7 BYE"))), f"{AT}headers: 'CSeq' is the proxy's own"),
+    "a Route": (one(headers=(("Route", ROUTE),)), f"{AT}headers: 'Route' is the proxy's own: `routes` has those"),
     "remove of text": (one(remove="Diversion"), f"{AT}remove = 'Diversion': expected a tuple of names"),
     "remove of a number": (one(remove=(5,)), f"{AT}remove: 5: expected a header's name"),
     "try_time": (one(try_time=0), f"{AT}try_time = 0: expected seconds, above 0"),
@@ -72,6 +77,10 @@ WRONG: dict[str, tuple[Any, str]] = {
         Plan(answer=Answer(486, None, ("X-A", "1"))),  # type: ignore[arg-type]
         r"plan\.answer\.headers: 'X-A': expected a name and a value",
     ),
+    "length of an answer": (
+        reject(486, headers=[("content-length", "5")]),
+        r"plan\.answer\.headers: 'content-length' is the proxy's own",
+    ),
 }
 
 
@@ -79,6 +88,30 @@ WRONG: dict[str, tuple[Any, str]] = {
 def test_a_mistake_is_named_by_its_field(plan: Plan, message: str) -> None:
     with pytest.raises((ValueError, TypeError, OverflowError), match=f"^{message}"):
         encode_plan(plan)
+
+
+OF_ANSWERS = ("Via", "From", "To", "Call-ID", "CSeq", "Content-Length", "Record-Route", "v", "f", "t", "i", "l")
+OF_REQUESTS = (*OF_ANSWERS, "Max-Forwards", "Max-Breadth", "Route")
+
+
+@pytest.mark.parametrize("write", [str, str.lower, str.upper])
+def test_what_the_proxy_and_its_transactions_live_from_is_no_plans(write: Callable[[str], str]) -> None:
+    for name in map(write, OF_REQUESTS):
+        with pytest.raises(ValueError, match=f"^{AT}headers: '{name}' is the proxy's own"):
+            encode_plan(one(headers=((name, "1"),)))
+        with pytest.raises(ValueError, match=f"^{AT}remove: '{name}' is the proxy's own"):
+            encode_plan(one(remove=("X-A", name)))
+    for name in map(write, OF_ANSWERS):
+        with pytest.raises(ValueError, match=rf"^plan\.answer\.headers: '{name}' is the proxy's own"):
+            encode_plan(reject(486, headers=[(name, "1")]))
+
+
+def test_all_else_is() -> None:
+    names = {*(long for long, _ in HEADERS), *(short for _, short in HEADERS if short), "X-A", "Via-X", "ia"}
+    for name in names.difference(OF_REQUESTS):
+        encode_plan(one(headers=((name, "1"),), remove=(name,)))
+    for name in names.difference(OF_ANSWERS):
+        encode_plan(reject(486, headers=[(name, "1")]))
 
 
 def test_what_may_be_written_otherwise() -> None:

@@ -66,9 +66,10 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     routes: tuple[str, ...] = ()
     """Route values to put on top, such as "<sip:edge.example.com;lr>"."""
     headers: tuple[tuple[str, str], ...] = ()
-    """Header fields to add, name and value, on top of what there is."""
+    """Header fields to add, name and value, on top of what there is. None of the proxy's own: Via, From, To, Call-ID,
+    CSeq, Content-Length, Max-Forwards, Max-Breadth, Record-Route, Route (there is `routes`)."""
     remove: tuple[str, ...] = ()
-    """Names of header fields to leave out."""
+    """Names of header fields to leave out; none of those either."""
     try_time: float | None = None
     """Seconds without any answer before this target counts as TIMEOUT; None: Timer B or F."""
     gateway: int | None = None
@@ -102,6 +103,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     reason: str | None = None
     """None: the reason phrase of the RFCs."""
     headers: tuple[tuple[str, str], ...] = ()
+    """Name and value; not Via, From, To, Call-ID, CSeq, Content-Length or Record-Route."""
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):
