@@ -7,7 +7,7 @@ from engine import header, headers
 from plans import planned, scene, tag_of
 
 from fastsip._location import RECORD_SERVICES
-from fastsip.policy.plan import Answer, Plan, fork, redirect, reject
+from fastsip.policy.plan import Answer, Plan, Target, fork, redirect, reject
 from fastsip.policy.request import AUTHENTICATED, CANCELLED, KNOWN, OWN, RESPONSE, ROUTE, TRUSTED, Question
 from fastsip.testing import Engine
 
@@ -230,6 +230,39 @@ def test_redirect() -> None:
         (told,) = alice.got("301")
         assert headers(told, "Contact") == ["<sip:one@192.0.2.1>", "<sip:two@192.0.2.2;x=1>"]
         assert told.startswith("SIP/2.0 301 Moved Permanently")
+
+
+def test_a_redirect_to_what_is_no_sip_uri() -> None:
+    plan = redirect(Target("tel:+1972", q=0.25), Target("mailto:bob@example.com", q=0, expires=60), "sip:a@b;x=1?y=,z")
+    assert plan.answer is not None and [value for _, value in plan.answer.headers] == [
+        "<tel:+1972>;q=0.25", "<mailto:bob@example.com>;q=0;expires=60", "<sip:a@b;x=1?y=,z>",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("contact", "message"),
+    [
+        ("junk", "'junk' is no URI: expected a scheme"),
+        ("", "'' is no URI"),
+        ("sip:", "'sip:' is no URI"),
+        ("1sip:x@y", "'1sip:x@y' is no URI"),
+        ("sip:x@y>;q=1,<sip:z@z", "'sip:x@y>;q=1,<sip:z@z' is no URI"),
+        ("sip:x@y z", "'sip:x@y z' is no URI"),
+        ("sip:x@y\r\nX: y", r"'sip:x@y\\r\\nX: y' is no URI"),
+        ("sip:x@y\n", r"'sip:x@y\\n' is no URI"),
+        ('sip:"x"@y', """'sip:"x"@y' is no URI"""),
+        ("sip:x\x7f@y", r"'sip:x\\x7f@y' is no URI"),
+        (None, "None: expected a URI"),
+        (Target("sip:x@y", q=5.0), r"q = 5\.0 of sip:x@y: expected a number from 0 to 1"),
+        (Target("sip:x@y", q=-0.1), r"q = -0\.1 of sip:x@y: expected a number"),
+        (Target("sip:x@y", q=float("nan")), "q = nan of sip:x@y: expected a number"),
+        (Target("sip:x@y", expires=-1), "expires = -1 of sip:x@y: expected whole seconds, not below 0"),
+        (Target("sip:x@y", expires=1.5), r"expires = 1\.5 of sip:x@y: expected whole seconds"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_contact_that_cannot_be_written(contact: str | Target, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=f"^redirect: {message}"):
+        redirect("sip:good@example.com", contact)
 
 
 def test_an_answer_of_6xx_and_its_phrase() -> None:

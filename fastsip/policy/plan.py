@@ -9,6 +9,7 @@ keeps every rule about responses, CANCEL, 6xx and forking itself. Times are seco
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from enum import IntEnum
 from typing import Any
@@ -53,6 +54,9 @@ STEPS_AT_MOST = 64
 TARGETS_AT_MOST = 128
 """Of one plan, with their spares."""
 SPARES_AT_MOST = 7
+
+_URI = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*:[^\x00-\x20"<>\x7f]+')
+"""What may stand between angle brackets as an address, of whatever scheme."""
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
@@ -156,7 +160,7 @@ def reject(status: int, reason: str | None = None, *, headers: Collection[tuple[
 
 def redirect(*targets: str | Target, status: int = 302, reason: str | None = None) -> Plan:
     """Tell the caller to go there himself: 3xx with these contacts, their q and expires. Raises ValueError for another
-    status and for no contact at all."""
+    status, for no contact at all and for one that cannot be written: its URI, of any scheme, its q or its expires."""
     if not 300 <= status <= 399:
         raise ValueError(f"redirect(status={status}): expected a status from 300 to 399")
     if not targets:
@@ -165,9 +169,18 @@ def redirect(*targets: str | Target, status: int = 302, reason: str | None = Non
 
 
 def _contact(one: Target) -> str:
+    if not isinstance(one.uri, str):
+        raise TypeError(f"redirect: {one.uri!r}: expected a URI")
+    if not _URI.fullmatch(one.uri):
+        wanted = "a scheme, and no blank, quote, angle bracket or control character"
+        raise ValueError(f"redirect: {one.uri!r} is no URI: expected {wanted}")
+    if not isinstance(one.q, int | float) or not 0 <= one.q <= 1:
+        raise ValueError(f"redirect: q = {one.q!r} of {one.uri}: expected a number from 0 to 1")
     text = f"<{one.uri}>"
-    if one.q != 1.0:
+    if one.q != 1:
         text += f";q={one.q:.3f}".rstrip("0").rstrip(".")
     if one.expires is not None:
+        if not isinstance(one.expires, int) or one.expires < 0:
+            raise ValueError(f"redirect: expires = {one.expires!r} of {one.uri}: expected whole seconds, not below 0")
         text += f";expires={one.expires}"
     return text
