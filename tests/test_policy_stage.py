@@ -154,6 +154,28 @@ def test_gateways() -> None:
         assert stage.call("INVITE", "sip:+1972@example.com") is None
 
 
+@pytest.mark.parametrize("without", ["gw1", b"gw1", Target("sip:gw1.example.net"), None])
+def test_one_gateway_in_place_of_a_collection_of_them(without: Any) -> None:
+    """A text is a collection too: of letters, none of which is a gateway."""
+
+    def route(request: Request) -> Plan | None:
+        with pytest.raises(TypeError, match=r"^next_gateway: without = .*: expected a tuple of names or targets"):
+            next_gateway("gw1", without=without)
+        with pytest.raises(TypeError, match=r"^next_gateway: \['gw1'\]: expected the name of a gateway"):
+            next_gateway(["gw1"])  # type: ignore[arg-type]
+        for one in (("gw1",), ["gw1"], {"gw1"}, frozenset(["gw1"]), [Target("sip:gw1.example.net", gateway=0), None]):
+            assert next_gateway("gw1", without=one) is None  # type: ignore[arg-type]
+        return reject(410)
+
+    assert call(route, "INVITE", "sip:1@example.com", gateways={"gw1": "sip:gw1.example.net"}) == reject(410)
+
+
+@pytest.mark.parametrize("headers", ["X-A: 1", {"X-A": "1"}])
+def test_headers_of_a_refusal_that_are_no_pairs(headers: Any) -> None:
+    with pytest.raises(TypeError, match=r"^reject: headers = .*: expected a tuple of names and values"):
+        reject(486, headers=headers)
+
+
 def test_failure_and_responses() -> None:
     seen: list[Any] = []
 

@@ -75,6 +75,12 @@ def next_gateway(*names: str, number: str | None = None, without: Collection[str
     all. With a number its URI is that number at the gateway, else the gateway's own. `without` are some to leave out,
     by name or as the targets they were. Raises ValueError for a name the configuration does not have."""
     around = _around()
+    for one in names:
+        if not isinstance(one, str):
+            raise TypeError(f"next_gateway: {one!r}: expected the name of a gateway")
+    # A text is a collection too, of letters.
+    if isinstance(without, str | bytes) or not isinstance(without, Collection):
+        raise TypeError(f"next_gateway: without = {without!r}: expected a tuple of names or targets")
     if around.choose is None:
         raise UsageError("next_gateway: this server has no gateways")
     return around.choose(names, number, without)

@@ -155,6 +155,8 @@ def reject(status: int, reason: str | None = None, *, headers: Collection[tuple[
     """Refuse with this status, 400 to 699. Raises ValueError for any other."""
     if not 400 <= status <= 699:
         raise ValueError(f"reject({status}): expected a status from 400 to 699")
+    if isinstance(headers, str | bytes | Mapping):
+        raise TypeError(f"reject: headers = {headers!r}: expected a tuple of names and values")
     return Plan(answer=Answer(status, reason, tuple(headers)))
 
 
