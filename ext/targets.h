@@ -128,6 +128,12 @@ static inline TargetSlot *targets_slot(Targets *t, uint32_t slot) { return &t->s
 static inline uint64_t target_until(uint64_t health) { return health >> 16; }
 static inline uint32_t target_failures(uint64_t health) { return (uint32_t)(health & 0xffff); }
 
+/* Whether the slot is a gateway's of the configuration: a plan may name any. */
+static inline bool targets_known(Targets *t, uint32_t slot) {
+    return slot < atomic_load_explicit(&t->used, memory_order_acquire) &&
+           atomic_load_explicit(&targets_slot(t, slot)->in_use, memory_order_relaxed);
+}
+
 /* Calls, by the hot thread of `worker` alone. */
 
 /* A branch to it begins. */

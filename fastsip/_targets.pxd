@@ -18,6 +18,8 @@ cdef extern from "targets.h" nogil:
     Targets* targets_map(int fd) noexcept
     void targets_unmap(Targets* t) noexcept
 
+    bint targets_known(Targets* t, uint32_t slot) noexcept
+
     void targets_begin(Targets* t, uint32_t slot, uint32_t worker) noexcept
     bint targets_admit(Targets* t, uint32_t slot, uint32_t worker) noexcept
     void targets_same_call(Targets* t, uint32_t slot, uint32_t worker) noexcept

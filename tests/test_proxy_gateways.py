@@ -340,6 +340,39 @@ def test_a_plan_may_send_a_stranger_to_a_gateway_if_it_says_so(slot: int | None)
         stranger.send(ack(text, got(stranger, "SIP/2.0 486")))
 
 
+NOBODYS = {"never anybody's": 1, "of a gateway that is gone": 2, "beyond the table": 1024, "the largest": 65_534}
+
+
+@pytest.mark.parametrize("slot", NOBODYS.values(), ids=NOBODYS)
+@pytest.mark.parametrize("way", ["uri", "hop", "spare"])
+def test_a_slot_that_is_nobodys_opens_no_way_to_a_gateway(slot: int, way: str) -> None:
+    """What a plan sends there all the same is that gateway's call, and takes the caller's rights."""
+    plans: list[Plan] = []
+    with gated(lambda _: plans[0], asks=["requests"]) as (engine, gateway):
+        if slot == 2:
+            engine.targets.assign([("gw", 10, 1), ("other", 10, 1), ("gone", 10, 1)])
+            engine.targets.assign([("gw", 10, 1), ("other", 10, 1)])
+        stranger, alice = phones(engine, 2)
+        there = f"sip:9@{gateway.name}"
+        more: dict[str, Any] = {
+            "uri": {},
+            "hop": {"hop": there},
+            "spare": {"hop": "sip:x@far.invalid", "spares": (there,)},
+        }
+        uri = there if way == "uri" else "sip:9@far.invalid"
+        plans.append(Plan((Step((Target(uri, gateway=slot, **more[way]),)),)))
+        text = request("INVITE", "sip:bob@example.com", stranger, caller="sip:x@else.invalid")
+        refused(stranger, text, 407)
+        assert silent(gateway) and engine.targets.status(0)["calls"] == 0
+        proven_call(engine, alice, "sip:bob@example.com")
+        down = got(gateway, "INVITE sip:9@")
+        assert engine.targets.status(0)["ringing"] == 1
+        gateway.send(reply(down, "486 Busy Here"))
+        got(gateway, "ACK")
+        got(alice, "SIP/2.0 100")
+        got(alice, "SIP/2.0 486")
+
+
 def test_a_redirect_to_a_gateway_is_not_followed_for_strangers() -> None:
     with gated(recurse=True) as (engine, gateway):
         alice, bob = phones(engine, 2)

@@ -10,6 +10,13 @@ cdef inline bint is_gateway(const Proxy* p, const Target* target) noexcept nogil
     return target.gateway and p.targets != NULL
 
 
+cdef inline uint16_t planned_gateway(const Proxy* p, const PlanTarget* order) noexcept nogil:
+    # A slot that is nobody's is none: the address then says whether there is a gateway.
+    if order.gateway and p.targets != NULL and targets_known(p.targets, order.gateway - 1):
+        return order.gateway
+    return 0
+
+
 cdef inline uint32_t place_of(const Settings* s, const Address* address) noexcept nogil:
     # Where in Settings.gateways to begin looking.
     cdef uint32_t word[4]

@@ -281,7 +281,7 @@ cdef bint adopt_plan(Proxy* p, ResponseContext* ctx, const PlanHead* plan, const
             order = plan_targets(ctx.plan.head) + k
             target = &ctx.plan.targets[k]
             target.order = order
-            target.gateway = order.gateway
+            target.gateway = planned_gateway(p, order)
             target.uri = plan_text(ctx.plan.head, order.uri)
             target.uri_length = order.uri.length
             target.step = <uint16_t>i

@@ -77,7 +77,7 @@ cdef void adopt_spares(ResponseContext* ctx) noexcept nogil:
         target.lead = <uint16_t>(order.spare_of - 1)
         target.order = order
         target.state = TARGET_SPARE
-        target.gateway = order.gateway
+        target.gateway = ctx.plan.targets[target.lead].gateway
         target.uri, target.uri_length = ctx.plan.targets[target.lead].uri, ctx.plan.targets[target.lead].uri_length
         target.step = ctx.plan.targets[target.lead].step
 
