@@ -290,3 +290,24 @@ def test_ctl_gateways() -> None:
         assert [one["name"] for one in listed] == ["gw1", "gw2"]
         assert listed[0]["uri"] == first.uri
         assert (listed[0]["state"], listed[0]["weight"], listed[0]["probe"]) == ("up", 10, None)
+
+
+POLICY = """
+from fastsip.policy import Target, fork, next_gateway
+def route(request):
+    found = next_gateway("gw1")
+    return fork(found if request.user == "good" else Target(found.uri, gateway=found.gateway + 9))
+"""
+
+
+def test_a_policys_gateways() -> None:
+    """What is in no gateway's slot is called like any address, and named."""
+    with Gateway() as first, Gateway() as second:
+        server = Routed(plan=plan(first, second), extra={"policy": {"module": "my_gateways"}}, trusted=["127.0.0.1/32"])
+        (server.folder / "my_gateways.py").write_text(POLICY)
+        with server, Caller(server.address) as alice:
+            alice.call(f"sip:good@{server.host}").hang_up()
+            assert "is no gateway's slot" not in server.log
+            alice.call(f"sip:bad@{server.host}").hang_up()
+            assert server.gateways()["gw1"]["calls"] == 2, "its address is the gateway's all the same"
+            until(lambda: f"a plan of my_gateways: gateway = 9 of {first.uri} is no gateway's slot" in server.log)

@@ -113,6 +113,20 @@ def route(request):
     assert told[0].startswith(f"a plan of {name}: sip:gw.example.org cannot be reached: names are not looked up here")
 
 
+def test_a_slot_that_is_no_gateways_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    code = f"""{HEAD}
+def route(request):
+    return fork(Target("sip:1@192.0.2.7", gateway=4), Target("sip:2@192.0.2.7", gateway=int(request.user)))
+"""
+    deciders = Deciders(gateways=frozenset({0, 4}))
+    with policy(tmp_path, code, deciders=deciders) as (engine, made), caplog.at_level(logging.WARNING):
+        plans = engine.wait(*[engine.route(user) for user in ("0", "7", "7", "4")])
+        name = made.active and made.active.desk.module and made.active.desk.module.name
+    assert all(plan is not None and plan.steps for plan in plans), "it is followed"
+    (told,) = [record.message for record in caplog.records]
+    assert told == f"a plan of {name}: gateway = 7 of sip:2@192.0.2.7 is no gateway's slot"
+
+
 @pytest.mark.parametrize(
     ("plan", "named"),
     [

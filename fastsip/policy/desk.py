@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import AbstractEventLoop, Task
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from fastsip.dns.errors import NoServer
@@ -46,6 +46,8 @@ class Deciders(NamedTuple):
     deciders: Sequence[Decider] = ()
     expander: Expander | None = None
     surroundings: Surroundings = Surroundings()
+    gateways: Collection[int] | None = None
+    """Slots of the gateways there are; None if that is not known."""
 
 
 UDP = frozenset({"udp"})
@@ -109,6 +111,7 @@ class Desk:
         self._transports = locator.transports if locator is not None else UDP
         self._rest = tuple(each.route for each in deciders.deciders)
         self._expander = deciders.expander
+        self._gateways = deciders.gateways
         self._refusal = encode(Plan(answer=Answer(500)))
 
     def ask(self, question: Question, times: int = 0, deadline: float | None = None) -> None:
@@ -172,6 +175,8 @@ class Desk:
             self.answer(question[1], None)
             return
         try:
+            if module and self._gateways is not None:
+                self._tell_of_slots(plan)
             if self._expander is not None and plan.steps:
                 plan = self._expander.expand(plan, request)
             named = hops(plan, self._transports, len(question[6]) + GROWS > self._udp_max)
@@ -192,6 +197,16 @@ class Desk:
             self._begin(question, self._locate(question, request, plan, named, found, module), times, deadline)
         else:
             self._answer(question, request, plan, named, found, module)
+
+    def _tell_of_slots(self, plan: Plan) -> None:
+        """Name those that are no gateway's: the engine takes them for none."""
+        assert self._gateways is not None and self.module is not None
+        for step in plan.steps:
+            for target in step.targets:
+                slot = target.gateway
+                if slot is not None and slot not in self._gateways:
+                    text = f"gateway = {slot!r} of {target.uri} is no gateway's slot"
+                    self._complaints.warn(("gateway", slot), f"a plan of {self.module.name}: {text}")
 
     def _known(self, hop: Hop) -> Any:
         """What is known of a name: its servers, why there are none, or None."""

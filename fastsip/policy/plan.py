@@ -77,7 +77,7 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     try_time: float | None = None
     """Seconds without any answer before this target counts as TIMEOUT; None: Timer B or F."""
     gateway: int | None = None
-    """Its slot in the target table, where calls and failures are counted."""
+    """Its slot in the target table, where calls and failures are counted; one that is no gateway's counts for none."""
     expires: int | None = None
     """Seconds the address is good for, told in a redirect."""
     spares: tuple[str, ...] = ()

@@ -239,4 +239,5 @@ def _deciders(policy: PolicySetup, settings: Settings, segment: SegmentReader, t
         domain=domain,
     )
     deciders = (services,) if dial_plan is None else (services, Screened(dial_plan, services))
-    return Deciders(deciders, services, surroundings)
+    slots = frozenset(one.slot for one in dial_plan.gateways.values()) if dial_plan is not None else frozenset()
+    return Deciders(deciders, services, surroundings, slots)
