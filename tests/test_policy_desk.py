@@ -97,11 +97,12 @@ HOPS = {{
     "good": target("sip:bob@[2001:db8::7]:5070;ob"),
     "routed": target("sip:bob@example.org", routes=("<sip:192.0.2.7;lr>",)),
     "maddr": target("sip:bob@example.org;maddr=192.0.2.7;transport=udp"),
+    "flow": target("sip:bob@a1.invalid;transport=ws", hop="flow:0000000100413c47f000001"),
 }}
 def route(request):
     return fork(HOPS[request.user])
 """
-    users = ["name", "name", "hop", "route", "tel", "tcp", "good", "routed", "maddr"]
+    users = ["name", "name", "hop", "route", "tel", "tcp", "good", "routed", "maddr", "flow"]
     with policy(tmp_path, code) as (engine, made), caplog.at_level(logging.WARNING):
         assert None not in engine.wait(*[engine.route(user) for user in users])
         name = made.active and made.active.desk.module and made.active.desk.module.name

@@ -146,7 +146,9 @@ def _hop(server: Server, name: str) -> str:
 
 
 def _where(uri: str, transports: frozenset[str]) -> Hop | str | None:
-    """None for an address that can be sent to."""
+    """None for an address that can be sent to, and for a flow, of which the engine knows more."""
+    if uri.startswith("flow:"):
+        return None
     try:
         hop = Hop.of(Uri(uri))
     except (ParseError, NoServer):
