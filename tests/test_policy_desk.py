@@ -107,11 +107,47 @@ def route(request):
         assert None not in engine.wait(*[engine.route(user) for user in users])
         name = made.active and made.active.desk.module and made.active.desk.module.name
     told = [record.message for record in caplog.records]
-    assert [text.split()[4] for text in told] == [
-        "sip:gw.example.org", "sip:bob@192.0.2.7", "sip:bob@192.0.2.7", "tel:+19725551212",
-        "sip:192.0.2.8;transport=TCP",
-    ]  # fmt: skip
-    assert told[0].startswith(f"a plan of {name}: sip:gw.example.org cannot be reached: names are not looked up here")
+    assert [text.partition(" cannot be reached: ")[0] for text in told] == [
+        f"a plan of {name}: {what}"
+        for what in (
+            "sip:gw.example.org",
+            "hop 'sip:edge.example.org;lr' of sip:bob@192.0.2.7",
+            "routes 'sip:other.example.org;lr' of sip:bob@192.0.2.7",
+            "tel:+19725551212",
+            "sip:192.0.2.8;transport=TCP",
+        )
+    ]
+    assert told[0].endswith(" cannot be reached: names are not looked up here")
+
+
+GOOD = "sip:bob@192.0.2.7"
+NO_URI = "it cannot be parsed as a URI"
+NO_SERVER = "it says of no server: a sip URI is needed"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"hop": "127.0.0.9"}, f"hop '127.0.0.9' of {GOOD} cannot be reached: {NO_URI}"),
+        ({"hop": "tel:+1972"}, f"hop 'tel:+1972' of {GOOD} cannot be reached: {NO_SERVER}"),
+        ({"routes": ("junk",)}, f"routes 'junk' of {GOOD} cannot be reached: {NO_URI}"),
+        ({"routes": ("<sip:a@b:0;lr>",)}, f"routes 'sip:a@b:0;lr' of {GOOD} cannot be reached: {NO_URI}"),
+        ({"spares": ("junk",)}, f"spares 'junk' of {GOOD} cannot be reached: {NO_URI}"),
+        ({"hop": GOOD, "spares": ("sip:a;transport=tcp", "x")}, f"spares 'x' of {GOOD} cannot be reached: {NO_URI}"),
+        ({"uri": "sip:bob@192.0.2.7:99999"}, f"sip:bob@192.0.2.7:99999 cannot be reached: {NO_URI}"),
+        ({"uri": "junk", "spares": ("junk",)}, f"junk cannot be reached: {NO_URI}"),
+        ({"uri": "junk", "hop": GOOD, "spares": ("junk",)}, f"spares 'junk' of junk cannot be reached: {NO_URI}"),
+    ],
+)
+def test_what_cannot_be_reached_is_named_with_its_field(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fields: dict[str, object], told: str
+) -> None:
+    target = {"uri": GOOD, **fields}
+    code = f"{HEAD}def route(request):\n    return fork('sip:alice@192.0.2.8', Target(**{target!r}))\n"
+    with policy(tmp_path, code) as (engine, made), caplog.at_level(logging.WARNING):
+        assert None not in engine.wait(engine.route())
+        name = made.active and made.active.desk.module and made.active.desk.module.name
+    assert f"a plan of {name}: {told}" in [record.message for record in caplog.records]
 
 
 def test_a_slot_that_is_no_gateways_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -63,6 +63,16 @@ class Next(NamedTuple):
         """What is to be located, in this order."""
         return [hop for hop in (self.stream, self.hop) if hop is not None]
 
+    def told(self, uri: str) -> str:
+        """This URI of a next hop, and what of its target it is."""
+        target = self.target
+        if target.hop is not None or target.routes:
+            if uri == _next(target):
+                return f"{'routes' if target.hop is None else 'hop'} {uri!r} of {target.uri}"
+        elif uri == target.uri:
+            return uri
+        return f"spares {uri!r} of {target.uri}"
+
 
 Named = Mapping[str, Next]
 """By URI of the next hop."""
@@ -151,7 +161,9 @@ def _where(uri: str, transports: frozenset[str]) -> Hop | str | None:
         return None
     try:
         hop = Hop.of(Uri(uri))
-    except (ParseError, NoServer):
+    except ParseError:
+        return "it cannot be parsed as a URI"
+    except NoServer:
         return "it says of no server: a sip URI is needed"
     try:
         ipaddress.ip_address(hop.host)

@@ -252,7 +252,7 @@ class Desk:
                 whose = f"of {self.module.name}" if module and self.module else f"for calls to {request.uri}"
                 place = next_.hop.host if next_.hop is not None else uri
                 why = located.reason if isinstance(located, NoServer) else next_.why
-                self._complaints.warn(place, f"a plan {whose}: {next_.target.uri} cannot be reached: {why}")
+                self._complaints.warn(place, f"a plan {whose}: {next_.told(uri)} cannot be reached: {why}")
 
     def _failure(self, question: Question, times: int, deadline: float | None) -> None:
         """A plan of the module's has failed: it may have another, else the best response is the answer."""
