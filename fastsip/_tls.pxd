@@ -72,7 +72,7 @@ cdef struct DoorSetup:
     uint32_t connect_ms      # from the order to the end of the handshake; 0: 5,000
     uint32_t unfinished      # handshakes under way at once; 0: 4,096. For one more the oldest goes that waits for its peer,
                              # of the source that has most, or else it is closed itself; both are counted
-    uint32_t per_source      # the same per IPv4 address or IPv6 /64; 0: 64. More are closed and counted
+    uint32_t per_source      # the same per IPv4 address or IPv6 /64; 0: 64. For one more the oldest of that source goes
     uint8_t transport        # in remarks; 0: TLS
 
 cdef struct DoorNews:

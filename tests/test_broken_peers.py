@@ -345,6 +345,23 @@ def test_stalled_handshakes_cost_others_nothing(server: StreamServer) -> None:
     said(server, f"tls to 127.0.0.1:{nobody}:", "Connection refused")
 
 
+def test_stalled_handshakes_of_the_same_address_cost_it_nothing(server: StreamServer) -> None:
+    """Many are behind one NAT, and one of them, or somebody who broke in there, says nothing."""
+    before = server.stats()["total"]["handshakes_refused"]
+    stalled = [socket.create_connection((server.host, server.secure_port)) for _ in range(300)]
+    for _ in range(20):
+        started = time.monotonic()
+        with secure(server) as alice:
+            alice.send(options(alice))
+            alice.expect("200")
+        assert time.monotonic() - started < 0.5
+    total = server.stats()["total"]
+    assert total["handshakes_refused"] - before >= 300 - 2 * 64
+    for one in stalled:
+        one.close()
+    settled(server)
+
+
 def test_resets_in_the_midst_of_handshakes(server: StreamServer) -> None:
     before = server.stats()["total"]["handshakes_failed"]
     for cut in range(0, 240, 4):

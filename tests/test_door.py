@@ -181,6 +181,44 @@ def test_five_hundred_stalled_handshakes_keep_nobody_else_out(ca: Authority, hou
         client.close()
 
 
+def test_stalled_handshakes_of_its_own_address_keep_nobody_out(ca: Authority, house: Callable[..., House]) -> None:
+    """The oldest of that address goes for a newcomer, and nobody of another address."""
+    here = house()
+    few = [socket.create_connection(here.address, source_address=(f"127.0.1.{i}", 0)) for i in range(1, 9)]
+    stalled = [socket.create_connection(here.address, source_address=("127.0.0.1", 0)) for _ in range(500)]
+    for n in range(1, 21):
+        begun = time.monotonic()
+        with visit(ca, here.address, "127.0.0.1"):
+            (news,) = here.wait()
+        taken_ms = (time.monotonic() - begun) * 1000
+        assert taken_ms < 200, taken_ms
+        leave(news)
+        counters = here.door.counters()
+        assert counters["done"] == n
+    # The first of the visitors took a place away, and those after him had his.
+    assert (counters["refused_source"], counters["refused_total"]) == (500 - 64 + 1, 0)
+    assert counters["unfinished"] == 63 + len(few)
+    for client in stalled[:437]:
+        client.settimeout(2)
+        assert client.recv(1) == b""
+    for client in few + stalled[437:]:
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+    for client in few + stalled:
+        client.close()
+
+
+def test_a_source_with_one_place_gives_it_to_the_newest(ca: Authority, house: Callable[..., House]) -> None:
+    here = house(per_source=1)
+    with socket.create_connection(here.address) as silent:
+        for _ in range(3):
+            visit(ca, here.address).close()
+            leave(here.wait()[0])
+        assert silent.recv(1) == b""
+    assert here.door.counters()["refused_source"] == 1
+
+
 def test_neighbours_in_one_ipv6_network_share_a_budget(house: Callable[..., House]) -> None:
     here = house("::1", per_source=3)
     clients = [socket.create_connection(here.address) for _ in range(5)]

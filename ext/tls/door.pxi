@@ -72,6 +72,8 @@ cdef enum:
     NEWS_ROOM = 1 << 20
     ORDERS_ROOM = 1 << 18
 
+cdef const char* CROWDED = "too many handshakes from there are under way"
+
 cdef enum:
     IS_BELL, IS_LISTENER, IS_KNOCK
 
@@ -437,38 +439,57 @@ cdef Knock* knock_new(DoorState* door, int fd, const Address* remote, bint incom
 
 
 cdef bint is_stalled(const Knock* knock) noexcept nogil:
-    # Nothing has come that we have not looked at: it is the peer who keeps us waiting.
+    # Nothing has come that we have not looked at, or it does not read: it is the peer who keeps us waiting.
     cdef uint8_t byte
-    return recv(knock.news.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0
+    return knock.events & EPOLLOUT != 0 or recv(knock.news.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0
+
+
+cdef bint send_away(DoorState* door, Source* source, int* looks, uint64_t* counter, const char* why) noexcept nogil:
+    # The oldest stalled handshake of a source, if one is among those that may still be looked at. Who is not stalled waits
+    # for us: if he had to go, we should finish nobody while more come than we can serve.
+    cdef Knock* knock = source.first
+    while knock != NULL and looks[0]:
+        if is_stalled(knock):
+            counter[0] += 1
+            finish(door, knock, why)
+            return True
+        looks[0] -= 1
+        knock = knock.after
+    return False
 
 
 cdef bint make_way(DoorState* door) noexcept nogil:
     # For another: the oldest stalled handshake goes, of the source that has most.
     cdef uint32_t rank = door.sources.top
     cdef Source* source
-    cdef Knock* knock
-    cdef int looked = 0
+    cdef int looks = LOOKED_AT
     while rank:
         source = door.sources.ranks[rank].first
         while source != NULL:
-            knock = source.first
-            while knock != NULL:
-                if is_stalled(knock):
-                    door.counters.refused_total += 1
-                    finish(door, knock, "had to go for another")
-                    return True
-                looked += 1
-                if looked == LOOKED_AT:
-                    return False
-                knock = knock.after
+            if send_away(door, source, &looks, &door.counters.refused_total, "had to go for another"):
+                return True
+            if not looks:
+                return False
             source = source.after
         rank -= 1
     return False
 
 
+cdef bint make_way_at_home(DoorState* door, const Address* remote) noexcept nogil:
+    # For another of the same source, if that has as many as it may. So nobody is kept out for long by who says nothing
+    # behind the same NAT.
+    cdef Source* source = source_of(&door.sources, remote)
+    cdef int looks = LOOKED_AT
+    if source == NULL or source.count < door.setup.per_source:
+        return True
+    return send_away(door, source, &looks, &door.counters.refused_source, CROWDED)
+
+
 cdef bint find_place(DoorState* door, int* fd) noexcept nogil:
-    # A descriptor that is not left to others.
+    # A descriptor that is not left to others: perhaps one that became free after this one was given out.
     cdef int most = fd_most_opening(<uint32_t>door.counters.unfinished)
+    if fd[0] >= most:
+        fd[0] = fd_lower(fd[0])
     if fd[0] >= most and make_way(door):
         fd[0] = fd_lower(fd[0])
     return fd[0] < most
@@ -485,10 +506,15 @@ cdef void welcome(DoorState* door, Listener* listener, int fd, const Address* re
     # A connection that was just accepted: shake hands, or close it.
     cdef int one = 1
     cdef Knock* knock
-    cdef Source* source = source_enter(&door.sources, remote, door.setup.per_source)
-    if source == NULL:
+    cdef Source* source
+    if not make_way_at_home(door, remote):
         door.counters.refused_source += 1
-        door_says(door, REMARK_FROM, remote, "too many handshakes from there are under way")
+        door_says(door, REMARK_FROM, remote, CROWDED)
+        close(fd)
+        return
+    source = source_enter(&door.sources, remote)
+    if source == NULL:
+        door.counters.failed += 1
         close(fd)
         return
     if door.counters.unfinished >= door.setup.unfinished and not make_way(door):
@@ -690,6 +716,7 @@ cdef void door_run(DoorState* door) noexcept nogil:
             if kind[0] == IS_KNOCK:
                 advance(door, <Knock*>kind)
                 events[i].data.ptr = NULL
+        deliver(door)                        # who is done holds no place that somebody else would have to give up
         for i in range(count):               # now that nobody's event is left who may have to go
             kind = <uint8_t*>events[i].data.ptr
             if kind == NULL:

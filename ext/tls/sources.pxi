@@ -71,8 +71,15 @@ cdef void rank_enter(Sources* sources, Source* source) noexcept nogil:
     rank.last = source
 
 
-cdef Source* source_enter(Sources* sources, const Address* address, uint32_t most) noexcept nogil:
-    # One more of it. NULL if it has as many as it may.
+cdef Source* source_of(Sources* sources, const Address* address) noexcept nogil:
+    # NULL if it has none.
+    cdef uint8_t key[9]
+    source_key(address, key)
+    return source_at(sources, key)[0]
+
+
+cdef Source* source_enter(Sources* sources, const Address* address) noexcept nogil:
+    # One more of it; the caller saw to it that it may have that. NULL without memory.
     cdef uint8_t key[9]
     cdef Source** at
     cdef Source* source
@@ -85,8 +92,6 @@ cdef Source* source_enter(Sources* sources, const Address* address, uint32_t mos
             return NULL
         memcpy(source.key, key, 9)
         at[0] = source
-    elif source.count >= most:
-        return NULL
     else:
         rank_leave(sources, source)
     source.count += 1
