@@ -490,7 +490,7 @@ def test_check_warns_of_services_that_a_stateless_server_does_not_look_at(tmp_pa
 
 def test_exit_code_is_2_for_a_wrong_configuration_and_for_wrong_usage(tmp_path):
     path = tmp_path / "fastsip.toml"
-    path.write_text("[server]\nworkers = 0\n")
+    path.write_text("[server]\nworkers = 0\ncontrol = 0\n")
     for arguments in (
         ("check", str(path)), ("serve", "--config", str(path)), ("ctl", "--config", str(path), "stats"),
         ("check", str(tmp_path / "none.toml")), ("serve", "--listen", "5060"), ("serve", "--workers", "0"),

@@ -18,7 +18,8 @@ from doubles.server import ENVIRONMENT, ROOT, Server, alive, until
 from harness import free_port
 
 from fastsip.admin.client import Client, NoServer
-from fastsip.config import Listen
+from fastsip.admin.paths import control_path, control_path_by
+from fastsip.config import Listen, load
 from fastsip.process.following import Following
 from fastsip.process.listeners import Listeners
 from fastsip.process.problems import CannotStart
@@ -384,6 +385,44 @@ def test_ctl_finds_the_server_by_its_configuration_and_survives_a_dead_state_pro
         os.kill(state, signal.SIGCONT)
     assert done.returncode == 0
     assert "hand-offs" in done.stdout and "state process: down (calls go on, registrations wait)" in done.stdout
+
+
+def test_ctl_needs_to_know_only_where_the_server_is(server):
+    """Whoever is in the midst of a change, or has lost a certificate, can look at his server."""
+
+    def ctl():
+        return subprocess.run(
+            [sys.executable, "-m", "fastsip", "ctl", "--config", str(server.config), "stats"],
+            capture_output=True, text=True, env=ENVIRONMENT, timeout=20,
+        )  # fmt: skip
+
+    fine = server.config.read_text()
+    for wrong in (
+        '[tls]\ncertificate = "nowhere.pem"\nkey = "nowhere.key"\n', '[auth]\nusers_file = "nowhere.csv"\n',
+        '[policy]\nmodule = "nowhere"\n', "[timers]\nt1 = -1\n", "[nonsense]\na = 1\n",
+    ):  # fmt: skip
+        server.config.write_text(fine + wrong)
+        assert f"{server.folder}/fastsip.toml:" in server.ctl("reload").stderr
+        done = ctl()
+        assert done.returncode == 0 and "hand-offs" in done.stdout, done.stderr
+    server.config.write_text(fine.replace("workers = ", "workers = -"))
+    assert ctl().returncode == 0
+    for wrong, text in (
+        (fine + "[tls\n", "9: not TOML: "),
+        (fine.replace('control = "ctl.sock"', "control = 5"), "5: server.control = 5: expected a path\n"),
+        ("server = 5\n", "1: server = 5: expected a table\n"),
+    ):
+        server.config.write_text(wrong)
+        done = ctl()
+        assert done.returncode == 2 and done.stderr.startswith(f"{server.config}:{text}"), done.stderr
+
+
+@pytest.mark.parametrize("key", ["", 'control = "somewhere/ctl"'])
+def test_ctl_looks_where_the_server_listens(tmp_path, key):
+    path = tmp_path / "fastsip.toml"
+    path.write_text(f"[server]\n{key}\n")
+    assert control_path_by(path) == control_path(load(path))
+    assert control_path_by(None) == control_path(load(None))
 
 
 @contextlib.contextmanager

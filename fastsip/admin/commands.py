@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 import click
 import orjson
 
-from fastsip.config import ConfigurationError, load
+from fastsip.config import ConfigurationError
 
 from . import statistics
 from .client import Client, Failed, NoServer
 from .gateways import show
-from .paths import control_path
+from .paths import control_path_by
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, one document a line.")
 
@@ -37,7 +37,7 @@ class Target:
     def client(self) -> Iterator[Client]:
         """A connection, and ends with a text instead of tracebacks."""
         try:
-            path = self._control or control_path(load(self._config, modules=False))
+            path = self._control or control_path_by(self._config)
             client = Client(path)
             try:
                 yield client

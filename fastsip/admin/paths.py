@@ -9,7 +9,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from fastsip.config import Configuration
+from fastsip.config import Configuration, control, load
 
 SOCKET_PATH_LIMIT = 107
 _ROOM = 48
@@ -35,13 +35,28 @@ def base_directory() -> Path:
 
 def control_path(configuration: Configuration) -> Path:
     """Where `fastsip ctl` finds the server of this configuration. Raises as `base_directory`."""
-    given = configuration.tables.server.control
-    if given is not None:
-        return configuration.beside(given)
+    server = configuration.tables.server
+    if server.control is not None:
+        return configuration.beside(server.control)
     if configuration.path is not None:
-        name = hashlib.sha256(os.fsencode(configuration.path.resolve())).hexdigest()[:12]
-    else:
-        name = str(configuration.tables.server.listen[0]).translate({ord(":"): "-", ord("["): None, ord("]"): None})
+        return _path_for(configuration.path)
+    name = str(server.listen[0]).translate({ord(":"): "-", ord("["): None, ord("]"): None})
+    return base_directory() / f"{name}.sock"
+
+
+def control_path_by(path: Path | None) -> Path:
+    """The same, of the server with this configuration file (None: with none), whatever is wrong in the rest of it.
+
+    Raises ConfigurationError as `fastsip.config.control`, and as `base_directory`.
+    """
+    if path is None:
+        return control_path(load(None))
+    return control(path) or _path_for(path)
+
+
+def _path_for(file: Path) -> Path:
+    """Of a configuration that does not say where."""
+    name = hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:12]
     return base_directory() / f"{name}.sock"
 
 

@@ -30,7 +30,7 @@ from .services import Served
 from .values import Domain, Listen, bracketed
 
 __all__ = [
-    "Account", "Configuration", "ConfigurationError", "Domain", "Listen", "Overrides", "Problem", "load",
+    "Account", "Configuration", "ConfigurationError", "Domain", "Listen", "Overrides", "Problem", "control", "load",
     "load_embedded", "usable_cpus",
 ]  # fmt: skip
 
@@ -102,6 +102,23 @@ def load(path: Path | None, overrides: Overrides | None = None, modules: bool = 
     """
     document = Document.read(path) if path else Document("command line", "")
     return _checked(path, document, (overrides or Overrides()).laid_over(document.data), modules)
+
+
+def control(path: Path) -> Path | None:
+    """What `server.control` of a file says, None if nothing. It is all that is looked at: whoever asks a running server
+    may be about to put the rest right.
+
+    Raises ConfigurationError if the file is not TOML, or that key is wrong.
+    """
+    document = Document.read(path)
+    server = document.data.get("server", {})
+    if isinstance(server, dict):
+        server = {key: value for key, value in server.items() if key == "control"}
+    reader = Reader(document)
+    tables = reader.table(Tables, {"server": server})
+    if reader.problems or tables is None:
+        raise ConfigurationError(reader.problems)
+    return None if tables.server.control is None else (Path(folder(path)) / tables.server.control).absolute()
 
 
 def load_embedded(path: Path | None, data: Mapping[str, Any], tables: Mapping[str, Any]) -> Configuration:
