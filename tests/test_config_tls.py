@@ -8,16 +8,20 @@ import re
 import shutil
 import signal
 import ssl
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from certificates import Authority
 from cryptography.hazmat.primitives import serialization
-from doubles.server import until
+from doubles.server import ENVIRONMENT, until
 from stream_kit import DOMAIN, StreamServer, options, secure
 from test_config import wrong
+from tls_kit import Setup
 
+from fastsip._tls import SetupError, TlsContexts
 from fastsip.config import load
 
 LISTEN = '[server]\nlisten = ["tls:127.0.0.1:5061"]\n'
@@ -72,6 +76,27 @@ def test_a_file_that_cannot_be_used(files: Path, certificate: str, key: str, wha
     assert wrong(files, LISTEN + several) == [f'fastsip.toml:{line}: tls.certificates[0].{what} = "{value}": {text}']
 
 
+@pytest.mark.parametrize("what", ["pipe.pem", "folder.pem", "/dev/null"])
+@pytest.mark.parametrize("key", ["certificate", "key", "ca_file"])
+def test_what_is_no_file_is_not_read(files: Path, key: str, what: str) -> None:
+    """A pipe into which nobody writes would hold up whoever reads it, for ever."""
+    os.mkfifo(files / "pipe.pem")
+    (files / "folder.pem").mkdir()
+    table = {"certificate": "c.pem", "key": "k.pem", "ca_file": "c.pem", key: what}
+    text = f"{LISTEN}[tls]\n" + "".join(f'{name} = "{value}"\n' for name, value in table.items())
+    line = 4 + list(table).index(key)
+    assert wrong(files, text) == [f'fastsip.toml:{line}: tls.{key} = "{what}": {what} is no file']
+    for words in (["check"], ["serve", "--config"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "fastsip", *words, str(files / "fastsip.toml")],
+            capture_output=True, text=True, timeout=10, env=ENVIRONMENT,
+        )  # fmt: skip
+        assert done.returncode == 2 and done.stderr.endswith(f"{what} is no file\n"), done
+    with pytest.raises(SetupError, match="is no file"):
+        paths = {name: str(files / value) for name, value in table.items()}
+        TlsContexts(Setup([(paths["certificate"], paths["key"])], ca_file=paths["ca_file"]))
+
+
 def test_nobody_to_believe(files: Path) -> None:
     found = wrong(files, f'{LISTEN}[tls]\n{pair("c.pem", "k.pem")}ca_file = "junk.pem"')
     assert found == ['fastsip.toml:6: tls.ca_file = "junk.pem": junk.pem: no certificate or crl found']
@@ -119,6 +144,19 @@ def test_a_worker_that_begins_has_the_certificates_that_were_accepted(ca: Author
         worker = next(pid for pid, kind in server.children().items() if kind == "worker")
         os.kill(worker, signal.SIGKILL)
         until(lambda: worker not in server.children() and "worker" in server.children().values(), 10)
+        with secure(server) as alice:
+            alice.send(options(alice))
+            alice.expect("200")
+
+
+def test_a_reload_does_not_wait_for_a_pipe(ca: Authority, tmp_path: Path) -> None:
+    chain, key = (shutil.copy(file, tmp_path) for file in ca.sign("example.com"))
+    with StreamServer(ca, {"certificate": chain, "key": key}, workers=1, domains=[DOMAIN]) as server:
+        Path(key).unlink()
+        os.mkfifo(key)
+        os.kill(server.pid, signal.SIGHUP)
+        until(lambda: f"{key} is no file" in server.log, 5)
+        assert server.stats()["total"]
         with secure(server) as alice:
             alice.send(options(alice))
             alice.expect("200")

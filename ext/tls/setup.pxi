@@ -1,6 +1,7 @@
 # A TlsSet from what the configuration says.
 import hashlib
 import os
+import stat
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES:!aNULL:!eNULL"
 MINIMUM = {"1.2": TLS_1_2, "1.3": TLS_1_3}
 VERIFY = {"no": VERIFY_NONE, "ask": VERIFY_PEER, "require": VERIFY_REQUIRED}
@@ -31,14 +32,21 @@ cdef int fits(bint fine, str what) except -1:
 
 cdef int opened(setup, str path, str what, index=0) except -1:
     # A descriptor of what a file has, or had when the setup was made, for libssl to open by `name_of`.
+    # It has to be a file: libssl would wait for whoever writes into a pipe.
+    cdef int fd
     text = setup.files.get(path)
     try:
-        with open(path, "rb") if text is None else open(os.memfd_create("fastsip-tls"), "wb") as file:
-            if text is not None:
+        if text is not None:
+            with open(os.memfd_create("fastsip-tls"), "wb") as file:
                 file.write(text)
-            return os.dup(file.fileno())
+                return os.dup(file.fileno())
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
     except OSError as error:
         raise SetupError(what, f"cannot read {path}: {error.strerror}", index) from None
+    raise SetupError(what, f"{path} is no file", index)
 
 
 cdef bytes name_of(int fd):
