@@ -46,6 +46,10 @@ JOIN = 1.0
 """Seconds for all threads to end."""
 
 
+Followed = Callable[["str | None"], None]
+"""Is told that a thread's terms are followed (None), or what is wrong."""
+
+
 class Engine(Protocol):
     """What a policy needs of the engine."""
 
@@ -289,35 +293,33 @@ class Policy:
         """When the first one is tried again that could not begin."""
         self._coming: PolicyThread | None = None
         self._threads: list[PolicyThread] = []
-        self._followed: Callable[[str | None], None] | None = None
+        self._followed: Followed | None = None
         self.stopped = False
         self.gathering = False
         """Answers of this moment are followed by others."""
         self._watch = Watch(self)
 
-    def start(self, followed: Callable[[str | None], None] | None = None) -> None:
+    def start(self, followed: Followed | None = None) -> None:
         """Begin; questions wait until the module is loaded. `followed` as in `reload`. Raises OSError or RuntimeError
         where there can be no thread."""
         self._followed = followed
         self._succeed(self._terms)
         self._watch.start()
 
-    def reload(self, terms: Terms, followed: Callable[[str | None], None]) -> None:
+    def reload(self, terms: Terms, followed: Followed) -> None:
         """Follow other terms. `followed` is called, from some thread, with None when they are followed, or with what is
         wrong: then the old module goes on, and all else is followed."""
         with self.gate:
-            superseded, self._followed = self._followed, followed
             self._terms = terms
-        if superseded is not None:
-            superseded("another reload came")
         try:
-            self._succeed(terms)
+            superseded = self._succeed(terms, followed)
         except Exception as error:
             if not scarce(error):
                 raise
-            with self.gate:
-                self._followed = None
             followed(f"no thread can be started: {error}")
+            return
+        if superseded is not None:
+            superseded("another reload came")
 
     def stop(self) -> None:
         """No answer reaches the engine after this. A thread that hangs is left to itself."""
@@ -347,20 +349,27 @@ class Policy:
 
     # Succession
 
-    def _succeed(self, terms: Terms) -> None:
-        """Raises OSError or RuntimeError where there can be no thread."""
+    def _succeed(self, terms: Terms, followed: Followed | None = None) -> Followed | None:
+        """Begin another thread, of whose beginning `followed` is told, and no other thread's; who was to be told of the
+        one before it. Raises OSError or RuntimeError where there can be no thread."""
         thread = PolicyThread(self, terms)
+        superseded: Followed | None = None
         with self.gate:
             before, self._coming = self._coming, thread
             self._threads.append(thread)
+            if followed is not None:
+                superseded, self._followed = self._followed, followed
         try:
             thread.start()
         except RuntimeError:
             with self.gate:
                 self._coming = before
                 self._threads.remove(thread)
+                if followed is not None:
+                    self._followed = superseded
             thread.loop.close()
             raise
+        return superseded
 
     def begun(self, thread: PolicyThread, problem: str | None) -> bool:
         """A thread has loaded its module, or has not; whether it shall serve. In that thread."""
