@@ -296,6 +296,9 @@ def test_users_file_missing(tmp_path):
     (found,) = wrong(tmp_path, WITH_FILE)
     assert found.startswith('fastsip.toml:4: auth.users_file = "users.csv": cannot read ')
     assert found.endswith("users.csv: No such file or directory")
+    os.mkfifo(tmp_path / "users.csv")
+    (found,) = wrong(tmp_path, WITH_FILE)
+    assert found.endswith("users.csv: it is no file")
 
 
 def test_all_mistakes_at_once_in_the_order_of_the_file(tmp_path):

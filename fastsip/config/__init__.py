@@ -22,6 +22,7 @@ from fastsip.services.record import Record
 
 from . import checks, gateways, people, services, tls
 from .document import Document
+from .files import only_files
 from .people import Account
 from .problems import ConfigurationError, Problem
 from .reading import Reader
@@ -217,7 +218,7 @@ def _file(reader: Reader, path: Path | None, key: str, name: str | None) -> Path
         return None
     file = (path.resolve().parent if path else Path.cwd()) / name
     try:
-        file.open("rb").close()
+        open(file, "rb", opener=only_files).close()
     except OSError as error:
         reader.problem(key, f"cannot read {file}: {error.strerror}", value=name)
         return None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,6 +13,7 @@ import msgspec
 from fastsip._tls import SetupError, TlsContexts
 from fastsip.launch import TlsSetup
 
+from .files import only_files
 from .reading import Reader
 from .schema import Tables, Tls
 
@@ -55,18 +54,9 @@ def _read(setup: TlsSetup) -> Files:
     paths = [path for pair in setup.certificates for path in pair]
     files = {}
     for path in [*paths, setup.ca_file] if setup.ca_file else paths:
-        with contextlib.suppress(OSError), open(path, "rb", opener=_opener) as file:
+        with contextlib.suppress(OSError), open(path, "rb", opener=only_files) as file:
             files[path] = file.read()
     return files
-
-
-def _opener(path: str, flags: int) -> int:
-    """Only what is a file: nobody may come to write into a pipe, and everybody else would wait."""
-    fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(f"{path} is no file")
-    return fd
 
 
 def check(reader: Reader, tables: Tables, folder: str) -> Files:
