@@ -63,6 +63,10 @@ PLANS: dict[str, tuple[Plan, list[list[list[str] | None]]]] = {
     ),
     "a hop that is a name": (fork(target(EVE, hop="sip:two.example.net;lr")), [[TWICE]]),
     "a Route that is a name": (fork(target(EVE, routes=("<sip:one.example.net;lr>",))), [[[AT_ONE]]]),
+    "several in one Route": (
+        fork(target(EVE, routes=("<sip:two.example.net;lr>, <sip:one.example.net;lr>",))),
+        [[TWICE]],
+    ),
     "for on_failure": (msgspec.structs.replace(hunt(CAROL, EVE), on_failure=True), [[TWICE], [None]]),
     "spares of the plan's own": (fork(target(EVE, spares=("sip:192.0.2.8",))), [[["sip:192.0.2.8"]]]),
     "spares that are names": (

@@ -134,7 +134,10 @@ def _located(target: Target, named: Named, found: Found, try_time: float, room: 
 def _next(target: Target) -> str:
     if target.hop is not None:
         return target.hop
-    return target.routes[0].rpartition("<")[2].partition(">")[0] if target.routes else target.uri
+    if not target.routes:
+        return target.uri
+    before, bracket, rest = target.routes[0].partition("<")  # the first, where one value holds several
+    return rest.partition(">")[0] if bracket else before
 
 
 def _servers(uri: str, named: Named, found: Found) -> list[str]:
