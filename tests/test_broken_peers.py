@@ -576,6 +576,8 @@ def test_a_server_that_drains_ends_its_calls_and_connections(authority: Authorit
         bob.register()
         alice.send(alice.request("INVITE", bob.uri))
         invite = bob.expect("INVITE")
+        while not (server.folder / "ctl.sock").exists():
+            time.sleep(0.01)  # a server that is still starting its last worker would end at once
         assert server._process is not None
         server._process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
