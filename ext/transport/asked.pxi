@@ -8,15 +8,18 @@ cdef enum:
     VIA_WITHIN = 512             # bytes of a message in which its topmost Via has its branch
 
 
-cdef const uint8_t* own_branch(const TransportState* t, const uint8_t* data, uint32_t length, uint32_t* owner) noexcept nogil:
-    # The branch of a message's topmost Via, if a worker of ours wrote it for a transaction; else NULL.
+cdef const uint8_t* topmost_branch(const uint8_t* data, uint32_t length) noexcept nogil:
+    # So many bytes as one of ours has, NULL if there are not so many. Whose it is its check says.
     cdef const uint8_t* at = <const uint8_t*>memmem(data, min(length, <uint32_t>VIA_WITHIN), b"branch=z9hG4bK", 14)
+    return at + 7 if at != NULL and at + 7 + BRANCH_LENGTH <= data + length else NULL
+
+
+cdef bint is_own_branch(const TransportState* t, const uint8_t* at, uint32_t* owner) noexcept nogil:
+    # Whether a worker of ours, and which, wrote it for a transaction.
     cdef uint32_t loop_hash
     cdef Slice branch
-    if at == NULL or at + 7 + BRANCH_LENGTH > data + length:
-        return NULL
     branch.start, branch.end = 0, BRANCH_LENGTH
-    return at + 7 if read_branch(&t.control.branch_key, at + 7, branch, owner, &loop_hash) else NULL
+    return read_branch(&t.control.branch_key, at, branch, owner, &loop_hash) != 0
 
 
 cdef void note_asked(TransportState* t, Connection* c, const uint8_t* data, uint32_t length) noexcept nogil:
@@ -25,8 +28,8 @@ cdef void note_asked(TransportState* t, Connection* c, const uint8_t* data, uint
     cdef const uint8_t* branch
     if not is_asking(data, length) or memcmp(data, b"CANCEL ", 7) == 0:
         return
-    branch = own_branch(t, data, length, &owner)
-    if branch == NULL:
+    branch = topmost_branch(data, length)
+    if branch == NULL or not is_own_branch(t, branch, &owner):
         return
     if asked == NULL or (asked.count == asked.room and asked.room < ASKED_MOST):
         room = asked.room * 4 if asked != NULL else <uint32_t>ASKED_FIRST
@@ -51,11 +54,11 @@ cdef void note_answered(Connection* c, const uint8_t* data, uint32_t length) noe
     cdef uint32_t i
     if asked == NULL or asked.count == 0 or length < 12 or memcmp(data, b"SIP/", 4) != 0:
         return
-    branch = <const uint8_t*>memmem(data, min(length, <uint32_t>VIA_WITHIN), b"branch=z9hG4bK", 14)
-    if branch == NULL or branch + 7 + BRANCH_LENGTH > data + length:
+    branch = topmost_branch(data, length)
+    if branch == NULL:
         return
     for i in range(asked.count):
-        if memcmp(&asked.branches[i], branch + 7, BRANCH_LENGTH) == 0:
+        if memcmp(&asked.branches[i], branch, BRANCH_LENGTH) == 0:
             asked.count -= 1
             memmove(&asked.branches[i], &asked.branches[i + 1], (asked.count - i) * BRANCH_LENGTH)
             return
@@ -66,15 +69,13 @@ cdef void asked_in_vain(TransportState* t, Connection* c, const Flow* flow) noex
     cdef Asked* asked = c.asked
     cdef Flow handed = flow[0]
     cdef Buffer* buffer
-    cdef uint32_t i, owner, loop_hash
-    cdef Slice branch
+    cdef uint32_t i, owner
     if asked == NULL:
         return
     c.asked = NULL
     handed.listener = t.listeners[flow.listener].index
-    branch.start, branch.end = 0, BRANCH_LENGTH
     for i in range(asked.count):
-        if not read_branch(&t.control.branch_key, &asked.branches[i][0], branch, &owner, &loop_hash):
+        if not is_own_branch(t, &asked.branches[i][0], &owner):
             continue
         if owner != t.worker and owner < t.workers:
             hand_over(t, owner, RING_UNANSWERED, &handed, &asked.branches[i], BRANCH_LENGTH)
