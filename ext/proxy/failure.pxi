@@ -21,10 +21,7 @@ cdef void branch_failed(Proxy* p, Transaction* client, int status) noexcept nogi
     if status == SILENCE and target.status:
         status = 408             # something was heard, if not enough
     elif status == SILENCE or status == 503:
-        server_failed(p, target)
-        if is_gateway(p, target):
-            gateway_silent(p, target)
-        other = next_server(target)
+        other = server_lost(p, target)
     if status == 480:
         tell_flow_gone(p, ctx, &target.flow)
     if ctx.plan.head == NULL and status != 408 and try_next_flow(p, ctx, target):
@@ -118,10 +115,7 @@ cdef void give_up(Proxy* p, ResponseContext* ctx, Target* target, Transaction* c
     cdef Target* other = NULL
     cdef uint32_t breadth = target.breadth
     if status == SILENCE or status == 503:
-        server_failed(p, target)
-        if is_gateway(p, target):
-            gateway_silent(p, target)
-        other = next_server(target)
+        other = server_lost(p, target)
     if not ctx.final_sent and other == NULL:
         consider(p, ctx, target, status, NULL)
     fall_silent(p, ctx, target, client)

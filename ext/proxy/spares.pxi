@@ -97,6 +97,14 @@ cdef Target* next_server(const Target* target) noexcept nogil:
     return NULL
 
 
+cdef Target* server_lost(Proxy* p, const Target* target) noexcept nogil:
+    # Nothing was heard from it, or could be sent there; what is tried in its place.
+    server_failed(p, target)
+    if is_gateway(p, target):
+        gateway_silent(p, target)
+    return next_server(target)
+
+
 cdef void start_server(Proxy* p, ResponseContext* ctx, Target* target, uint32_t breadth) noexcept nogil:
     # In place of one that has ended, and that nobody is told of.
     cdef uint32_t count, left, ring
