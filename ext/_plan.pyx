@@ -327,7 +327,8 @@ def encode_plan(plan not None) -> bytes:
     for i in range(count):
         if not hasattr(steps[i], "targets"):
             raise TypeError(f"plan.steps[{i}] = {steps[i]!r}: expected a Step")
-        several(steps[i].targets, f"plan.steps[{i}]: targets", "Targets")
+        if type(steps[i].targets) is not tuple:      # the text is for mistakes alone
+            several(steps[i].targets, f"plan.steps[{i}]: targets", "Targets")
         targets += len(steps[i].targets)
         spares += count_spares(steps[i].targets)
     if count > MAX_STEPS or targets + spares > MAX_TARGETS:
